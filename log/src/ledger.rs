@@ -1,0 +1,426 @@
+//! What everyone but a storage author holds: a [`Ledger`] encodes, hashes, dedups, batches, signs, checks and
+//! retries over any [`Backend`].
+
+use crate::batch::Batch;
+use crate::feed::{BatchHead, Frontier, WriterKey, leaf};
+use crate::limits::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, Limit};
+use crate::{
+    Address, Append, Backend, Compacted, Error, ErrorKind, FeedState, Found, Location, NewEvent, Page,
+    Presence, Result, Stat, Timestamp, Token, WriterId,
+};
+use hashbrown::HashSet;
+use std::sync::Arc;
+
+/// How often an append is tried when others move the feed or the outcome is unknown.
+const ATTEMPTS_MAX: u32 = 10;
+
+/// A ledger behind any backend. Cheap to clone; clones share the backend.
+#[derive(Clone)]
+pub struct Ledger {
+    backend: Arc<dyn Backend>,
+    pause: Arc<dyn Fn(u32) + Send + Sync>,
+}
+
+impl Ledger {
+    /// Wraps a backend. Retries follow each other at once; see [`Ledger::with_pause`].
+    pub fn new(backend: impl Backend + 'static) -> Self {
+        Self::from_arc(Arc::new(backend))
+    }
+
+    /// Wraps a shared backend.
+    pub fn from_arc(backend: Arc<dyn Backend>) -> Self {
+        Self { backend, pause: Arc::new(|_| {}) }
+    }
+
+    /// Sets what is called before retry 1, 2, …: the place for a sleep with jitter, which this crate has no clock for.
+    #[must_use]
+    pub fn with_pause(mut self, pause: impl Fn(u32) + Send + Sync + 'static) -> Self {
+        self.pause = Arc::new(pause);
+        self
+    }
+
+    /// Returns where this ledger is. No I/O.
+    pub fn location(&self) -> Location {
+        self.backend.location()
+    }
+
+    /// Counts what is stored.
+    pub fn stat(&self) -> Result<Stat> {
+        self.backend.stat()
+    }
+
+    /// Returns the backend, for what only it can do.
+    pub fn backend(&self) -> &dyn Backend {
+        &*self.backend
+    }
+
+    /// Gives back space; see [`Backend::compact`].
+    pub fn compact(&self) -> Result<Compacted> {
+        self.backend.compact()
+    }
+
+    /// Calls `each` with the newest head of every feed (or of those that moved since the token), by ascending
+    /// id, and returns the token for the next time.
+    pub fn for_each_feed(
+        &self,
+        changed_since: Option<&Token>,
+        mut each: impl FnMut(&BatchHead) -> Result<()>,
+    ) -> Result<Token> {
+        let mut first_token = None;
+        let mut after: Option<WriterId> = None;
+        loop {
+            let page = self.backend.feeds(after.as_ref(), changed_since, 1000)?;
+            for head in &page.heads {
+                each(head)?;
+            }
+            let token = first_token.get_or_insert(page.token);
+            match page.heads.last() {
+                Some(last) if page.more => after = Some(last.feed),
+                _ => return Ok(token.clone()),
+            }
+        }
+    }
+
+    /// Returns the newest head of every feed, by ascending id.
+    pub fn feeds(&self) -> Result<Vec<BatchHead>> {
+        let mut heads = Vec::new();
+        self.for_each_feed(None, |head| {
+            heads.push(*head);
+            Ok(())
+        })?;
+        Ok(heads)
+    }
+
+    /// Returns the newest state of a feed, or `None` for an unknown one. Trusts the store; see [`Ledger::checked_state`].
+    pub fn state(&self, feed: &WriterId) -> Result<Option<FeedState>> {
+        Ok(self.backend.read(feed, u64::MAX, Limit { entries: 1, bytes: 1 })?.state)
+    }
+
+    /// Returns the head and frontier of a feed after checking that the stored frontier has the root of the signed
+    /// head; an unknown feed is at size 0. Where the frontier does not fit, it is computed again from the entries.
+    ///
+    /// `Corrupt` when the entries do not have the root of the head either.
+    pub fn checked_state(&self, feed: &WriterId) -> Result<(Option<BatchHead>, Frontier)> {
+        let Some(state) = self.state(feed)? else { return Ok((None, Frontier::default())) };
+        state.head.verify()?;
+        let stored = Frontier::from_parts(state.head.size, state.frontier);
+        if let Some(frontier) = stored.filter(|frontier| frontier.root() == state.head.root) {
+            return Ok((Some(state.head), frontier));
+        }
+        let frontier = self.frontier_at(feed, state.head.size)?;
+        if frontier.root() == state.head.root {
+            return Ok((Some(state.head), frontier));
+        }
+        let message =
+            format!("the entries have root {}, the signed head {}", frontier.root(), state.head.root);
+        Err(Error::new(ErrorKind::Corrupt, "read feed head", message)
+            .at(format_args!("{feed} at {}", state.head.size)))
+    }
+
+    /// Computes the frontier of the first `size` entries from their skeletons: reads the whole feed up to there.
+    pub fn frontier_at(&self, feed: &WriterId, size: u64) -> Result<Frontier> {
+        let mut frontier = Frontier::default();
+        while frontier.size() < size {
+            let page = self.read(feed, frontier.size(), Limit::default())?;
+            if page.entries.is_empty() {
+                let message = format!("the feed ends at {}", frontier.size());
+                return Err(Error::new(ErrorKind::NotFound, "read feed", message)
+                    .at(format_args!("{feed} at {size}")));
+            }
+            for entry in page.entries.iter().take((size - frontier.size()) as usize) {
+                let skeleton = entry.body.skeleton().map_err(|error| {
+                    error.at(format_args!("{feed} at {}, ledger {}", frontier.size(), self.location().url))
+                })?;
+                frontier.push(leaf(skeleton));
+            }
+        }
+        Ok(frontier)
+    }
+
+    /// Returns the batch head of a feed at exactly `size`, if one was kept there.
+    pub fn head_at(&self, feed: &WriterId, size: u64) -> Result<Option<BatchHead>> {
+        if size == 0 {
+            return Ok(None);
+        }
+        let page = self.backend.read(feed, size - 1, Limit { entries: 1, bytes: 1 })?;
+        Ok(page.heads.into_iter().find(|head| head.size == size))
+    }
+
+    /// Reads a page of a feed; see [`Backend::read`].
+    pub fn read(&self, feed: &WriterId, from: u64, limit: Limit) -> Result<Page> {
+        self.backend.read(feed, from, limit)
+    }
+
+    /// Tells what the ledger has; see [`Backend::find`].
+    pub fn find(&self, feed: &WriterId, addresses: &[Address]) -> Result<Vec<Found>> {
+        self.backend.find(feed, addresses)
+    }
+
+    /// Gets events by address; see [`Backend::get`].
+    pub fn get(&self, addresses: &[Address], limit: Limit) -> Result<Vec<Option<crate::Body>>> {
+        self.backend.get(addresses, limit)
+    }
+
+    /// Erases payloads; see [`Backend::erase`].
+    pub fn erase(&self, addresses: &[Address]) -> Result<()> {
+        self.backend.erase(addresses)
+    }
+
+    /// Opens the feed of `key` for writing, new or where it stands.
+    pub fn writer(&self, key: WriterKey) -> Result<Writer> {
+        let feed = key.writer();
+        let (head, frontier) = self.checked_state(&feed)?;
+        Ok(Writer { ledger: self.clone(), key, head, frontier })
+    }
+
+    /// Appends a batch of somebody's feed as it was signed: checks the signature, that the entries lead from
+    /// `before` to the signed root, and every event sent with it. Returns the frontier after the batch.
+    ///
+    /// `Denied` for a bad signature, `Invalid` for entries or events that do not fit, and whatever the backend says.
+    pub fn append_signed(&self, before: &Frontier, batch: &SignedBatch<'_>) -> Result<Frontier> {
+        batch.head.verify()?;
+        let mut frontier = before.clone();
+        for skeleton in batch.skeletons {
+            frontier.push(leaf(skeleton));
+        }
+        let feed = batch.head.feed;
+        if frontier.size() != batch.head.size || frontier.root() != batch.head.root {
+            let message = format!(
+                "the entries lead to size {} and root {}, the signed head says {} and {}",
+                frontier.size(),
+                frontier.root(),
+                batch.head.size,
+                batch.head.root
+            );
+            return Err(Error::new(ErrorKind::Invalid, "append signed batch", message).at(feed));
+        }
+        for event in batch.events {
+            if Address::of(event.skeleton) != event.address {
+                let message = "the skeleton does not hash to the address";
+                return Err(Error::new(ErrorKind::Invalid, "append signed batch", message).at(event.address));
+            }
+            match event.payload {
+                Some(payload) => {
+                    crate::check_payload(event.skeleton, payload).map_err(|e| e.at(event.address))?
+                }
+                None => drop(crate::SkeletonFrozen::parse(event.skeleton)?),
+            }
+        }
+        let entries: Vec<Address> = batch.skeletons.iter().map(|skeleton| Address::of(skeleton)).collect();
+        self.append_settled(&Append {
+            expected_size: before.size(),
+            expected_root: before.root(),
+            entries: &entries,
+            events: batch.events,
+            head: batch.head,
+            frontier: frontier.peaks(),
+        })?;
+        Ok(frontier)
+    }
+
+    /// Appends; after `Unavailable`, whose outcome is unknown, asks the head and tries again where nothing happened.
+    fn append_settled(&self, append: &Append<'_>) -> Result<()> {
+        let mut attempt = 0;
+        loop {
+            let error = match self.backend.append(append) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Unavailable => error,
+                // A retry of an append whose first answer was lost finds its own batch.
+                Err(error) if error.kind() == ErrorKind::Conflict && attempt > 0 => {
+                    return if self.holds(append.head)? { Ok(()) } else { Err(error) };
+                }
+                Err(error) => return Err(error),
+            };
+            attempt += 1;
+            if attempt >= ATTEMPTS_MAX {
+                return Err(error);
+            }
+            (self.pause)(attempt);
+            if self.holds(append.head).unwrap_or(false) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn holds(&self, head: &BatchHead) -> Result<bool> {
+        Ok(self.head_at(&head.feed, head.size)?.is_some_and(|kept| kept.root == head.root))
+    }
+}
+
+impl std::fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Ledger({})", self.location().url)
+    }
+}
+
+/// A batch as its writer signed it, for [`Ledger::append_signed`].
+#[derive(Debug, Clone, Copy)]
+pub struct SignedBatch<'a> {
+    /// The signed head after the batch.
+    pub head: &'a BatchHead,
+    /// The skeletons of all its entries, in order.
+    pub skeletons: &'a [&'a [u8]],
+    /// The events among them that the ledger may lack.
+    pub events: &'a [NewEvent<'a>],
+}
+
+/// The one who grows a feed.
+#[derive(Debug)]
+pub struct Writer {
+    ledger: Ledger,
+    key: WriterKey,
+    head: Option<BatchHead>,
+    frontier: Frontier,
+}
+
+/// What became of one event of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The ledger did not have it: stored, at this index of the feed.
+    New(u64),
+    /// Another feed had it: one more entry, at this index, no second payload.
+    Known(u64),
+    /// This feed had it already: nothing stored.
+    Present,
+}
+
+impl Outcome {
+    /// Returns the index of the entry that was added, if one was.
+    pub fn index(self) -> Option<u64> {
+        match self {
+            Self::New(index) | Self::Known(index) => Some(index),
+            Self::Present => None,
+        }
+    }
+}
+
+impl Writer {
+    /// Returns the feed.
+    pub fn feed(&self) -> WriterId {
+        self.key.writer()
+    }
+
+    /// Returns the newest head; `None` before the first batch.
+    pub fn head(&self) -> Option<&BatchHead> {
+        self.head.as_ref()
+    }
+
+    /// Returns the number of entries.
+    pub fn size(&self) -> u64 {
+        self.frontier.size()
+    }
+
+    /// Appends a batch and tells for each of its events, in order, what became of it. Durable before `Ok`.
+    ///
+    /// Events that the feed has are left out; when all are, nothing is written. Another process that writes
+    /// with the same key is waited out by reading the head again. `Forked` when the feed went another way.
+    pub fn append(&mut self, batch: &Batch, recorded_at: Timestamp) -> Result<Vec<Outcome>> {
+        let addresses: Vec<Address> = batch.events().map(|event| event.address).collect();
+        let mut resend: HashSet<Address> = HashSet::new();
+        let mut attempt = 0;
+        loop {
+            let found = self.ledger.find(&self.feed(), &addresses)?;
+            let (outcomes, prepared) = self.prepare(batch, &found, &resend, recorded_at);
+            if prepared.entries.is_empty() {
+                return Ok(outcomes);
+            }
+            let result = self.ledger.append_settled(&Append {
+                expected_size: self.size(),
+                expected_root: self.frontier.root(),
+                entries: &prepared.entries,
+                events: &prepared.events,
+                head: &prepared.head,
+                frontier: prepared.frontier.peaks(),
+            });
+            let error = match result {
+                Ok(()) => {
+                    self.head = Some(prepared.head);
+                    self.frontier = prepared.frontier;
+                    return Ok(outcomes);
+                }
+                Err(error) => error,
+            };
+            attempt += 1;
+            match error.kind() {
+                ErrorKind::Missing if attempt < ATTEMPTS_MAX => resend.extend(error.missing_addresses()),
+                ErrorKind::Conflict if attempt < ATTEMPTS_MAX => {
+                    (self.ledger.pause)(attempt);
+                    self.reread(error)?;
+                }
+                _ => return Err(error),
+            }
+        }
+    }
+
+    /// Takes up the feed where another process with the same key has brought it.
+    fn reread(&mut self, conflict: Error) -> Result<()> {
+        let (head, frontier) = self.ledger.checked_state(&self.feed())?;
+        if frontier.size() < self.size() {
+            // The store went back behind what was acknowledged: growing on would sign two roots for one size.
+            return Err(conflict);
+        }
+        self.head = head;
+        self.frontier = frontier;
+        Ok(())
+    }
+
+    fn prepare<'b>(
+        &self,
+        batch: &'b Batch,
+        found: &[Found],
+        resend: &HashSet<Address>,
+        recorded_at: Timestamp,
+    ) -> (Vec<Outcome>, Prepared<'b>) {
+        let mut frontier = self.frontier.clone();
+        let mut outcomes = Vec::with_capacity(batch.len());
+        let mut entries = Vec::with_capacity(batch.len());
+        let mut events = Vec::new();
+        let mut seen = HashSet::with_capacity(batch.len());
+        let mut bytes = 0;
+        for (event, found) in batch.events().zip(found) {
+            if found.index.is_some() || !seen.insert(event.address) {
+                outcomes.push(Outcome::Present);
+                continue;
+            }
+            let index = frontier.size();
+            frontier.push(leaf(event.skeleton));
+            entries.push(event.address);
+            bytes += event.skeleton.len() as u64;
+            if found.presence == Presence::Absent || resend.contains(&event.address) {
+                bytes += event.payload.len() as u64;
+                events.push(NewEvent {
+                    address: event.address,
+                    skeleton: event.skeleton,
+                    payload: Some(event.payload),
+                });
+            }
+            let outcome = if found.presence == Presence::Absent { Outcome::New } else { Outcome::Known };
+            outcomes.push(outcome(index));
+        }
+        debug_assert!(
+            entries.len() <= BATCH_ENTRIES_MAX && bytes <= BATCH_BYTES_MAX,
+            "Batch::has_room_for was asked"
+        );
+        let head = self.key.sign_head(&frontier, recorded_at);
+        (outcomes, Prepared { entries, events, head, frontier })
+    }
+}
+
+struct Prepared<'b> {
+    entries: Vec<Address>,
+    events: Vec<NewEvent<'b>>,
+    head: BatchHead,
+    frontier: Frontier,
+}
+
+impl crate::Body {
+    /// Returns the skeleton; `Corrupt` for a damaged event.
+    pub fn skeleton(&self) -> Result<&[u8]> {
+        match self {
+            Self::Present { skeleton, .. } | Self::Erased { skeleton } => Ok(skeleton),
+            Self::Damaged { place, reason } => {
+                Err(Error::new(ErrorKind::Corrupt, "read event", reason.clone()).at(place))
+            }
+        }
+    }
+}

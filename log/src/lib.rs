@@ -1,0 +1,25 @@
+//! What a ledger is: content-addressed events, feeds of one writer each, and the seam behind which backends
+//! keep them. No driver, no runtime, no terminal, no clock, no randomness, no environment.
+
+mod address;
+mod backend;
+mod batch;
+mod error;
+mod event;
+mod feed;
+mod ledger;
+pub mod limits;
+mod time;
+
+pub use address::{Address, LedgerId, PayloadHash, Root, Signature, WriterId, parse_hex, push_hex};
+pub use backend::{
+    Append, Backend, Compacted, Damage, Entry, FeedState, FeedsPage, Found, Location, NewEvent, Page,
+    Presence, Stat, Token,
+};
+pub use batch::{Batch, BatchEvent};
+pub use error::{Error, ErrorKind, Result};
+pub use event::{Body, Kind, Part, Position, SKELETON_VERSION, Skeleton, SkeletonFrozen, check_payload};
+pub use feed::{BatchHead, Frontier, WriterKey, leaf, node};
+pub use ledger::{Ledger, Outcome, SignedBatch, Writer};
+pub use limits::Limit;
+pub use time::Timestamp;
