@@ -69,6 +69,14 @@ impl Frontier {
     }
 }
 
+impl Extend<Root> for Frontier {
+    fn extend<T: IntoIterator<Item = Root>>(&mut self, leaves: T) {
+        for leaf in leaves {
+            self.push(leaf);
+        }
+    }
+}
+
 /// A signed statement of a feed's writer: at this size the feed has this root, recorded at this time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct BatchHead {

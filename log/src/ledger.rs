@@ -180,9 +180,7 @@ impl Ledger {
     pub fn append_signed(&self, before: &Frontier, batch: &SignedBatch<'_>) -> Result<Frontier> {
         batch.head.verify()?;
         let mut frontier = before.clone();
-        for skeleton in batch.skeletons {
-            frontier.push(leaf(skeleton));
-        }
+        frontier.extend(batch.skeletons.iter().map(|skeleton| leaf(skeleton)));
         let feed = batch.head.feed;
         if frontier.size() != batch.head.size || frontier.root() != batch.head.root {
             let message = format!(
@@ -201,9 +199,11 @@ impl Ledger {
             }
             match event.payload {
                 Some(payload) => {
-                    crate::check_payload(event.skeleton, payload).map_err(|e| e.at(event.address))?
+                    crate::check_payload(event.skeleton, payload).map_err(|e| e.at(event.address))?;
                 }
-                None => drop(crate::SkeletonFrozen::parse(event.skeleton)?),
+                None => {
+                    crate::SkeletonFrozen::parse(event.skeleton).map_err(|e| e.at(event.address))?;
+                }
             }
         }
         let entries: Vec<Address> = batch.skeletons.iter().map(|skeleton| Address::of(skeleton)).collect();

@@ -4,12 +4,18 @@
 mod address;
 mod backend;
 mod batch;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod error;
 mod event;
 mod feed;
 mod ledger;
 pub mod limits;
+#[cfg(feature = "conformance")]
+mod memory;
+mod replay;
 mod time;
+mod verify;
 
 pub use address::{Address, LedgerId, PayloadHash, Root, Signature, WriterId, parse_hex, push_hex};
 pub use backend::{
@@ -22,4 +28,8 @@ pub use event::{Body, Kind, Part, Position, SKELETON_VERSION, Skeleton, Skeleton
 pub use feed::{BatchHead, Frontier, WriterKey, leaf, node};
 pub use ledger::{Ledger, Outcome, SignedBatch, Writer};
 pub use limits::Limit;
+#[cfg(feature = "conformance")]
+pub use memory::MemoryBackend;
+pub use replay::{Divergence, ReplayProgress, ReplayReport, replay};
 pub use time::Timestamp;
+pub use verify::{Finding, Severity, Verified, verify};
