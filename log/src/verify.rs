@@ -331,12 +331,17 @@ impl Checker<'_> {
                 format!("this host remembers size {}; the ledger ends at {}", known.size, feed.next);
             self.find("feed-cut", Severity::Damage, id, Some(feed.next), message.into());
         }
-        if let (Some(newest), Some(frontier)) = (&feed.newest, &feed.frontier) {
-            if newest.head.size == frontier.size() && newest.frontier != frontier.peaks() {
-                let message =
-                    "the stored frontier is not that of the entries; it is computed again when needed";
-                self.find("frontier-mismatch", Severity::Warning, id, None, message.into());
-            }
+        let stale = |newest: &crate::FeedState, frontier: &Frontier| {
+            newest.head.size == frontier.size() && newest.frontier != frontier.peaks()
+        };
+        if feed
+            .newest
+            .as_ref()
+            .zip(feed.frontier.as_ref())
+            .is_some_and(|(newest, frontier)| stale(newest, frontier))
+        {
+            let message = "the stored frontier is not that of the entries; it is computed again when needed";
+            self.find("frontier-mismatch", Severity::Warning, id, None, message.into());
         }
     }
 }

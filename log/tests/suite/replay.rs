@@ -1,0 +1,115 @@
+//! Replay between ledgers: whole, resumed, partial, forked, damaged.
+
+use crate::{append, ledger};
+use burnlog_log::conformance::build::{Event, TestFeed};
+use burnlog_log::{Ledger, ReplayReport, replay};
+
+fn copy(from: &Ledger, to: &Ledger) -> ReplayReport {
+    replay(from, to, &mut |_| {}).unwrap()
+}
+
+#[test]
+fn a_second_replay_sends_nothing() {
+    let (from, to) = (ledger(1), ledger(2));
+    append(&from, 1, "a", 0..5);
+    append(&from, 1, "a", 5..9);
+    append(&from, 2, "a", 0..9);
+    let report = copy(&from, &to);
+    assert_eq!((report.feeds, report.batches, report.entries), (2, 3, 20));
+    assert_eq!(report.events_sent, 11, "nine lines and two writers, each once");
+    assert_eq!(from.feeds().unwrap(), to.feeds().unwrap());
+    let again = copy(&from, &to);
+    assert_eq!((again.feeds_equal, again.batches, again.bytes_sent), (2, 0, 0));
+    assert_eq!(again.divergences, []);
+}
+
+#[test]
+fn only_the_tail_is_sent() {
+    let (from, to) = (ledger(1), ledger(2));
+    append(&from, 1, "a", 0..50);
+    copy(&from, &to);
+    append(&from, 1, "b", 0..2);
+    let report = copy(&from, &to);
+    assert_eq!((report.batches, report.entries, report.events_sent), (1, 2, 2));
+    assert_eq!(from.feeds().unwrap(), to.feeds().unwrap());
+}
+
+#[test]
+fn payloads_that_the_destination_has_are_not_sent() {
+    let (from, to) = (ledger(1), ledger(2));
+    append(&from, 1, "a", 0..50);
+    append(&to, 2, "a", 0..49);
+    let report = copy(&from, &to);
+    assert_eq!((report.entries, report.events_sent), (51, 2), "one line and the writer");
+    assert_eq!(to.stat().unwrap().events, 52);
+}
+
+#[test]
+fn a_destination_that_is_ahead_is_left_alone() {
+    let (from, to) = (ledger(1), ledger(2));
+    append(&from, 1, "a", 0..5);
+    copy(&from, &to);
+    append(&to, 1, "a", 5..9);
+    let report = copy(&from, &to);
+    assert_eq!((report.feeds_equal, report.batches), (1, 0));
+    assert_eq!(report.divergences, []);
+}
+
+#[test]
+fn a_fork_is_named_with_both_heads_and_the_other_feeds_go_on() {
+    let (from, to) = (ledger(1), ledger(2));
+    append(&from, 1, "a", 0..5);
+    append(&to, 1, "b", 0..5);
+    append(&from, 2, "c", 0..3);
+    let report = copy(&from, &to);
+    assert_eq!(report.divergences.len(), 1);
+    let divergence = &report.divergences[0];
+    assert_eq!(divergence.code, "forked");
+    assert_eq!(
+        divergence.from,
+        from.feeds().unwrap().into_iter().find(|h| h.feed == divergence.from.feed).unwrap()
+    );
+    assert_ne!(divergence.to.unwrap().root, divergence.from.root);
+    assert_eq!(to.feeds().unwrap().len(), 2, "the sound feed arrived");
+}
+
+#[test]
+fn a_fork_below_a_shorter_head_is_found() {
+    let (from, to) = (ledger(1), ledger(2));
+    append(&from, 1, "a", 0..5);
+    append(&from, 1, "a", 5..9);
+    append(&to, 1, "b", 0..5);
+    assert_eq!(copy(&from, &to).divergences[0].code, "forked");
+    assert_eq!(copy(&to, &from).divergences[0].code, "forked");
+}
+
+#[test]
+fn batches_that_do_not_fit_their_head_are_refused() {
+    let events = Event::lines("a", 4);
+    let (from, to) = (ledger(1), ledger(2));
+    let mut prepared = TestFeed::new(1).prepare(&events);
+    prepared.entries.swap(0, 1);
+    prepared.apply(from.backend()).unwrap();
+    assert_eq!(copy(&from, &to).divergences[0].code, "refused");
+    let mut forged = TestFeed::new(2).prepare(&events);
+    forged.head.signature.0[5] ^= 1;
+    let from = ledger(3);
+    forged.apply(from.backend()).unwrap();
+    let report = replay(&from, &to, &mut |_| {}).unwrap();
+    assert_eq!(report.divergences[0].code, "refused");
+    assert_eq!(to.feeds().unwrap(), []);
+    assert_eq!(to.stat().unwrap().events, 0);
+}
+
+#[test]
+fn erased_events_arrive_erased() {
+    let (from, to) = (ledger(1), ledger(2));
+    append(&from, 1, "a", 0..5);
+    let feed = from.feeds().unwrap()[0].feed;
+    let address = from.read(&feed, 2, burnlog_log::Limit::default()).unwrap().entries[0].address;
+    from.erase(&[address]).unwrap();
+    assert_eq!(copy(&from, &to).divergences, []);
+    assert_eq!(from.feeds().unwrap(), to.feeds().unwrap());
+    let all = |ledger: &Ledger| ledger.read(&feed, 0, burnlog_log::Limit::default()).unwrap();
+    assert_eq!(all(&from), all(&to));
+}
