@@ -1,0 +1,16 @@
+//! Host-local state: what stays on this machine whatever the backend. Where things are under
+//! `RELAYBURN_HOME`, the writer key of each ledger, remembered heads, evidence of forks, the lock of an ingest,
+//! the configuration. Knows no session files and no backends.
+
+mod config;
+mod files;
+mod heads;
+mod home;
+mod key;
+mod lock;
+
+pub use config::Config;
+pub use heads::RememberedHeads;
+pub use home::{Home, LedgerState};
+pub use key::{load_or_create_key, parse_key, rotate_key};
+pub use lock::IngestLock;
