@@ -109,10 +109,20 @@ impl BatchHead {
             Error::new(ErrorKind::Denied, "verify batch head", format!("{why} at size {}", self.size))
                 .at(self.feed)
         };
-        let key = VerifyingKey::from_bytes(&self.feed.0).map_err(|_| denied("the writer id is not a key"))?;
-        let signature = ed25519_dalek::Signature::from_bytes(&self.signature.0);
         let text = Self::signed_text(&self.feed, self.size, &self.root, self.recorded_at);
-        key.verify_strict(text.as_bytes(), &signature).map_err(|_| denied("the signature does not hold"))
+        if self.feed.verifies(text.as_bytes(), &self.signature) {
+            Ok(())
+        } else {
+            Err(denied("the signature does not hold"))
+        }
+    }
+}
+
+impl WriterId {
+    /// Tells whether `signature` over `message` is by this key, strictly: canonical encodings only, no key of small order.
+    pub fn verifies(&self, message: &[u8], signature: &Signature) -> bool {
+        let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
+        VerifyingKey::from_bytes(&self.0).is_ok_and(|key| key.verify_strict(message, &signature).is_ok())
     }
 }
 

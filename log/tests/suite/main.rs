@@ -1,10 +1,11 @@
 //! The tests of this crate from outside: the memory backend against the conformance suite, golden bytes,
 //! replay, verify, and the public test vectors where they are present.
 
-#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
+#![allow(clippy::unwrap_used, clippy::print_stderr)] // a failed unwrap is a failed test; one test says what it lacks
 
 mod golden;
 mod replay;
+mod vectors;
 mod verify;
 
 use burnlog_log::conformance::Fixture;
