@@ -3,7 +3,10 @@
 mod count;
 mod generate;
 mod output;
+mod steps;
 mod tidy;
+mod totals;
+mod workspace;
 
 use clap::{Parser, Subcommand};
 use std::io::Write;
@@ -19,6 +22,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Runs everything that must hold before a change lands: format, tidy, clippy, tests, totals, docs, licences.
+    Test,
     /// Writes a deterministic set of made-up sessions and prints the exact truth about it as JSON.
     Gen(generate::Options),
     /// Counts a HOME folder of Claude Code sessions straight from its files: a second opinion on every total.
@@ -28,13 +33,17 @@ enum Command {
     },
     /// Checks rules about the tree: imports, sizes, headers, names, paths.
     Tidy,
+    /// Runs the built burnlog over fixtures and a generated set and compares its totals with the truth.
+    Totals,
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
+        Command::Test => steps::run(),
         Command::Gen(options) => generate::run(&options),
         Command::Count { home } => count::run(&home),
         Command::Tidy => tidy::run(),
+        Command::Totals => totals::run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

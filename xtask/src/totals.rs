@@ -1,0 +1,257 @@
+//! `cargo xtask totals`: runs the built `burnlog` over the fixtures and over a generated set and compares what it says with the
+//! truth, to the token; then again after a rebuild with the session files gone.
+
+use crate::count::{Counts, count_home};
+use crate::generate::{Days, Group, Parameters, Sum, Tokens, list_days, write_set};
+use crate::output::say;
+use crate::workspace::Workspace;
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What `fixtures/expected/*.json` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Expected {
+    files: u64,
+    bytes: u64,
+    records: u64,
+    blank: u64,
+    unreadable: u64,
+    pending: u64,
+    notices: u64,
+    floor_calls: u64,
+    progress_only_calls: u64,
+    total: Sum,
+    models: Vec<Model>,
+}
+
+/// The sum of one model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Model {
+    model: String,
+    #[serde(flatten)]
+    sum: Sum,
+}
+
+impl Expected {
+    fn of(counts: &Counts) -> Self {
+        let models = by_model(counts.days.iter().map(|group| (group.model.clone(), group.sum)));
+        let Counts { files, bytes, records, blank, unreadable, pending, notices, .. } = *counts;
+        let Counts { floor_calls, progress_only_calls, total, .. } = *counts;
+        let models = models.into_iter().map(|(model, sum)| Model { model, sum }).collect();
+        Self {
+            files,
+            bytes,
+            records,
+            blank,
+            unreadable,
+            pending,
+            notices,
+            floor_calls,
+            progress_only_calls,
+            total,
+            models,
+        }
+    }
+}
+
+fn by_model(sums: impl Iterator<Item = (String, Sum)>) -> BTreeMap<String, Sum> {
+    let mut models = BTreeMap::<String, Sum>::new();
+    for (model, sum) in sums {
+        let entry = models.entry(model).or_default();
+        entry.calls += sum.calls;
+        entry.tokens.add(&sum.tokens);
+    }
+    models
+}
+
+/// Builds `burnlog` and compares it with the truth.
+pub(crate) fn run() -> Result<()> {
+    let workspace = Workspace::find()?;
+    let built = workspace.cargo("build --quiet --workspace --all-features --bin burnlog").status()?;
+    ensure!(built.success(), "burnlog does not build");
+    let program = workspace.built("debug", "burnlog");
+    let scratch = workspace.scratch("totals")?;
+
+    let home = workspace.root.join("fixtures/sessions/claude-code");
+    let counted = count_home(&home)?;
+    let path = workspace.root.join("fixtures/expected/claude-code.json");
+    let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let expected: Expected = serde_json::from_str(&text).with_context(|| format!("{}", path.display()))?;
+    ensure!(Expected::of(&counted) == expected, "{} differs from a count of the files", path.display());
+    let archive = Archive::new(&program, scratch.path().join("fixtures-home"));
+    archive.check(&home, &counted, false)?;
+    say(format!("   fixtures: {} calls in {} files, as expected", counted.total.calls, counted.files))?;
+
+    let home = scratch.path().join("generated");
+    let parameters = Parameters {
+        sessions: 24,
+        turns: 50,
+        content: 60,
+        seed: 11,
+        projects: 3,
+        fork_every: 5,
+        odd_every: 100,
+    };
+    let truth = write_set(&home, &parameters)?;
+    let counted = count_home(&home)?;
+    ensure!(counted.total == truth.total && counted.days == truth.days, "the truth differs from a count");
+    let archive = Archive::new(&program, scratch.path().join("generated-home"));
+    archive.check(&home, &counted, true)?;
+    say(format!("   generated: {} calls in {} files, as made", counted.total.calls, counted.files))
+}
+
+/// A burnlog with a state folder of its own and nothing else from the environment.
+pub(crate) struct Archive {
+    program: PathBuf,
+    home: PathBuf,
+}
+
+impl Archive {
+    pub(crate) fn new(program: &Path, home: PathBuf) -> Self {
+        Self { program: program.to_path_buf(), home }
+    }
+
+    /// A call of burnlog with these arguments.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(arguments).env_clear();
+        for (name, value) in self.environment() {
+            command.env(name, value);
+        }
+        command
+    }
+
+    /// The whole environment that burnlog is given.
+    pub(crate) fn environment(&self) -> [(&'static str, std::ffi::OsString); 4] {
+        [
+            ("HOME", self.home.clone().into()),
+            ("RELAYBURN_HOME", self.home.join("relayburn").into()),
+            ("RELAYBURN_HOST_NAME", "xtask".into()),
+            ("PATH", std::env::var_os("PATH").unwrap_or_default()),
+        ]
+    }
+
+    fn output(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.command(arguments).output().context("start burnlog")?;
+        if !output.status.success() {
+            let errors = String::from_utf8_lossy(&output.stderr);
+            bail!("burnlog {}: {}: {}", arguments.join(" "), output.status, errors.trim());
+        }
+        String::from_utf8(output.stdout).context("burnlog printed what is not UTF-8")
+    }
+
+    /// Ingests `source`, twice, compares with `counted`, rebuilds, compares again.
+    fn check(&self, source: &Path, counted: &Counts, remove_source: bool) -> Result<()> {
+        let root = source.to_str().context("the path is UTF-8")?;
+        let ingest = ["ingest", "--json", "--root", root];
+        let report: Ingested = serde_json::from_str(&self.output(&ingest)?).context("ingest --json")?;
+        let seen = (report.files, report.pending, report.unreadable);
+        let expected = (counted.files, counted.pending, counted.unreadable);
+        ensure!(seen == expected, "ingest: files, pending, unreadable are {seen:?}, expected {expected:?}");
+        ensure!(report.new > 0, "ingest: nothing is new in an empty ledger");
+        self.check_turns(&counted.days).context("after ingest")?;
+        let again: Ingested = serde_json::from_str(&self.output(&ingest)?).context("ingest --json, again")?;
+        ensure!(again.new == 0, "ingest again: {} new records, expected none", again.new);
+        self.output(&["verify"])?;
+        if remove_source {
+            fs::remove_dir_all(source).with_context(|| format!("remove {}", source.display()))?;
+        }
+        let before = self.output(&["project", "dump"])?;
+        self.output(&["project", "rebuild"])?;
+        ensure!(self.output(&["project", "dump"])? == before, "project dump: other bytes after a rebuild");
+        self.check_turns(&counted.days).context("after rebuild")
+    }
+
+    /// Adds up `turns --json` by day and model and compares with the truth.
+    pub(crate) fn check_turns(&self, expected: &[Group]) -> Result<()> {
+        compare(&sum_turns(&self.output(&["turns", "--json"])?)?, expected)
+    }
+}
+
+fn compare(found: &[Group], expected: &[Group]) -> Result<()> {
+    if found != expected {
+        let only = |one: &[Group], other: &[Group]| {
+            let lines = one.iter().filter(|group| !other.contains(group)).map(serde_json::to_string);
+            lines.collect::<Result<Vec<_>, _>>().map(|lines| lines.join("\n"))
+        };
+        bail!(
+            "the sums of turns are wrong. Found:\n{}\nExpected:\n{}",
+            only(found, expected)?,
+            only(expected, found)?
+        );
+    }
+    Ok(())
+}
+
+fn sum_turns(lines: &str) -> Result<Vec<Group>> {
+    let mut days = Days::new();
+    for line in lines.lines() {
+        let turn: Turn = serde_json::from_str(line).context("turns --json")?;
+        let tokens = Tokens {
+            input: turn.input_tokens.unwrap_or(0),
+            output: turn.output_tokens.unwrap_or(0),
+            cache_read: turn.cache_read_tokens.unwrap_or(0),
+            cache_write_5m: turn.cache_write_5m_tokens.unwrap_or(0),
+            cache_write_1h: turn.cache_write_1h_tokens.unwrap_or(0),
+        };
+        let day = turn.timestamp.as_deref().and_then(|text| text.get(..10)).unwrap_or("unknown").to_owned();
+        days.entry((day, turn.model.unwrap_or_default())).or_default().add_call(&tokens);
+    }
+    Ok(list_days(days))
+}
+
+/// The fields of `ingest --json` that are compared.
+#[derive(Debug, Deserialize)]
+struct Ingested {
+    files: u64,
+    new: u64,
+    pending: u64,
+    unreadable: u64,
+}
+
+/// The fields of a line of `turns --json` that are added up.
+#[derive(Debug, Deserialize)]
+struct Turn {
+    timestamp: Option<String>,
+    model: Option<String>,
+    input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+    cache_read_tokens: Option<u64>,
+    cache_write_5m_tokens: Option<u64>,
+    cache_write_1h_tokens: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_expected_counts_are_those_of_the_files() {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures");
+        let text = fs::read_to_string(fixtures.join("expected/claude-code.json")).unwrap();
+        let expected: Expected = serde_json::from_str(&text).unwrap();
+        let counted = count_home(&fixtures.join("sessions/claude-code")).unwrap();
+        assert_eq!(Expected::of(&counted), expected);
+    }
+
+    #[test]
+    fn a_total_that_is_one_token_off_is_refused() {
+        let line = |output: u64| {
+            format!(
+                "{{\"timestamp\":\"2026-03-02T06:00:00Z\",\"model\":\"m\",\"output_tokens\":{output},\"cache_read_tokens\":null}}\n"
+            )
+        };
+        let right = sum_turns(&(line(5) + &line(6))).unwrap();
+        assert_eq!((right.len(), right[0].day.as_str(), right[0].sum.calls), (1, "2026-03-02", 2));
+        assert_eq!(right[0].sum.tokens.output, 11);
+        compare(&right, &right).unwrap();
+        let wrong = sum_turns(&(line(5) + &line(7))).unwrap();
+        assert!(compare(&wrong, &right).unwrap_err().to_string().contains("\"output_tokens\":12"));
+        assert!(sum_turns("not json\n").is_err());
+    }
+}
