@@ -8,9 +8,11 @@ mod heads;
 mod home;
 mod key;
 mod lock;
+mod writer;
 
 pub use config::Config;
 pub use heads::RememberedHeads;
 pub use home::{Home, LedgerState};
 pub use key::{load_or_create_key, parse_key, rotate_key};
 pub use lock::IngestLock;
+pub use writer::{FeedStart, HostWriter, Identity};
