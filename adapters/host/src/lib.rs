@@ -15,4 +15,4 @@ pub use heads::RememberedHeads;
 pub use home::{Home, LedgerState};
 pub use key::{load_or_create_key, parse_key, rotate_key};
 pub use lock::IngestLock;
-pub use writer::{FeedStart, HostWriter, Identity};
+pub use writer::{Appended, FeedStart, HostWriter, Identity};

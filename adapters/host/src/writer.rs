@@ -45,12 +45,17 @@ pub enum FeedStart {
     /// The ledger does not contain what this host remembers of its feed (it was restored from a backup, or somebody used a
     /// copy of the key): a new key and feed were started, which name the old one.
     Restarted {
-        /// What this host remembered.
-        remembered: BatchHead,
+        /// The feed that ended.
+        feed: WriterId,
+        /// The size at which this host remembers it.
+        size: u64,
         /// The size at which the ledger has the old feed.
         found_size: u64,
     },
 }
+
+/// Hears of a batch that was written: the feed, its events, what became of each.
+pub type Appended<'a> = dyn FnMut(&WriterId, &Batch, &[Outcome]) -> Result<()> + 'a;
 
 /// Writes this host's feed.
 #[derive(Debug)]
@@ -67,6 +72,7 @@ impl HostWriter {
     /// Opens the feed of this host; the folder of `state` must exist. `given` is a key from the environment, used
     /// instead of the key file and never rotated.
     ///
+    /// `saved` returns the newest size and root at which anything else of this host, such as its cursors, knows the feed.
     /// `Forked` when the feed of a given key does not continue what is remembered.
     pub fn open(
         ledger: &Ledger,
@@ -80,36 +86,28 @@ impl HostWriter {
         let key = given.map_or_else(|| load_or_create_key(&state.key()), Ok)?;
         let mut writer = ledger.writer(key)?;
         let feed = writer.feed();
+        let remembered = heads.get(&feed).copied();
+        let points = [remembered.map(|head| (head.size, head.root)), saved(feed)?];
         let mut start = FeedStart::Continued;
-        let points = [heads.get(&feed).map(|head| (head.size, head.root)), saved(feed)?];
         for (size, root) in points.into_iter().flatten() {
             if continues(ledger, &writer, size, root)? {
                 continue;
             }
             let found = writer.head().copied();
-            let remembered = heads.get(&feed).copied().unwrap_or(BatchHead {
-                feed,
-                size,
-                root,
-                recorded_at: Timestamp::default(),
-                signature: burnlog_log::Signature([0; 64]),
-            });
-            if found.is_some_and(|found| found.size >= size) {
-                state.keep_evidence(&remembered, found.as_ref())?;
+            if let Some(ours) = remembered.filter(|ours| found.is_some_and(|found| found.size >= ours.size)) {
+                state.keep_evidence(&ours, found.as_ref())?;
             }
             if is_given {
-                let message = "the ledger does not continue what this host remembers of its feed; give this process a new key";
+                let message = "the ledger does not continue what this host remembers of its feed; \
+                               give this process a new key";
                 return Err(Error::new(ErrorKind::Forked, "open feed", message).at(feed));
             }
-            let previous = Previous { feed, size, root };
-            let text = serde_json::to_vec(&previous).expect("plain data");
-            replace(&state.folder().join("previous.json"), &text, true)?;
+            state.keep_previous(&Previous { feed, size, root })?;
             writer = ledger.writer(rotate_key(&state.key())?)?;
-            start = FeedStart::Restarted { remembered, found_size: found.map_or(0, |found| found.size) };
+            start = FeedStart::Restarted { feed, size, found_size: found.map_or(0, |found| found.size) };
             break;
         }
-        let previous =
-            read(&state.folder().join("previous.json"))?.and_then(|text| serde_json::from_slice(&text).ok());
+        let previous = state.previous()?;
         let payload = serde_json::to_vec(&Payload { identity, previous }).expect("plain data");
         let mut this = Self { state, heads, writer, start, payload, introduced: false };
         this.introduced =
@@ -139,7 +137,7 @@ impl HostWriter {
         &mut self,
         batch: &Batch,
         now: Timestamp,
-        appended: &mut dyn FnMut(&WriterId, &Batch, &[Outcome]) -> Result<()>,
+        appended: &mut Appended<'_>,
     ) -> Result<Vec<Outcome>> {
         let feed = self.feed();
         if !self.introduced {
@@ -184,6 +182,20 @@ impl HostWriter {
             Ok(_) => error,
             Err(failed) => error.caused_by(failed),
         }
+    }
+}
+
+impl LedgerState {
+    fn keep_previous(&self, previous: &Previous) -> Result<()> {
+        replace(
+            &self.folder().join("previous.json"),
+            &serde_json::to_vec(previous).expect("plain data"),
+            true,
+        )
+    }
+
+    fn previous(&self) -> Result<Option<Previous>> {
+        Ok(read(&self.folder().join("previous.json"))?.and_then(|text| serde_json::from_slice(&text).ok()))
     }
 }
 
@@ -285,7 +297,7 @@ mod tests {
         let (feed, head) = (old.feed(), *old.head().unwrap());
         let restored = ledger();
         let writer = host.append(&restored, 0);
-        assert_eq!(*writer.start(), FeedStart::Restarted { remembered: head, found_size: 0 });
+        assert_eq!(*writer.start(), FeedStart::Restarted { feed, size: head.size, found_size: 0 });
         assert_ne!(writer.feed(), feed);
         let page = restored.read(&writer.feed(), 0, Limit::default()).unwrap();
         let burnlog_log::Body::Present { payload, .. } = &page.entries[0].body else { panic!("present") };
