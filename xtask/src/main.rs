@@ -1,5 +1,6 @@
 //! The developer commands of this repository: `cargo xtask test|bench|tidy|gen`. Not part of the product.
 
+mod bench;
 mod count;
 mod generate;
 mod output;
@@ -24,6 +25,8 @@ struct Arguments {
 enum Command {
     /// Runs everything that must hold before a change lands: format, tidy, clippy, tests, totals, docs, licences.
     Test,
+    /// Measures the release program on a generated set, beside raw loops over the same bytes.
+    Bench(bench::Options),
     /// Writes a deterministic set of made-up sessions and prints the exact truth about it as JSON.
     Gen(generate::Options),
     /// Counts a HOME folder of Claude Code sessions straight from its files: a second opinion on every total.
@@ -35,11 +38,20 @@ enum Command {
     Tidy,
     /// Runs the built burnlog over fixtures and a generated set and compares its totals with the truth.
     Totals,
+    /// Runs one program and writes what it cost.
+    #[command(hide = true)]
+    Measure(bench::measure::Options),
+    /// Runs the raw loops that `bench` compares with.
+    #[command(hide = true)]
+    Raw(bench::raw::Options),
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Test => steps::run(),
+        Command::Bench(options) => bench::run(&options),
+        Command::Measure(options) => bench::measure::run(&options),
+        Command::Raw(options) => bench::raw::run(&options),
         Command::Gen(options) => generate::run(&options),
         Command::Count { home } => count::run(&home),
         Command::Tidy => tidy::run(),

@@ -130,10 +130,15 @@ impl Archive {
     pub(crate) fn environment(&self) -> [(&'static str, std::ffi::OsString); 4] {
         [
             ("HOME", self.home.clone().into()),
-            ("RELAYBURN_HOME", self.home.join("relayburn").into()),
+            ("RELAYBURN_HOME", self.state().into()),
             ("RELAYBURN_HOST_NAME", "xtask".into()),
             ("PATH", std::env::var_os("PATH").unwrap_or_default()),
         ]
+    }
+
+    /// Where burnlog keeps its state.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.home.join("relayburn")
     }
 
     fn output(&self, arguments: &[&str]) -> Result<String> {

@@ -19,6 +19,9 @@ use std::path::{Path, PathBuf};
 use thread::{Class, Line};
 pub(crate) use truth::{Days, Group, Sum, Tokens, Truth, list_days};
 
+/// Goes up whenever the same parameters give other bytes.
+pub(crate) const SHAPE: u32 = 1;
+
 /// Parameters of a set.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Parameters {

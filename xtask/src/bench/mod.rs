@@ -1,0 +1,354 @@
+//! `cargo xtask bench`: builds the release program, lets it work on a generated set or on a folder that the user names, and prints each cost
+//! beside the raw loops over the same bytes in the same run. Asserts totals, never times.
+
+pub(crate) mod measure;
+pub(crate) mod raw;
+mod rows;
+mod set;
+mod table;
+
+use crate::generate::{Days, Group, Parameters, list_days};
+use crate::output::say;
+use crate::totals::Archive;
+use crate::workspace::Workspace;
+use anyhow::{Context, Result, ensure};
+use measure::{Cost, Scale, median, middle};
+use raw::{Limits, Loop};
+use set::Set;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use table::{Case, Report, Sizes};
+
+/// Arguments of `bench`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// How often everything is run; medians are printed.
+    #[arg(short = 'n', long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+    /// Measures ingest and sizes on this HOME folder instead of a generated set. Nothing in it is changed.
+    #[arg(long = "corpus", value_name = "DIR")]
+    folder: Option<PathBuf>,
+    #[command(flatten)]
+    parameters: Parameters,
+}
+
+/// What is measured: the name, the command as it is shown, the raw loops that it cannot do without.
+struct Plan {
+    name: &'static str,
+    command: &'static str,
+    limit: &'static [&'static str],
+}
+
+const START: Plan = Plan { name: "start", command: "--version", limit: &[] };
+const COLD: Plan = Plan {
+    name: "cold ingest",
+    command: "ingest",
+    limit: &[
+        "walk",
+        "read",
+        "split",
+        "blake3 payload",
+        "blake3 skeleton",
+        "sha-256 frontier",
+        "crc-32",
+        "zstd-3",
+        "write and fsync",
+        "parse",
+        "sqlite upserts",
+    ],
+};
+const NO_OP: Plan = Plan { name: "no-op ingest", command: "ingest, nothing new", limit: &["walk"] };
+const ONE_TURN: Plan = Plan { name: "one more turn", command: "ingest, one file longer", limit: &["walk"] };
+const REBUILD: Plan = Plan {
+    name: "rebuild",
+    command: "project rebuild",
+    limit: &["zstd decode", "split", "parse", "sqlite upserts"],
+};
+const VERIFY: Plan = Plan {
+    name: "verify",
+    command: "verify",
+    limit: &["zstd decode", "blake3 payload", "blake3 skeleton", "sha-256 frontier", "crc-32"],
+};
+const SESSIONS: Plan = Plan { name: "sessions", command: "sessions --json", limit: &["sqlite select"] };
+const TURNS: Plan = Plan { name: "turns", command: "turns --json", limit: &["sqlite select"] };
+const REPLAY: Plan = Plan {
+    name: "replay",
+    command: "replay file: to a new file:",
+    limit: &[
+        "zstd decode",
+        "blake3 payload",
+        "blake3 skeleton",
+        "sha-256 frontier",
+        "crc-32",
+        "zstd-3",
+        "write and fsync",
+    ],
+};
+
+/// Measures and prints.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let workspace = Workspace::find()?;
+    let built = workspace.cargo("build --release -p burnlog-cli -p xtask").status().context("start cargo")?;
+    ensure!(built.success(), "the release build failed");
+    let set = match &options.folder {
+        Some(folder) => Set::named(folder)?,
+        None => Set::generated(&workspace, &options.parameters)?,
+    };
+    let scratch = workspace.scratch("bench")?;
+    let mut bench = Bench {
+        program: workspace.built("release", "burnlog"),
+        scale: Scale { xtask: workspace.built("release", "xtask"), folder: scratch.path().to_path_buf() },
+        set,
+        costs: Vec::new(),
+        passes: Vec::new(),
+        sizes: Sizes::default(),
+    };
+    for number in 0..options.runs {
+        let folder = scratch.path().join(format!("run-{number}"));
+        bench.run(&folder, number)?;
+        fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
+        say_progress(number + 1, options.runs)?;
+    }
+    let report = bench.report(if options.folder.is_some() { "a folder of yours" } else { "generated" });
+    if options.json { say(serde_json::to_string_pretty(&report)?) } else { say(report.table()) }
+}
+
+fn say_progress(done: u32, runs: u32) -> Result<()> {
+    use std::io::Write;
+    Ok(writeln!(std::io::stderr(), "run {done} of {runs}")?)
+}
+
+/// The program under measurement and what was found so far.
+struct Bench {
+    program: PathBuf,
+    scale: Scale,
+    set: Set,
+    costs: Vec<(Plan, Vec<Cost>)>,
+    passes: Vec<Limits>,
+    sizes: Sizes,
+}
+
+impl Bench {
+    /// Runs everything once, in a new archive below `folder`.
+    fn run(&mut self, folder: &Path, number: u32) -> Result<()> {
+        let archive = Archive::new(&self.program, folder.join("archive"));
+        let other = folder.join("other");
+        for folder in [folder.join("archive"), other.clone(), folder.join("raw")] {
+            fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+        }
+        let source = self.set.home.to_str().context("the path of the set is UTF-8")?.to_owned();
+        let ingest = ["ingest", "--json", "--root", source.as_str()];
+
+        self.weigh(START, &archive, &["--version"])?;
+        self.weigh(COLD, &archive, &ingest)?;
+        if number == 0 {
+            self.check(&archive, None)?;
+            self.sizes = disk_sizes(&archive.state())?;
+        }
+        self.weigh(NO_OP, &archive, &ingest)?;
+        if self.set.days.is_some() {
+            let grown = self.set.grow(u64::from(number))?;
+            self.weigh(ONE_TURN, &archive, &ingest)?;
+            if number == 0 {
+                self.check(&archive, Some(&grown.days))?;
+            }
+        }
+        self.weigh(REBUILD, &archive, &["project", "rebuild"])?;
+        self.weigh(VERIFY, &archive, &["verify"])?;
+        self.weigh(SESSIONS, &archive, &["sessions", "--json"])?;
+        self.weigh(TURNS, &archive, &["turns", "--json"])?;
+        let from = format!("file:{}", archive.state().join("ledger").display());
+        let to = format!("file:{}", other.join("ledger").display());
+        self.weigh(REPLAY, &archive, &["replay", "--from", &from, "--to", &to])?;
+        self.passes.push(self.raw(&folder.join("raw"))?);
+        Ok(())
+    }
+
+    fn weigh(&mut self, plan: Plan, archive: &Archive, arguments: &[&str]) -> Result<()> {
+        let (cost, _) = self.scale.weigh(&self.program, arguments, &archive.environment())?;
+        match self.costs.iter_mut().find(|(known, _)| known.name == plan.name) {
+            Some((_, costs)) => costs.push(cost),
+            None => self.costs.push((plan, vec![cost])),
+        }
+        Ok(())
+    }
+
+    /// Compares the totals with the truth, where it is known.
+    fn check(&self, archive: &Archive, added: Option<&[Group]>) -> Result<()> {
+        let Some(days) = &self.set.days else { return Ok(()) };
+        let mut sums = Days::new();
+        for group in days.iter().chain(added.unwrap_or_default()) {
+            let sum = sums.entry((group.day.clone(), group.model.clone())).or_default();
+            sum.calls += group.sum.calls;
+            sum.tokens.add(&group.sum.tokens);
+        }
+        archive.check_turns(&list_days(sums))
+    }
+
+    /// Runs the raw loops in a process of their own.
+    fn raw(&self, scratch: &Path) -> Result<Limits> {
+        let output = Command::new(&self.scale.xtask).arg("raw").arg(&self.set.home).arg(scratch).output();
+        let output = output.context("start xtask raw")?;
+        ensure!(output.status.success(), "xtask raw: {}", String::from_utf8_lossy(&output.stderr).trim());
+        serde_json::from_slice(&output.stdout).context("read the raw limits")
+    }
+
+    fn report(mut self, source: &str) -> Report {
+        let loops = median_loops(&self.passes);
+        self.sizes.source_bytes = self.set.bytes;
+        self.sizes.compressed_bytes = self.passes.first().map_or(0, |pass| pass.compressed_bytes);
+        let cases = self.costs.iter().filter_map(|(plan, costs)| {
+            let cost = median(costs)?;
+            let limit_cpu_s =
+                plan.limit.iter().filter_map(|name| loops.get(*name)).map(|cost| cost.cpu_s).sum();
+            Some(Case {
+                name: plan.name,
+                command: plan.command,
+                cost,
+                cpu_s: cost.cpu_s(),
+                limit: plan.limit,
+                limit_cpu_s,
+                ratio: (limit_cpu_s > 0.0).then(|| cost.cpu_s() / limit_cpu_s),
+            })
+        });
+        Report {
+            source: source.to_owned(),
+            files: self.set.files,
+            runs: self.passes.len(),
+            processors: std::thread::available_parallelism().map_or(1, usize::from),
+            totals_checked: self.set.days.is_some(),
+            cases: cases.collect(),
+            sizes: self.sizes,
+            loops,
+        }
+    }
+}
+
+/// The median of each loop over all passes.
+fn median_loops(passes: &[Limits]) -> BTreeMap<String, Loop> {
+    let names = passes.first().map(|pass| pass.loops.keys().cloned()).into_iter().flatten();
+    names
+        .filter_map(|name| {
+            let of = |figure: fn(&Loop) -> f64| {
+                middle(passes.iter().filter_map(|pass| pass.loops.get(&name)).map(figure).collect())
+            };
+            let last = *passes.last()?.loops.get(&name)?;
+            let cost = Loop { cpu_s: of(|cost| cost.cpu_s)?, wall_s: of(|cost| cost.wall_s)?, ..last };
+            Some((name, cost))
+        })
+        .collect()
+}
+
+/// Adds up what lies in an archive's state folder, by purpose.
+fn disk_sizes(state: &Path) -> Result<Sizes> {
+    let mut sizes = Sizes::default();
+    let mut folders = vec![state.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                folders.push(entry.path());
+                continue;
+            }
+            let path = entry.path();
+            let below = path.strip_prefix(state).unwrap_or(&path);
+            let bytes = entry.metadata()?.len();
+            if below.starts_with("ledger/segments") {
+                sizes.segments_bytes += bytes;
+            } else if below.starts_with("ledger") {
+                sizes.index_bytes += bytes;
+            } else if below.starts_with("projections") {
+                sizes.projections_bytes += bytes;
+            } else {
+                sizes.host_bytes += bytes;
+            }
+        }
+    }
+    Ok(sizes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::count::count_home;
+
+    #[test]
+    fn bytes_on_disk_are_told_apart_by_folder() {
+        let state = tempfile::tempdir().unwrap();
+        for (path, bytes) in [
+            ("ledger/segments/a.jsonl", 100),
+            ("ledger/segments/old/b.jsonl.zst", 20),
+            ("ledger/index/run", 7),
+            ("ledger/meta", 1),
+            ("projections/x.sqlite", 50),
+            ("host/keys/k", 3),
+        ] {
+            let path = state.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, vec![0; bytes]).unwrap();
+        }
+        let expected = Sizes {
+            segments_bytes: 120,
+            index_bytes: 8,
+            projections_bytes: 50,
+            host_bytes: 3,
+            ..Sizes::default()
+        };
+        assert_eq!(disk_sizes(state.path()).unwrap(), expected);
+    }
+
+    #[test]
+    fn every_limit_names_a_loop_that_is_run() {
+        let home = tempfile::tempdir().unwrap();
+        let parameters = Parameters {
+            sessions: 3,
+            turns: 20,
+            content: 40,
+            seed: 5,
+            projects: 1,
+            fork_every: 2,
+            odd_every: 30,
+        };
+        let truth = crate::generate::write_set(home.path(), &parameters).unwrap();
+        let scratch = tempfile::tempdir().unwrap();
+        let limits = raw::limits(home.path(), scratch.path()).unwrap();
+        for plan in [&START, &COLD, &NO_OP, &ONE_TURN, &REBUILD, &VERIFY, &SESSIONS, &TURNS, &REPLAY] {
+            for name in plan.limit {
+                assert!(limits.loops.contains_key(*name), "{name}");
+            }
+        }
+        assert_eq!(limits.source_bytes, truth.bytes);
+        assert_eq!(limits.loops["split"].items, truth.records + truth.pending);
+        assert!(limits.compressed_bytes > 0 && limits.compressed_bytes < truth.bytes);
+    }
+
+    #[test]
+    fn a_set_that_grew_is_cut_back() {
+        let target = tempfile::tempdir().unwrap();
+        let workspace = Workspace { root: target.path().to_path_buf(), target: target.path().to_path_buf() };
+        let parameters = Parameters {
+            sessions: 2,
+            turns: 10,
+            content: 40,
+            seed: 5,
+            projects: 1,
+            fork_every: 0,
+            odd_every: 0,
+        };
+        let set = Set::generated(&workspace, &parameters).unwrap();
+        let before = count_home(&set.home).unwrap();
+        let grown = set.grow(1).unwrap();
+        let longer = count_home(&set.home).unwrap();
+        assert_eq!(longer.total.calls, before.total.calls + 2);
+        assert_eq!(grown.days.iter().map(|group| group.sum.calls).sum::<u64>(), 2);
+        drop(grown);
+        assert_eq!(count_home(&set.home).unwrap(), before);
+        let again = Set::generated(&workspace, &parameters).unwrap();
+        assert_eq!((again.bytes, again.days), (set.bytes, set.days));
+    }
+}
