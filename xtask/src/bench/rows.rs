@@ -59,6 +59,10 @@ struct Usage {
     cache_write: Option<u64>,
 }
 
+fn text<'a>(field: Option<&'a Text<'_>>) -> Option<&'a str> {
+    field.map(|Text(text)| &**text)
+}
+
 /// The tables, with one transaction open until [`Rows::commit`].
 pub(super) struct Rows {
     connection: Connection,
@@ -88,11 +92,10 @@ impl Rows {
         address: &[u8; 32],
         line: Option<&Line<'_>>,
     ) -> Result<()> {
-        let text = |field: Option<&Text<'_>>| field.map(|Text(text)| text.to_string());
         let kind = line.and_then(|line| text(line.kind.as_ref()));
         let uuid = line.and_then(|line| text(line.uuid.as_ref()));
         self.connection
-            .prepare_cached("INSERT OR IGNORE INTO records VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .prepare_cached("INSERT INTO records VALUES (?1, ?2, ?3, ?4, ?5)")?
             .execute(params![stream, seq, address, kind, uuid])?;
         let Some((line, message)) = line.and_then(|line| Some((line, line.message.as_ref()?))) else {
             return Ok(());
