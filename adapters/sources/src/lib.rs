@@ -1,1 +1,29 @@
-//! x
+//! Reads the session files of coding agents and turns them into batches of events. Knows where the files are, how
+//! their records are told apart and how far each was read; knows nothing of ledgers, what a record means, or terminals.
+//!
+//! [`discover`] walks, [`ingest`] reads what changed and hands batches to a sink, [`CursorFile`] remembers.
+
+mod claude_code;
+mod cursor;
+mod cursor_file;
+mod discover;
+mod extent;
+mod files;
+mod filter;
+mod ingest;
+mod json;
+mod lines;
+mod outbox;
+mod reading;
+mod report;
+mod run;
+mod source;
+
+pub use cursor::FeedPoint;
+pub use cursor_file::{CursorFile, SourceState};
+pub use discover::{Places, Plan, discover};
+pub use extent::Extent;
+pub use filter::Filter;
+pub use ingest::{Acknowledged, Options, Sink, ingest};
+pub use report::{Counts, Failed, Notice, Observer, Progress, Report};
+pub use source::{Environment, names, variables};

@@ -1,0 +1,81 @@
+//! Whether bytes are one complete JSON object. Builds no value.
+
+use serde::de::IgnoredAny;
+use std::io::{BufReader, Read};
+
+/// Returns whether `text` is exactly one JSON object in UTF-8; white space around it is allowed.
+pub(crate) fn is_object(text: &[u8]) -> bool {
+    let first = text.iter().position(|byte| !byte.is_ascii_whitespace());
+    first.is_some_and(|first| text[first] == b'{')
+        && serde_json::from_slice::<IgnoredAny>(text).is_ok()
+        && std::str::from_utf8(text).is_ok()
+}
+
+/// Returns whether `text`, which no newline ends, can stand as a record as it is: one JSON object that ends with its
+/// brace. Between a carriage return and its newline such a record is whole only where `after_return`
+/// says that the record before ended the same way.
+pub(crate) fn is_complete_record(text: &[u8], after_return: bool) -> bool {
+    let body = if after_return { text.strip_suffix(b"\r") } else { Some(text) };
+    body.is_some_and(|body| body.last() == Some(&b'}') && is_object(body))
+}
+
+/// Like [`is_complete_record`] for a record too long to hold. Does not check UTF-8 inside strings.
+pub(crate) fn is_complete_stream(text: impl Read, last: u8) -> std::io::Result<bool> {
+    if last != b'}' {
+        return Ok(false);
+    }
+    let mut text = BufReader::with_capacity(1 << 16, text);
+    let mut first = [0];
+    loop {
+        text.read_exact(&mut first)?;
+        match first[0] {
+            b'{' => break,
+            byte if byte.is_ascii_whitespace() => {}
+            _ => return Ok(false),
+        }
+    }
+    match serde_json::from_reader::<_, IgnoredAny>(first.as_slice().chain(text)) {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_io() => Err(error.into()),
+        Err(_) => Ok(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_whole_object_is_an_object() {
+        for good in ["{}", " {\"a\":[1,{\"b\":null}]} ", "{\"a\":\"\\ud800\"}", "{\"n\":1e999999}"] {
+            assert!(is_object(good.as_bytes()), "{good}");
+        }
+        let bad: [&[u8]; 9] =
+            [b"", b" ", b"[]", b"{", b"{}{}", b"{} x", b"null", b"{\"a\":\"\xff\"}", b"{\"a\":\"\0\"}"];
+        for bad in bad {
+            assert!(!is_object(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn no_proper_prefix_of_a_record_is_complete() {
+        let record = b"{\"a\":{\"b\":[{}]},\"c\":\"}\"}";
+        for cut in 0..record.len() {
+            assert!(!is_complete_record(&record[..cut], false), "{cut}");
+        }
+        assert!(is_complete_record(record, false));
+        assert!(!is_complete_record(record, true));
+        assert!(is_complete_record(b"{}\r", true));
+        assert!(!is_complete_record(b"{}\r", false));
+        assert!(!is_complete_record(b"{} ", false));
+    }
+
+    #[test]
+    fn a_long_record_is_judged_the_same() {
+        for text in ["{\"a\":1}", "  {\"a\":1}", "{\"a\":1}}", "[{}", "x}", "{}{}"] {
+            let last = *text.as_bytes().last().unwrap();
+            let long = is_complete_stream(text.as_bytes(), last).unwrap();
+            assert_eq!(long, is_complete_record(text.as_bytes(), false), "{text}");
+        }
+    }
+}
