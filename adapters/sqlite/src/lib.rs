@@ -1,1 +1,11 @@
-//! x
+//! Projections in one SQLite file: rows in typed columns, readable with any SQL tool through views of the live
+//! generation, while another process folds. Generic over tables; knows no projection and merges nothing.
+
+mod convert;
+mod names;
+mod schema;
+mod statements;
+mod store;
+mod transaction;
+
+pub use store::{SqliteOptions, SqliteProjections};

@@ -1,0 +1,90 @@
+//! Tables, views and the store's own records as SQL, made from the declared tables alone.
+
+use burnlog_projections::{Column, ColumnKind, Generation, Table};
+use std::fmt::Write;
+
+/// The version of the store's own records; not that of the folds.
+pub(crate) const STORE_VERSION: i64 = 1;
+
+/// The store's own records.
+pub(crate) const STORE: &str = "
+CREATE TABLE projections_meta (name TEXT PRIMARY KEY NOT NULL, value) WITHOUT ROWID;
+CREATE TABLE generations (
+    generation INTEGER PRIMARY KEY, version INTEGER NOT NULL, revision INTEGER NOT NULL,
+    token BLOB, settled INTEGER NOT NULL, live INTEGER NOT NULL
+);
+CREATE TABLE cursors (
+    generation INTEGER NOT NULL, feed BLOB NOT NULL, next INTEGER NOT NULL, PRIMARY KEY (generation, feed)
+) WITHOUT ROWID;
+CREATE TABLE names (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+";
+
+/// Whether a column holds the number of a name.
+pub(crate) fn is_interned(table: &Table, position: usize) -> bool {
+    position >= table.key && table.columns[position].kind == ColumnKind::Name
+}
+
+/// The name of a table of one generation.
+pub(crate) fn table_name(table: &Table, generation: Generation) -> String {
+    format!("{}_g{}", table.name, generation.0)
+}
+
+fn column_type(column: &Column, interned: bool) -> &'static str {
+    match column.kind {
+        _ if interned => "INTEGER",
+        ColumnKind::Integer | ColumnKind::Instant | ColumnKind::Flag => "INTEGER",
+        ColumnKind::Text | ColumnKind::Name => "TEXT",
+        ColumnKind::Blob | ColumnKind::Address => "BLOB",
+    }
+}
+
+/// The statement that makes a table.
+pub(crate) fn create_table(table: &Table, generation: Generation) -> String {
+    let mut sql = format!("CREATE TABLE {} (\n", table_name(table, generation));
+    for (position, column) in table.columns.iter().enumerate() {
+        let null = if column.nullable { "" } else { " NOT NULL" };
+        let kind = column_type(column, is_interned(table, position));
+        let _ = writeln!(sql, "    {} {kind}{null},", column.name);
+    }
+    let _ = write!(sql, "    UNIQUE ({})\n)", key_list(table));
+    sql
+}
+
+/// The statements that make the further indexes of a table.
+pub(crate) fn create_indexes(table: &Table, generation: Generation) -> Vec<String> {
+    let name = table_name(table, generation);
+    let index = |(number, columns): (usize, &&[&str])| {
+        format!("CREATE INDEX IF NOT EXISTS {name}_i{number} ON {name} ({})", columns.join(", "))
+    };
+    table.indexes.iter().enumerate().map(index).collect()
+}
+
+/// The statement that makes the view of a table for people: with names instead of their numbers.
+pub(crate) fn create_view(table: &Table, generation: Generation) -> String {
+    let columns = select_list(table, "t", true);
+    format!("CREATE VIEW {} AS SELECT {columns} FROM {} t", table.name, table_name(table, generation))
+}
+
+/// The columns of a table, names by their text; `alias` names the table.
+pub(crate) fn select_list(table: &Table, alias: &str, with_names: bool) -> String {
+    let mut sql = String::new();
+    for (position, column) in table.columns.iter().enumerate() {
+        let comma = if position > 0 { ", " } else { "" };
+        let name = column.name;
+        let _ = if is_interned(table, position) {
+            write!(sql, "{comma}(SELECT name FROM names WHERE id = {alias}.{name})")
+        } else {
+            write!(sql, "{comma}{alias}.{name}")
+        };
+        if with_names {
+            let _ = write!(sql, " AS {name}");
+        }
+    }
+    sql
+}
+
+/// The columns of the key.
+pub(crate) fn key_list(table: &Table) -> String {
+    let names: Vec<&str> = table.key_columns().iter().map(|column| column.name).collect();
+    names.join(", ")
+}

@@ -1,0 +1,394 @@
+//! The file: opening, generations, commits. One connection each; several processes may hold the file, one writes.
+
+use crate::convert::{Bound, Located};
+use crate::names::NameIds;
+use crate::schema;
+use crate::statements;
+use crate::transaction::{SqliteTransaction, cursor, get_row, row_values};
+use burnlog_log::{Error, ErrorKind, LedgerId, Result, Token, WriterId};
+use burnlog_projections::{
+    FeedCursor, FoldStore, FoldTransaction, Generation, GenerationState, RowReader, StoreState, TABLES,
+    Table, Value, Values,
+};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
+use std::path::Path;
+use std::time::Duration;
+
+/// How a file is opened.
+#[derive(Debug, Clone)]
+pub struct SqliteOptions {
+    /// Only for queries: nothing is written, and a missing file is `NotFound`.
+    pub read_only: bool,
+    /// How long another process's transaction is waited for.
+    pub busy_timeout: Duration,
+    /// The memory for pages, in KiB.
+    pub cache_kib: u32,
+}
+
+impl Default for SqliteOptions {
+    /// Writable; 10 s; 8 MiB.
+    fn default() -> Self {
+        Self { read_only: false, busy_timeout: Duration::from_secs(10), cache_kib: 8 << 10 }
+    }
+}
+
+/// Projections in a SQLite file.
+#[derive(Debug)]
+pub struct SqliteProjections {
+    pub(crate) connection: Connection,
+    pub(crate) place: String,
+    names: NameIds,
+}
+
+impl SqliteProjections {
+    /// Opens the file, which is made if it is missing and may be written.
+    ///
+    /// `Corrupt` when it is damaged or no projections: delete it and fold again. `Unsupported` when a newer program
+    /// made it, `NotFound` when it is missing and only to be read.
+    pub fn open(path: &Path, options: &SqliteOptions) -> Result<Self> {
+        let place = path.display().to_string();
+        let access = if options.read_only {
+            OpenFlags::SQLITE_OPEN_READ_ONLY
+        } else {
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE
+        };
+        if options.read_only && !path.exists() {
+            let message = "nothing was folded yet; run ingest or project rebuild";
+            return Err(Error::new(ErrorKind::NotFound, "open projections", message).at(place));
+        }
+        let mut connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+            .located("open projections", &place)?;
+        prepare(&mut connection, options).located("open projections", &place)?;
+        let store = Self { connection, place, names: NameIds::default() };
+        store.check_version()?;
+        Ok(store)
+    }
+
+    fn check_version(&self) -> Result<()> {
+        let version: Option<i64> = self
+            .connection
+            .query_row("SELECT value FROM projections_meta WHERE name = 'store_version'", [], |row| {
+                row.get(0)
+            })
+            .optional()
+            .map_err(|error| {
+                let message = "this is a database, but not of projections; name another file or delete it";
+                Error::new(ErrorKind::Corrupt, "open projections", message).at(&self.place).caused_by(error)
+            })?;
+        match version {
+            Some(schema::STORE_VERSION) => Ok(()),
+            Some(newer) if newer > schema::STORE_VERSION => {
+                let message = format!(
+                    "the file has version {newer}, this program reads {}; upgrade burnlog",
+                    schema::STORE_VERSION
+                );
+                Err(Error::new(ErrorKind::Unsupported, "open projections", message).at(&self.place))
+            }
+            other => {
+                let message = format!("the file has version {other:?}; delete it and run project rebuild");
+                Err(Error::new(ErrorKind::Corrupt, "open projections", message).at(&self.place))
+            }
+        }
+    }
+
+    /// Runs `work` in a transaction that has the write lock from its beginning.
+    fn write<T>(
+        &mut self,
+        operation: &'static str,
+        work: impl FnOnce(&Connection, &str, &mut NameIds) -> Result<T>,
+    ) -> Result<T> {
+        let Self { connection, place, names } = self;
+        let transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).located(operation, place)?;
+        let done = work(&transaction, place, names)
+            .and_then(|done| transaction.commit().located(operation, place).map(|()| done));
+        if done.is_err() {
+            // Numbers of names that were given in it are void.
+            names.clear();
+        }
+        done
+    }
+}
+
+/// Sets the connection up and makes the store's own records in a new file.
+fn prepare(connection: &mut Connection, options: &SqliteOptions) -> rusqlite::Result<()> {
+    connection.busy_timeout(options.busy_timeout)?;
+    connection.set_prepared_statement_cache_capacity(128);
+    connection.pragma_update(None, "cache_size", -i64::from(options.cache_kib))?;
+    if options.read_only {
+        return Ok(());
+    }
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if tables == 0 {
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+    }
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    if tables == 0 {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // Another process may have been first.
+        let tables: i64 =
+            transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        if tables == 0 {
+            transaction.execute_batch(schema::STORE)?;
+            let version = ("store_version", schema::STORE_VERSION);
+            transaction.execute("INSERT INTO projections_meta (name, value) VALUES (?1, ?2)", version)?;
+        }
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+fn generation_state(row: &rusqlite::Row<'_>) -> rusqlite::Result<(GenerationState, bool)> {
+    let state = GenerationState {
+        generation: Generation(row.get(0)?),
+        version: row.get(1)?,
+        revision: row.get(2)?,
+        token: row.get::<_, Option<Vec<u8>>>(3)?.map(Token),
+        settled: row.get(4)?,
+    };
+    Ok((state, row.get(5)?))
+}
+
+fn states(connection: &Connection) -> rusqlite::Result<StoreState> {
+    let mut statement = connection.prepare_cached(
+        "SELECT generation, version, revision, token, settled, live FROM generations ORDER BY generation",
+    )?;
+    let mut state = StoreState::default();
+    for row in statement.query_map([], generation_state)? {
+        let (generation, live) = row?;
+        *(if live { &mut state.live } else { &mut state.building }) = Some(generation);
+    }
+    Ok(state)
+}
+
+fn drop_generation(connection: &Connection, generation: Generation) -> rusqlite::Result<()> {
+    let pattern = format!("*_g{}", generation.0);
+    let names: Vec<String> = connection
+        .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB ?1")?
+        .query_map([pattern], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    for name in names {
+        connection.execute_batch(&format!("DROP TABLE \"{name}\""))?;
+    }
+    connection.execute("DELETE FROM cursors WHERE generation = ?1", [generation.0])?;
+    connection.execute("DELETE FROM generations WHERE generation = ?1", [generation.0])?;
+    Ok(())
+}
+
+/// Makes the views show this generation.
+fn show(connection: &Connection, generation: Generation) -> rusqlite::Result<()> {
+    let views: Vec<String> = connection
+        .prepare("SELECT name FROM sqlite_schema WHERE type = 'view'")?
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    for name in views {
+        connection.execute_batch(&format!("DROP VIEW \"{name}\""))?;
+    }
+    for table in TABLES {
+        connection.execute_batch(&schema::create_view(table, generation))?;
+    }
+    connection.execute("UPDATE generations SET live = 1 WHERE generation = ?1", [generation.0])?;
+    Ok(())
+}
+
+fn conflict(operation: &'static str, message: String, generation: Generation) -> Error {
+    Error::new(ErrorKind::Conflict, operation, message).at(format_args!("generation {}", generation.0))
+}
+
+impl RowReader for SqliteProjections {
+    fn location(&self) -> String {
+        self.place.clone()
+    }
+
+    fn state(&self) -> Result<StoreState> {
+        states(&self.connection).located("read projections", &self.place)
+    }
+
+    fn get(
+        &self,
+        generation: Generation,
+        table: &'static Table,
+        key: &[Value<'_>],
+    ) -> Result<Option<Values>> {
+        self.connection
+            .prepare_cached(&statements::get(table, generation))
+            .and_then(|mut statement| get_row(&mut statement, table, key))
+            .located("read projection row", &self.place)
+    }
+
+    fn scan(
+        &self,
+        generation: Generation,
+        table: &'static Table,
+        after: Option<&[Value<'_>]>,
+        limit: usize,
+    ) -> Result<Vec<Values>> {
+        let read = || {
+            let after = after.unwrap_or_default();
+            let mut statement =
+                self.connection.prepare_cached(&statements::scan(table, generation, after.len()))?;
+            let limit = Value::Integer(i64::try_from(limit).unwrap_or(i64::MAX));
+            let parameters = std::iter::once(&limit).chain(after).map(Bound);
+            statement
+                .query_map(rusqlite::params_from_iter(parameters), |row| row_values(row, table))?
+                .collect::<rusqlite::Result<_>>()
+        };
+        read().located("read projection rows", &self.place)
+    }
+
+    fn cursors(&self, generation: Generation) -> Result<Vec<FeedCursor>> {
+        let read = || {
+            self.connection
+                .prepare_cached("SELECT feed, next FROM cursors WHERE generation = ?1 ORDER BY feed")?
+                .query_map([generation.0], |row| {
+                    Ok(FeedCursor { feed: WriterId(row.get(0)?), next: row.get(1)? })
+                })?
+                .collect::<rusqlite::Result<_>>()
+        };
+        read().located("read cursors", &self.place)
+    }
+
+    fn cursor(&self, generation: Generation, feed: &WriterId) -> Result<u64> {
+        cursor(&self.connection, generation, feed).located("read cursor", &self.place)
+    }
+}
+
+impl FoldStore for SqliteProjections {
+    fn bind(&mut self, ledger: LedgerId) -> Result<()> {
+        let known = |connection: &Connection| {
+            connection
+                .query_row("SELECT value FROM projections_meta WHERE name = 'ledger'", [], |row| {
+                    row.get::<_, [u8; 16]>(0)
+                })
+                .optional()
+        };
+        let bound = known(&self.connection).located("bind projections", &self.place)?;
+        let bound = match bound {
+            Some(bound) => bound,
+            None => self.write("bind projections", |connection, place, _| {
+                connection
+                    .execute(
+                        "INSERT INTO projections_meta (name, value) VALUES ('ledger', ?1) ON CONFLICT (name) DO NOTHING",
+                        [ledger.0],
+                    )
+                    .and_then(|_| known(connection))
+                    .located("bind projections", place)
+                    .map(|bound| bound.unwrap_or(ledger.0))
+            })?,
+        };
+        if bound == ledger.0 {
+            return Ok(());
+        }
+        let message = format!(
+            "the projections belong to ledger {}, not to {ledger}; name another file",
+            LedgerId(bound)
+        );
+        Err(Error::new(ErrorKind::Invalid, "bind projections", message).at(&self.place))
+    }
+
+    fn create(&mut self, version: u32) -> Result<Generation> {
+        self.write("create projections", |connection, place, _| {
+            let create = || {
+                let state = states(connection)?;
+                if let Some(stale) = &state.building {
+                    drop_generation(connection, stale.generation)?;
+                }
+                let last: Option<u32> = connection
+                    .query_row("SELECT value FROM projections_meta WHERE name = 'generation'", [], |row| row.get(0))
+                    .optional()?;
+                let generation = Generation(last.unwrap_or(0) + 1);
+                connection.execute(
+                    "INSERT INTO projections_meta (name, value) VALUES ('generation', ?1)
+                     ON CONFLICT (name) DO UPDATE SET value = ?1",
+                    [generation.0],
+                )?;
+                connection.execute(
+                    "INSERT INTO generations (generation, version, revision, settled, live) VALUES (?1, ?2, 0, 0, 0)",
+                    [generation.0, version],
+                )?;
+                for table in TABLES {
+                    connection.execute_batch(&schema::create_table(table, generation))?;
+                }
+                if state.live.is_none() {
+                    show(connection, generation)?;
+                }
+                Ok(generation)
+            };
+            create().located("create projections", place)
+        })
+    }
+
+    fn promote(&mut self, generation: Generation) -> Result<()> {
+        self.write("promote projections", |connection, place, _| {
+            let state = states(connection).located("promote projections", place)?;
+            if state.building.is_none_or(|building| building.generation != generation) {
+                let message = "this generation is not being built".to_owned();
+                return Err(conflict("promote projections", message, generation));
+            }
+            let promote = || {
+                if let Some(live) = &state.live {
+                    let behind: i64 = connection.query_row(
+                        "SELECT count(*) FROM cursors l WHERE l.generation = ?1 AND l.next > coalesce(
+                         (SELECT n.next FROM cursors n WHERE n.generation = ?2 AND n.feed = l.feed), 0)",
+                        [live.generation.0, generation.0],
+                        |row| row.get(0),
+                    )?;
+                    if behind > 0 {
+                        return Ok(false);
+                    }
+                    drop_generation(connection, live.generation)?;
+                }
+                show(connection, generation)?;
+                Ok(true)
+            };
+            if promote().located("promote projections", place)? {
+                return Ok(());
+            }
+            let message = "the live generation is ahead; catch up first".to_owned();
+            Err(conflict("promote projections", message, generation))
+        })
+    }
+
+    fn settle(&mut self, generation: Generation) -> Result<()> {
+        let state = self.state()?;
+        let unsettled = |state: &GenerationState| state.generation == generation && !state.settled;
+        if ![&state.live, &state.building].into_iter().flatten().any(unsettled) {
+            return Ok(());
+        }
+        self.write("settle projections", |connection, place, _| {
+            let settle = || {
+                for sql in TABLES.iter().flat_map(|table| schema::create_indexes(table, generation)) {
+                    connection.execute_batch(&sql)?;
+                }
+                connection.execute("UPDATE generations SET settled = 1 WHERE generation = ?1", [generation.0])
+            };
+            settle().map(drop).located("settle projections", place)
+        })
+    }
+
+    fn commit(
+        &mut self,
+        generation: Generation,
+        expected: u64,
+        work: &mut dyn FnMut(&mut dyn FoldTransaction) -> Result<()>,
+    ) -> Result<u64> {
+        self.write("commit projections", |connection, place, names| {
+            let revision: Option<u64> = connection
+                .prepare_cached("SELECT revision FROM generations WHERE generation = ?1")
+                .and_then(|mut statement| statement.query_row([generation.0], |row| row.get(0)).optional())
+                .located("commit projections", place)?;
+            if revision != Some(expected) {
+                let message = format!("revision {revision:?} instead of {expected}: somebody else folded");
+                return Err(conflict("commit projections", message, generation));
+            }
+            work(&mut SqliteTransaction::new(connection, place, generation, names))?;
+            connection
+                .execute(
+                    "UPDATE generations SET revision = ?2 WHERE generation = ?1",
+                    params![generation.0, expected + 1],
+                )
+                .located("commit projections", place)?;
+            Ok(expected + 1)
+        })
+    }
+}

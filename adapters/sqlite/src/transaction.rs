@@ -1,0 +1,167 @@
+//! One transaction of a fold: prepared statements for the tables that it touches, and the interning of names.
+
+use crate::convert::{Bound, Located, value_of};
+use crate::names::NameIds;
+use crate::schema::is_interned;
+use crate::statements;
+use burnlog_log::{Error, ErrorKind, Result, Token, WriterId};
+use burnlog_projections::{FoldTransaction, Generation, Table, Value, Values};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
+
+/// The statements of one table, prepared when first needed.
+struct Prepared<'c> {
+    table: &'static Table,
+    insert: Option<CachedStatement<'c>>,
+    replace: Option<CachedStatement<'c>>,
+    delete: Option<CachedStatement<'c>>,
+    get: Option<CachedStatement<'c>>,
+}
+
+/// A transaction that has begun.
+pub(crate) struct SqliteTransaction<'c> {
+    connection: &'c Connection,
+    place: &'c str,
+    generation: Generation,
+    names: &'c mut NameIds,
+    prepared: Vec<Prepared<'c>>,
+}
+
+impl<'c> SqliteTransaction<'c> {
+    pub(crate) fn new(
+        connection: &'c Connection,
+        place: &'c str,
+        generation: Generation,
+        names: &'c mut NameIds,
+    ) -> Self {
+        Self { connection, place, generation, names, prepared: Vec::new() }
+    }
+
+    fn position(&mut self, table: &'static Table) -> usize {
+        let known = self.prepared.iter().rposition(|prepared| prepared.table.name == table.name);
+        known.unwrap_or_else(|| {
+            self.prepared.push(Prepared { table, insert: None, replace: None, delete: None, get: None });
+            self.prepared.len() - 1
+        })
+    }
+
+    fn bind(
+        statement: &mut CachedStatement<'_>,
+        connection: &Connection,
+        names: &mut NameIds,
+        table: &Table,
+        row: &[Value<'_>],
+    ) -> rusqlite::Result<()> {
+        for (position, value) in row.iter().enumerate() {
+            match value {
+                Value::Text(name) if is_interned(table, position) => {
+                    statement.raw_bind_parameter(position + 1, names.id(connection, name)?)?;
+                }
+                value => statement.raw_bind_parameter(position + 1, Bound(value))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Prepares the statement in a slot unless it is, and returns it.
+macro_rules! prepared {
+    ($self:ident, $table:ident, $which:ident, $sql:path) => {{
+        let at = $self.position($table);
+        let slot = &mut $self.prepared[at].$which;
+        if slot.is_none() {
+            let sql = $sql($table, $self.generation);
+            *slot = Some($self.connection.prepare_cached(&sql).located("prepare projections", $self.place)?);
+        }
+        slot.as_mut().expect("it was just prepared")
+    }};
+}
+
+impl FoldTransaction for SqliteTransaction<'_> {
+    fn insert_new(&mut self, table: &'static Table, row: &[Value<'_>]) -> Result<bool> {
+        let statement = prepared!(self, table, insert, statements::insert);
+        Self::bind(statement, self.connection, self.names, table, row)
+            .and_then(|()| statement.raw_execute())
+            .map(|changed| changed > 0)
+            .located("insert projection row", self.place)
+    }
+
+    fn get(&mut self, table: &'static Table, key: &[Value<'_>]) -> Result<Option<Values>> {
+        let statement = prepared!(self, table, get, statements::get);
+        get_row(statement, table, key).located("read projection row", self.place)
+    }
+
+    fn replace(&mut self, table: &'static Table, row: &[Value<'_>]) -> Result<()> {
+        let statement = prepared!(self, table, replace, statements::replace);
+        let changed = Self::bind(statement, self.connection, self.names, table, row)
+            .and_then(|()| statement.raw_execute())
+            .located("replace projection row", self.place)?;
+        if changed == 0 {
+            return Err(Error::new(ErrorKind::NotFound, "replace projection row", "no row has this key")
+                .at(format_args!("{}, table {}", self.place, table.name)));
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, table: &'static Table, key: &[Value<'_>]) -> Result<bool> {
+        let statement = prepared!(self, table, delete, statements::delete);
+        statement
+            .execute(rusqlite::params_from_iter(key.iter().map(Bound)))
+            .map(|changed| changed > 0)
+            .located("delete projection row", self.place)
+    }
+
+    fn advance(&mut self, feed: &WriterId, from: u64, to: u64) -> Result<()> {
+        let generation = self.generation.0;
+        let at = cursor(self.connection, self.generation, feed).located("advance cursor", self.place)?;
+        if at != from {
+            let message = format!("the cursor stands at {at}, not at {from}: somebody else folded");
+            return Err(Error::new(ErrorKind::Conflict, "advance cursor", message).at(feed));
+        }
+        self.connection
+            .prepare_cached(
+                "INSERT INTO cursors (generation, feed, next) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (generation, feed) DO UPDATE SET next = ?3",
+            )
+            .and_then(|mut statement| statement.execute(params![generation, feed.0, to]))
+            .map(drop)
+            .located("advance cursor", self.place)
+    }
+
+    fn set_token(&mut self, token: &Token) -> Result<()> {
+        self.connection
+            .execute(
+                "UPDATE generations SET token = ?2 WHERE generation = ?1",
+                params![self.generation.0, token.0],
+            )
+            .map(drop)
+            .located("keep token", self.place)
+    }
+}
+
+/// Reads the row with a key through a prepared statement.
+pub(crate) fn get_row(
+    statement: &mut CachedStatement<'_>,
+    table: &Table,
+    key: &[Value<'_>],
+) -> rusqlite::Result<Option<Values>> {
+    let row = |row: &rusqlite::Row<'_>| row_values(row, table);
+    statement.query_row(rusqlite::params_from_iter(key.iter().map(Bound)), row).optional()
+}
+
+/// Takes the values of a row.
+pub(crate) fn row_values(row: &rusqlite::Row<'_>, table: &Table) -> rusqlite::Result<Values> {
+    (0..table.columns.len()).map(|column| row.get_ref(column).map(value_of)).collect()
+}
+
+/// Returns where the cursor of a feed stands.
+pub(crate) fn cursor(
+    connection: &Connection,
+    generation: Generation,
+    feed: &WriterId,
+) -> rusqlite::Result<u64> {
+    connection
+        .prepare_cached("SELECT next FROM cursors WHERE generation = ?1 AND feed = ?2")?
+        .query_row(params![generation.0, feed.0], |row| row.get(0))
+        .optional()
+        .map(Option::unwrap_or_default)
+}

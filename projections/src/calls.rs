@@ -1,0 +1,223 @@
+//! API calls: one row for each, whatever number of lines, copies and feeds tell of it.
+//! Two choices are made apart: which line's usage is kept, and which session is the call's home.
+
+use crate::rollups::{Counts, Day};
+use crate::table::{Merge, row};
+use crate::text::{Name, Tokens};
+use crate::{Derived, order};
+use burnlog_log::{Address, Timestamp};
+use std::cmp::{Ordering, Reverse};
+
+row! {
+    /// One API call.
+    ///
+    /// `request` to `place` come from the kept line: the one that has a stop reason, then the larger output, then the
+    /// later timestamp, then the smaller payload hash. `session` to `agent` come from the home line: not copied, then the
+    /// earlier timestamp, then the smaller session, then the rest in order. An absent number is absent, never 0.
+    pub struct Call in "calls" indexes [["session", "timestamp"], ["timestamp"]] dumped true
+    key {
+        /// The source.
+        source: Name,
+        /// The message id.
+        call: String,
+    }
+    /// The request id.
+    request: Option<String>,
+    /// The model.
+    model: Option<Name>,
+    /// Input tokens that were neither read from nor written to a cache.
+    input_tokens: Option<Tokens>,
+    /// Output tokens; a floor unless `complete`.
+    output_tokens: Option<Tokens>,
+    /// Tokens read from a cache.
+    cache_read_tokens: Option<Tokens>,
+    /// Tokens written to a cache for five minutes.
+    cache_write_5m_tokens: Option<Tokens>,
+    /// Tokens written to a cache for an hour.
+    cache_write_1h_tokens: Option<Tokens>,
+    /// Reasoning tokens, where the source tells them.
+    reasoning_tokens: Option<Tokens>,
+    /// Why the call ended.
+    stop_reason: Option<Name>,
+    /// Whether a final line came.
+    complete: bool,
+    /// The service tier, which changes the price.
+    service_tier: Option<Name>,
+    /// The speed, which changes the price.
+    speed: Option<Name>,
+    /// Whether a number was out of range and is the nearest that fits.
+    clamped: bool,
+    /// The timestamp of the kept line.
+    kept_at: Option<Timestamp>,
+    /// The first eight bytes of the kept line's payload hash: the last tie but one.
+    payload_prefix: i64,
+    /// The address of the kept line.
+    place: Address,
+    /// The home session.
+    session: Name,
+    /// The stream of the home line.
+    stream: Name,
+    /// Whether the home line is known to be a copy from another session.
+    copied: bool,
+    /// The timestamp of the home line: when the call began.
+    timestamp: Option<Timestamp>,
+    /// The folder.
+    cwd: Option<Name>,
+    /// The git branch.
+    branch: Option<Name>,
+    /// The version of the agent.
+    version: Option<Name>,
+    /// Whether a subagent made the call.
+    sidechain: bool,
+    /// The subagent, where the source names it.
+    agent: Option<Name>,
+    @transient {
+        /// The sessions in which lines of the call were seen, sorted; of a stored row none.
+        sessions: Vec<Name>,
+    }
+}
+
+row! {
+    /// A session that contains a call and is not the call's home.
+    pub struct CallSession in "call_sessions" indexes [["session"]] dumped true
+    key {
+        /// The source.
+        source: Name,
+        /// The message id.
+        call: String,
+        /// The session.
+        session: Name,
+    }
+}
+
+impl Call {
+    /// Whether the line says anything of what the call used.
+    fn has_usage(&self) -> bool {
+        self.input_tokens.is_some() || self.output_tokens.is_some() || self.cache_read_tokens.is_some()
+    }
+
+    /// Orders by which line's usage is kept: the greater one. A line without usage is no candidate beside one with.
+    fn compare_kept(&self, other: &Self) -> Ordering {
+        let first = |row: &Self| (row.has_usage(), row.complete, row.output_tokens, row.kept_at);
+        let tie = |row: &Self| Reverse((row.payload_prefix as u64, row.place));
+        first(self).cmp(&first(other)).then_with(|| tie(self).cmp(&tie(other))).then_with(|| {
+            // Equal addresses are one record and so equal rows, unless someone merges rows of other folds.
+            let rest = |row: &Self| {
+                (
+                    (row.request.clone(), row.model.clone(), row.stop_reason.clone()),
+                    (row.input_tokens, row.cache_read_tokens, row.reasoning_tokens),
+                    (row.cache_write_5m_tokens, row.cache_write_1h_tokens),
+                    (row.service_tier.clone(), row.speed.clone(), row.clamped),
+                )
+            };
+            rest(self).cmp(&rest(other))
+        })
+    }
+
+    /// Orders by which line is the home: the smaller one.
+    fn compare_home(&self, other: &Self) -> Ordering {
+        (self.copied, order::absent_last(self.timestamp))
+            .cmp(&(other.copied, order::absent_last(other.timestamp)))
+            .then_with(|| self.session.cmp(&other.session))
+            .then_with(|| self.stream.cmp(&other.stream))
+            .then_with(|| {
+                let rest = |row: &Self| {
+                    (
+                        (row.cwd.clone(), row.branch.clone(), row.version.clone()),
+                        (row.sidechain, row.agent.clone()),
+                    )
+                };
+                rest(self).cmp(&rest(other))
+            })
+    }
+
+    fn take_home(&mut self, other: &Self) {
+        self.session = other.session.clone();
+        self.stream = other.stream.clone();
+        self.copied = other.copied;
+        self.timestamp = other.timestamp;
+        self.cwd.clone_from(&other.cwd);
+        self.branch.clone_from(&other.branch);
+        self.version.clone_from(&other.version);
+        self.sidechain = other.sidechain;
+        self.agent.clone_from(&other.agent);
+    }
+
+    /// What this call adds to the totals.
+    fn counts(&self) -> Counts {
+        let number = |tokens: Option<Tokens>| tokens.unwrap_or_default().0;
+        Counts {
+            calls: 1,
+            incomplete_calls: i64::from(!self.complete),
+            input_tokens: number(self.input_tokens),
+            output_tokens: number(self.output_tokens),
+            cache_read_tokens: number(self.cache_read_tokens),
+            cache_write_5m_tokens: number(self.cache_write_5m_tokens),
+            cache_write_1h_tokens: number(self.cache_write_1h_tokens),
+            reasoning_tokens: number(self.reasoning_tokens),
+        }
+    }
+
+    /// Returns whether both rows add the same to the same totals.
+    fn counts_like(&self, other: &Self) -> bool {
+        self.counts() == other.counts()
+            && self.model == other.model
+            && self.session == other.session
+            && Day::of(self.timestamp) == Day::of(other.timestamp)
+    }
+
+    fn count(&self, sign: i64, derived: &mut Derived) {
+        let counts = self.counts().times(sign);
+        derived.session(&self.source, &self.session).add_counts(&counts);
+        let model = self.model.clone().unwrap_or_default();
+        derived.usage(Day::of(self.timestamp), &self.source, &model, &self.session).add_counts(&counts);
+    }
+}
+
+impl Merge for Call {
+    fn merge(&mut self, mut other: Self) {
+        let sessions = union(std::mem::take(&mut self.sessions), std::mem::take(&mut other.sessions));
+        let other_is_home = other.compare_home(self) == Ordering::Less;
+        if other.compare_kept(self) == Ordering::Greater {
+            std::mem::swap(self, &mut other);
+            if !other_is_home {
+                self.take_home(&other);
+            }
+        } else if other_is_home {
+            self.take_home(&other);
+        }
+        self.sessions = sessions;
+    }
+
+    fn changed(old: Option<&Self>, new: &Self, derived: &mut Derived) {
+        if old.is_none_or(|old| !old.counts_like(new)) {
+            if let Some(old) = old {
+                old.count(-1, derived);
+            }
+            new.count(1, derived);
+        }
+        let membership = |session: &Name| CallSession {
+            source: new.source.clone(),
+            call: new.call.clone(),
+            session: session.clone(),
+        };
+        let moved = old.filter(|old| old.session != new.session);
+        if moved.is_some() {
+            derived.leaves.push(membership(&new.session));
+        }
+        let elsewhere = new.sessions.iter().filter(|session| **session != new.session);
+        derived.joins.extend(elsewhere.map(membership));
+        if let Some(old) = moved.filter(|old| !new.sessions.contains(&old.session)) {
+            derived.joins.push(membership(&old.session));
+        }
+    }
+}
+
+fn union(mut one: Vec<Name>, two: Vec<Name>) -> Vec<Name> {
+    for name in two {
+        if let Err(at) = one.binary_search(&name) {
+            one.insert(at, name);
+        }
+    }
+    one
+}

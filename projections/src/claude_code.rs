@@ -1,0 +1,404 @@
+//! Claude Code: what a line of a session file means. One API call is written as several lines with one message
+//! id; calls of subagents may stand inside `progress` lines alone. Format facts: from files of 97 versions.
+
+mod line;
+mod user_text;
+
+use crate::calls::Call;
+use crate::compactions::Compaction;
+use crate::json::{Count, Lenient};
+use crate::notices::Notice;
+use crate::records::{RecordClass, fingerprint};
+use crate::sources::{Facts, Reading, SourceFold, SourceRecord};
+use crate::streams::Stream;
+use crate::text::{Name, Tokens, key_text, mended, plain_text};
+use crate::tool_uses::ToolUse;
+use crate::user_turns::{CLASS_PROMPT, UserTurn};
+use burnlog_log::Timestamp;
+use line::{Block, Line, Message, Usage};
+use user_text::Shape;
+
+pub(crate) const FOLD: SourceFold = SourceFold { name: "claude-code", locate, fold };
+
+/// Types of which the folds need nothing, but which are no news.
+const KNOWN_TYPES: &[&str] = &[
+    "agent-name",
+    "agent-setting",
+    "attachment",
+    "attribution-snapshot",
+    "content-replacement",
+    "context-collapse-commit",
+    "context-collapse-snapshot",
+    "file-history-snapshot",
+    "frame-link",
+    "last-prompt",
+    "mode",
+    "permission-mode",
+    "pr-link",
+    "queue-operation",
+    "speculation-accept",
+    "tag",
+    "task-summary",
+    "worktree-state",
+];
+
+/// `<session>`, or `<session>/subagents/agent-<id>`; a companion of the latter ends in `.meta`.
+fn locate(stream: &str) -> (&str, Option<&str>) {
+    let Some((session, rest)) = stream.split_once('/') else { return (stream, None) };
+    let stem = rest.strip_prefix("subagents/").unwrap_or(rest);
+    let stem = stem.strip_suffix(".meta").unwrap_or(stem);
+    (session, Some(stem.strip_prefix("agent-").unwrap_or(stem)))
+}
+
+fn fold(record: &SourceRecord<'_>, stream: &mut Stream, facts: &mut Facts) -> Reading {
+    if let Ok(Lenient(line)) = serde_json::from_slice::<Lenient<Line<'_>>>(record.payload) {
+        return fold_line(record, &line, stream, facts);
+    }
+    if record.payload.iter().all(u8::is_ascii_whitespace) {
+        return Reading::of_class(RecordClass::Other, "blank", facts);
+    }
+    if let Some(mended) = mended(record.payload)
+        && let Ok(Lenient(line)) = serde_json::from_slice::<Lenient<Line<'_>>>(&mended)
+    {
+        return fold_line(record, &line, stream, facts);
+    }
+    Reading::of_class(RecordClass::Unreadable, "", facts)
+}
+
+fn fold_line(record: &SourceRecord<'_>, line: &Line<'_>, stream: &mut Stream, facts: &mut Facts) -> Reading {
+    let timestamp = line.timestamp.as_deref().and_then(Timestamp::parse);
+    let elsewhere = line.session.as_deref().is_some_and(|session| session != record.session);
+    let copied = line.forked_from.0 || elsewhere;
+    let cwd = facts.names.option(line.cwd.as_deref());
+    let version = facts.names.option(line.version.as_deref());
+    let seq = i64::try_from(record.seq).unwrap_or(i64::MAX);
+    if let Some(cwd) = &cwd {
+        stream.offer_project(cwd, seq);
+    }
+    if let Some(version) = &version {
+        stream.offer_version(version, seq);
+    }
+    if let Some(instant) = timestamp.filter(|_| !copied) {
+        stream.offer_instant(instant);
+    }
+    let mut fold = LineFold { record, line, stream, facts, timestamp, copied, cwd, version };
+    let class = fold.class_and_rows(seq);
+    let record_type = fold.record_type();
+    Reading {
+        class,
+        record_type,
+        version: fold.version.unwrap_or_default(),
+        fingerprint: line.uuid.as_deref().map_or([0; 8], fingerprint),
+    }
+}
+
+/// One line and all that its rows have in common.
+struct LineFold<'f> {
+    record: &'f SourceRecord<'f>,
+    line: &'f Line<'f>,
+    stream: &'f mut Stream,
+    facts: &'f mut Facts,
+    timestamp: Option<Timestamp>,
+    copied: bool,
+    cwd: Option<Name>,
+    version: Option<Name>,
+}
+
+/// What differs between a message of its own and one inside a `progress` line.
+struct Envelope<'f> {
+    message: Option<&'f Message<'f>>,
+    request: Option<&'f str>,
+    timestamp: Option<Timestamp>,
+    sidechain: bool,
+    agent: Option<&'f str>,
+}
+
+impl<'f> LineFold<'f> {
+    fn class_and_rows(&mut self, seq: i64) -> RecordClass {
+        let line = self.line;
+        match line.kind.as_deref() {
+            Some("assistant") => {
+                self.fold_answer(&self.own_envelope());
+                RecordClass::Assistant
+            }
+            Some("user") => {
+                self.fold_results(&self.own_envelope());
+                self.fold_user_turn();
+                RecordClass::User
+            }
+            Some("progress") => {
+                self.fold_progress();
+                RecordClass::Progress
+            }
+            Some("system") => {
+                if line.subtype.as_deref() == Some("compact_boundary") {
+                    self.fold_compaction();
+                }
+                RecordClass::System
+            }
+            Some("summary") => self.fold_title(line.summary.as_deref(), 1, seq),
+            Some("ai-title") => self.fold_title(line.ai_title.as_deref(), 2, seq),
+            Some("custom-title") => self.fold_title(line.custom_title.as_deref(), 3, seq),
+            Some(other) if KNOWN_TYPES.binary_search(&other).is_ok() => RecordClass::Other,
+            None if self.is_companion() => RecordClass::Other,
+            _ => RecordClass::Unknown,
+        }
+    }
+
+    /// Whether the record is the `.meta.json` file beside a subagent's.
+    fn is_companion(&self) -> bool {
+        let is_object = self.record.payload.trim_ascii_start().first() == Some(&b'{');
+        is_object && self.stream.agent.is_some() && self.stream.stream.ends_with(".meta")
+    }
+
+    fn record_type(&mut self) -> Name {
+        let line = self.line;
+        let Some(kind) = line.kind.as_deref() else {
+            return self.facts.names.get(if self.is_companion() { "subagent-meta" } else { "" });
+        };
+        let subtype = match kind {
+            "attachment" => line.attachment.as_ref().and_then(|attachment| attachment.kind.as_deref()),
+            "progress" => line.data.as_ref().and_then(|data| data.kind.as_deref()),
+            _ => line.subtype.as_deref(),
+        };
+        match subtype {
+            Some(subtype) => self.facts.names.get(&format!("{kind}/{subtype}")),
+            None => self.facts.names.get(kind),
+        }
+    }
+
+    /// The message of the line itself.
+    fn own_envelope(&self) -> Envelope<'f> {
+        let line = self.line;
+        Envelope {
+            message: line.message.as_deref(),
+            request: line.request.as_deref(),
+            timestamp: self.timestamp,
+            sidechain: line.sidechain.0.unwrap_or(false) || self.stream.agent.is_some(),
+            agent: line.agent.as_deref(),
+        }
+    }
+
+    /// A message of a subagent that stands in a `progress` line.
+    fn fold_progress(&mut self) {
+        let Some(data) = self.line.data.as_deref() else { return };
+        let (Some("agent_progress"), Some(inner)) = (data.kind.as_deref(), data.line.as_deref()) else {
+            return;
+        };
+        let envelope = Envelope {
+            message: inner.message.as_deref(),
+            request: inner.request.as_deref(),
+            timestamp: inner.timestamp.as_deref().and_then(Timestamp::parse).or(self.timestamp),
+            sidechain: true,
+            agent: data.agent.as_deref(),
+        };
+        match inner.kind.as_deref() {
+            Some("assistant") => self.fold_answer(&envelope),
+            Some("user") => self.fold_results(&envelope),
+            _ => {}
+        }
+    }
+
+    /// What a model answered: a call and the tools that it asks for, or a notice that no model gave.
+    fn fold_answer(&mut self, envelope: &Envelope<'f>) {
+        let Some(message) = envelope.message else { return };
+        if message.model.as_deref() == Some("<synthetic>") {
+            return self.fold_notice(envelope);
+        }
+        let call = match message.id.as_deref() {
+            Some(id) if !id.is_empty() => key_text(id).into_owned(),
+            _ => self.own_id(),
+        };
+        for block in &message.content.blocks {
+            if block.kind.as_deref().is_some_and(|kind| kind == "tool_use" || kind == "server_tool_use") {
+                self.fold_tool_use(block, &call, envelope);
+            }
+        }
+        self.fold_call(call, message, envelope);
+    }
+
+    fn fold_call(&mut self, call: String, message: &Message<'_>, envelope: &Envelope<'_>) {
+        let names = &mut self.facts.names;
+        let none = Usage::default();
+        let usage = message.usage.as_deref().unwrap_or(&none);
+        let mut clamped = false;
+        let mut tokens = |count: Count| {
+            clamped |= count.clamped;
+            count.value.map(Tokens)
+        };
+        let (five_minutes, an_hour) = cache_writes(usage);
+        let stop_reason = names.option(message.stop_reason.as_deref());
+        let prefix = self.record.payload_hash.0.first_chunk().expect("a hash has 32 bytes");
+        let row = Call {
+            source: self.stream.source.clone(),
+            call,
+            request: envelope.request.map(|request| key_text(request).into_owned()),
+            model: names.option(message.model.as_deref()),
+            input_tokens: tokens(usage.input),
+            output_tokens: tokens(usage.output),
+            cache_read_tokens: tokens(usage.cache_read),
+            cache_write_5m_tokens: tokens(five_minutes),
+            cache_write_1h_tokens: tokens(an_hour),
+            reasoning_tokens: None,
+            complete: stop_reason.is_some(),
+            stop_reason,
+            service_tier: names.option(usage.service_tier.as_deref()),
+            speed: names.option(usage.speed.as_deref()),
+            clamped,
+            kept_at: envelope.timestamp,
+            payload_prefix: i64::from_be_bytes(*prefix),
+            place: self.record.address,
+            session: self.stream.session.clone(),
+            stream: self.stream.stream.clone(),
+            copied: self.copied,
+            timestamp: envelope.timestamp,
+            cwd: self.cwd.clone(),
+            branch: names.option(self.line.branch.as_deref()),
+            version: self.version.clone(),
+            sidechain: envelope.sidechain,
+            agent: names.option(envelope.agent).or_else(|| self.stream.agent.clone()),
+            sessions: vec![self.stream.session.clone()],
+        };
+        self.facts.calls.merge(row);
+    }
+
+    fn fold_tool_use(&mut self, block: &Block<'_>, call: &str, envelope: &Envelope<'_>) {
+        let Some(id) = block.id.as_deref() else { return };
+        let target = block.input.as_deref().and_then(|input| {
+            [&input.file_path, &input.notebook_path, &input.path].into_iter().find_map(|path| path.as_deref())
+        });
+        let names = &mut self.facts.names;
+        let mut row = ToolUse::unseen(self.stream.source.clone(), key_text(id).into_owned());
+        row.call = Some(call.to_owned());
+        row.tool = names.option(block.name.as_deref());
+        row.target = names.option(target);
+        row.session = Some(self.stream.session.clone());
+        row.used_at = envelope.timestamp;
+        row.use_copied = Some(self.copied);
+        self.facts.tool_uses.merge(row);
+    }
+
+    /// What tools gave back.
+    fn fold_results(&mut self, envelope: &Envelope<'_>) {
+        let blocks = envelope.message.map_or(&[][..], |message| &message.content.blocks);
+        for block in blocks {
+            let Some(id) = block.tool_use.as_deref() else { continue };
+            let mut row = ToolUse::unseen(self.stream.source.clone(), key_text(id).into_owned());
+            row.is_error = Some(block.is_error.0.unwrap_or(false));
+            row.result_bytes = Some(block.result.0);
+            row.result_session = Some(self.stream.session.clone());
+            row.result_at = envelope.timestamp;
+            row.result_copied = Some(self.copied);
+            self.facts.tool_uses.merge(row);
+        }
+    }
+
+    fn fold_user_turn(&mut self) {
+        let Some(message) = self.line.message.as_deref() else { return };
+        let content = &message.content;
+        let texts =
+            || content.text.iter().chain(content.blocks.iter().filter(|b| is(b, "text")).map(|b| &b.text));
+        let mut shapes = texts().map(|prose| prose.shape);
+        let first = shapes.next().unwrap_or_default();
+        let shape = if shapes.all(|shape| shape == first) { first } else { Shape::Plain };
+        let is_result = content.blocks.iter().any(|block| is(block, "tool_result"));
+        if is_result && shape != Shape::Interruption {
+            return;
+        }
+        let characters = texts().map(|prose| prose.characters).sum();
+        let images = content.blocks.iter().filter(|block| is(block, "image")).count() as i64;
+        let class = self.class_of_turn(shape, characters > 0 || images > 0);
+        let row = UserTurn {
+            source: self.stream.source.clone(),
+            turn: self.own_id(),
+            copied: self.copied,
+            timestamp: self.timestamp,
+            session: self.stream.session.clone(),
+            stream: self.stream.stream.clone(),
+            class: self.facts.names.get(class),
+            characters,
+            images,
+            place: self.record.address,
+        };
+        self.facts.user_turns.merge(row);
+    }
+
+    /// Tells by purpose, where the line states one, and else by shape what stands in the user's place.
+    fn class_of_turn(&self, shape: Shape, has_content: bool) -> &'static str {
+        let line = self.line;
+        let origin = line.origin.as_deref().and_then(|origin| origin.origin.as_deref());
+        let delegated = line.sidechain.0 == Some(true) || self.stream.agent.is_some();
+        match (shape, origin) {
+            _ if line.compact_summary.0 == Some(true) => "compact_summary",
+            _ if line.meta.0 == Some(true) => "meta",
+            (_, Some("human")) => CLASS_PROMPT,
+            (_, Some("task-notification")) | (Shape::Notification, _) => "notification",
+            (Shape::Command, _) => "command",
+            (Shape::CommandOutput, _) => "command_output",
+            (Shape::Interruption, _) => "interruption",
+            (Shape::Plain, _) if delegated => "delegated",
+            (Shape::Plain, _) if has_content => CLASS_PROMPT,
+            (Shape::Plain | Shape::Reminder, _) => "meta",
+        }
+    }
+
+    fn fold_compaction(&mut self) {
+        let compact = self.line.compact.as_deref();
+        let row = Compaction {
+            source: self.stream.source.clone(),
+            compaction: self.own_id(),
+            copied: self.copied,
+            timestamp: self.timestamp,
+            session: self.stream.session.clone(),
+            stream: self.stream.stream.clone(),
+            trigger: self.facts.names.option(compact.and_then(|compact| compact.trigger.as_deref())),
+            tokens_before: compact.and_then(|compact| compact.tokens_before.value).map(Tokens),
+            place: self.record.address,
+        };
+        self.facts.compactions.merge(row);
+    }
+
+    fn fold_notice(&mut self, envelope: &Envelope<'_>) {
+        let row = Notice {
+            source: self.stream.source.clone(),
+            notice: self.own_id(),
+            copied: self.copied,
+            timestamp: envelope.timestamp,
+            session: self.stream.session.clone(),
+            stream: self.stream.stream.clone(),
+            error: self.facts.names.option(self.line.error.as_deref()),
+            status: self.line.error_status.value,
+            place: self.record.address,
+        };
+        self.facts.notices.merge(row);
+    }
+
+    fn fold_title(&mut self, title: Option<&str>, rank: u8, seq: i64) -> RecordClass {
+        if let Some(title) = title {
+            self.stream.offer_title(&plain_text(title), rank, seq);
+        }
+        RecordClass::Title
+    }
+
+    /// The record's own id, or its address where it has none.
+    fn own_id(&self) -> String {
+        match self.line.uuid.as_deref() {
+            Some(id) if !id.is_empty() => key_text(id).into_owned(),
+            _ => self.record.address.to_string(),
+        }
+    }
+}
+
+fn is(block: &Block<'_>, kind: &str) -> bool {
+    block.kind.as_deref() == Some(kind)
+}
+
+/// Splits the tokens written to caches; where the split is missing, the total was for five minutes.
+fn cache_writes(usage: &Usage<'_>) -> (Count, Count) {
+    match usage.cache_writes.as_deref() {
+        Some(writes) if writes.five_minutes.value.is_some() || writes.an_hour.value.is_some() => {
+            (writes.five_minutes, writes.an_hour)
+        }
+        _ => (usage.cache_write, Count::default()),
+    }
+}

@@ -1,0 +1,69 @@
+//! What changes of facts entail, gathered during one transaction and written at its end.
+
+use crate::calls::CallSession;
+use crate::diagnostics::Diagnostic;
+use crate::rollups::{Day, Session, UsageDay};
+use crate::rows::Rows;
+use crate::store::FoldTransaction;
+use crate::table::{Row, Value};
+use crate::text::Name;
+use burnlog_log::Result;
+
+/// Changes that follow from changes of facts.
+#[derive(Debug, Default)]
+pub struct Derived {
+    pub(crate) sessions: Rows<Session>,
+    pub(crate) usage: Rows<UsageDay>,
+    pub(crate) diagnostics: Rows<Diagnostic>,
+    pub(crate) joins: Vec<CallSession>,
+    pub(crate) leaves: Vec<CallSession>,
+}
+
+impl Derived {
+    /// Returns the delta of a session's sums.
+    pub(crate) fn session(&mut self, source: &Name, session: &Name) -> &mut Session {
+        let empty = Session { source: source.clone(), session: session.clone(), ..Session::default() };
+        self.sessions.delta(empty)
+    }
+
+    /// Returns the delta of a day's sums.
+    pub(crate) fn usage(&mut self, day: Day, source: &Name, model: &Name, session: &Name) -> &mut UsageDay {
+        let (source, model, session) = (source.clone(), model.clone(), session.clone());
+        self.usage.delta(UsageDay { day, source, model, session, ..UsageDay::default() })
+    }
+
+    /// Returns the delta of the counts of a type of record.
+    pub(crate) fn diagnostic(
+        &mut self,
+        source: &Name,
+        version: &Name,
+        record_type: &Name,
+    ) -> &mut Diagnostic {
+        let (source, version, record_type) = (source.clone(), version.clone(), record_type.clone());
+        self.diagnostics.delta(Diagnostic { source, version, record_type, ..Diagnostic::default() })
+    }
+
+    /// Writes everything and is empty afterwards.
+    pub(crate) fn write(&mut self, to: &mut dyn FoldTransaction) -> Result<()> {
+        for left in std::mem::take(&mut self.leaves) {
+            if to.delete(CallSession::TABLE, &key_of(&left))? {
+                self.session(&left.source, &left.session).copied_calls -= 1;
+            }
+        }
+        for joined in std::mem::take(&mut self.joins) {
+            if to.insert_new(CallSession::TABLE, &key_of(&joined))? {
+                self.session(&joined.source, &joined.session).copied_calls += 1;
+            }
+        }
+        self.sessions.write_sums(to)?;
+        self.usage.write_sums(to)?;
+        self.diagnostics.write_sums(to)
+    }
+}
+
+/// A membership is nothing but its key.
+fn key_of(membership: &CallSession) -> Vec<Value<'_>> {
+    let mut values = Vec::with_capacity(3);
+    membership.write(&mut values);
+    values
+}

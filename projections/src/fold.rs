@@ -1,0 +1,272 @@
+//! One step of the fold: an event becomes rows in memory; many steps become one transaction. Order and
+//! repetition change nothing: an event that stands in its chunk already was folded and is passed over.
+
+use crate::Derived;
+use crate::extents::Extent;
+use crate::feeds::{Feed, StreamFeed};
+use crate::records::{CHUNK_RECORDS, Chunk, OpenChunk, RecordClass, RecordPlace};
+use crate::rows::Rows;
+use crate::sources::{Facts, Reading, SOURCES, SourceFold, SourceRecord};
+use crate::store::{FoldTransaction, Generation, RowReader};
+use crate::streams::Stream;
+use crate::table::{Row, Value};
+use crate::text::Name;
+use burnlog_log::{Address, Kind, Position, Result, Skeleton, WriterId};
+use hashbrown::{DefaultHashBuilder, HashMap};
+use std::borrow::Cow;
+
+/// An entry of a feed with its event, as a fold takes it.
+#[derive(Debug, Clone, Copy)]
+pub struct FoldInput<'a> {
+    /// The feed.
+    pub feed: &'a WriterId,
+    /// The index of the entry.
+    pub index: u64,
+    /// The address of the event.
+    pub address: Address,
+    /// The canonical bytes.
+    pub skeleton: &'a [u8],
+    /// The payload; `None` when it was erased.
+    pub payload: Option<&'a [u8]>,
+}
+
+/// What one commit will write.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    facts: Facts,
+    derived: Derived,
+    streams: Vec<OpenStream>,
+    stream_index: HashMap<(String, String), u32, DefaultHashBuilder>,
+    current_stream: usize,
+    chunks: HashMap<(u32, u64), OpenChunk, DefaultHashBuilder>,
+    chunk_bytes: usize,
+    feeds: Rows<Feed>,
+    extents: Rows<Extent>,
+}
+
+/// A stream that the events in memory speak of.
+#[derive(Debug)]
+struct OpenStream {
+    source: String,
+    stream: String,
+    session_bytes: usize,
+    fold: Option<&'static SourceFold>,
+    row: Stream,
+    changed: bool,
+    feeds: Vec<(WriterId, i64)>,
+}
+
+impl std::fmt::Debug for SourceFold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// Where chunks of earlier folds are read.
+#[derive(Clone, Copy)]
+pub(crate) struct StoredChunks<'s> {
+    pub(crate) store: &'s dyn RowReader,
+    pub(crate) generation: Generation,
+}
+
+impl StoredChunks<'_> {
+    fn open(&self, stream: &Stream, chunk: u64) -> Result<OpenChunk> {
+        let key = [
+            Value::Text(Cow::Borrowed(&*stream.source)),
+            Value::Text(Cow::Borrowed(&*stream.stream)),
+            Value::Integer(chunk as i64),
+        ];
+        let stored = self.store.get(self.generation, Chunk::TABLE, &key)?;
+        Ok(OpenChunk::of_stored(stored.map(Chunk::read).transpose()?.map(|chunk| chunk.entries)))
+    }
+}
+
+impl Pending {
+    /// Returns about how much memory the rows take, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.facts.bytes() + self.chunk_bytes + self.streams.len() * 1024
+    }
+
+    /// Folds one event. Skeletons of a newer version are passed over; returns whether this one was read.
+    pub(crate) fn fold(&mut self, stored: StoredChunks<'_>, input: &FoldInput<'_>) -> Result<bool> {
+        let Ok(skeleton) = Skeleton::parse(input.skeleton) else { return Ok(false) };
+        match &skeleton.position.kind {
+            Kind::Line | Kind::Tail | Kind::Record | Kind::Other(_) => {
+                self.fold_record(stored, input, &skeleton)?;
+            }
+            Kind::Writer => self.feeds.merge(Feed::of_payload(input.feed, input.index, input.payload)),
+            Kind::Extent => {
+                let source = self.facts.names.get(&skeleton.position.source);
+                let extent =
+                    input.payload.and_then(|payload| Extent::of_payload(&source, input.address, payload));
+                if let Some(extent) = extent {
+                    self.extents.merge(extent);
+                }
+            }
+            // Stamps, erasures and seals make no rows of these tables.
+            _ => {}
+        }
+        Ok(true)
+    }
+
+    fn fold_record(
+        &mut self,
+        stored: StoredChunks<'_>,
+        input: &FoldInput<'_>,
+        skeleton: &Skeleton<'_>,
+    ) -> Result<()> {
+        let Position { kind, source, stream, seq, part } = &skeleton.position;
+        let at = self.open_stream(source, stream);
+        let is_of_file = matches!(kind, Kind::Line | Kind::Tail);
+        let open = &mut self.streams[at];
+        let records = i64::try_from(seq.saturating_add(1)).unwrap_or(i64::MAX);
+        if is_of_file {
+            open.seen_by(input.feed, records);
+        }
+        let chunk = match self.chunks.entry((at as u32, seq / CHUNK_RECORDS)) {
+            hashbrown::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            hashbrown::hash_map::Entry::Vacant(entry) => {
+                entry.insert(stored.open(&open.row, seq / CHUNK_RECORDS)?)
+            }
+        };
+        let (before, place) = chunk.look(*seq, &input.address);
+        if before.known {
+            return Ok(());
+        }
+        if is_of_file {
+            open.changed = true;
+            open.row.records = open.row.records.max(records);
+        }
+        let facts = &mut self.facts;
+        let reading = match (kind, input.payload, open.fold) {
+            (Kind::Line, _, _) if part.is_some() => Reading::of_class(RecordClass::Part, "", facts),
+            (Kind::Line, None, _) => Reading::of_class(RecordClass::Erased, "", facts),
+            (Kind::Line, Some(_), None) => Reading::of_class(RecordClass::Unknown, "", facts),
+            (Kind::Line, Some(payload), Some(fold)) => {
+                let session = &open.stream[..open.session_bytes];
+                let (address, payload_hash) = (input.address, skeleton.payload);
+                let record = SourceRecord { seq: *seq, address, payload_hash, payload, session };
+                (fold.fold)(&record, &mut open.row, facts)
+            }
+            (Kind::Tail, ..) => Reading::of_class(RecordClass::Tail, "tail", facts),
+            (Kind::Record, ..) => Reading::of_class(RecordClass::Normalised, "record", facts),
+            (other, ..) => Reading::of_class(RecordClass::OtherKind, &format!("kind:{other}"), facts),
+        };
+        let Reading { class, fingerprint, .. } = reading;
+        chunk.insert(place, &RecordPlace { seq: *seq, address: input.address, class, fingerprint });
+        self.chunk_bytes += 48;
+        let source = open.row.source.clone();
+        self.count(&source, &reading, before.line);
+        if class.is_line() && !before.line && before.tails > 0 {
+            let (version, tail) = (self.facts.names.get(""), self.facts.names.get("tail"));
+            let counts = self.derived.diagnostic(&source, &version, &tail);
+            counts.unreadable -= before.tails;
+            counts.superseded += before.tails;
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, source: &Name, reading: &Reading, line_is_there: bool) {
+        let counts = self.derived.diagnostic(source, &reading.version, &reading.record_type);
+        *match reading.class {
+            RecordClass::Unknown => &mut counts.unknown,
+            RecordClass::Tail if line_is_there => &mut counts.superseded,
+            RecordClass::Tail | RecordClass::Unreadable => &mut counts.unreadable,
+            RecordClass::Part => &mut counts.oversized,
+            RecordClass::Erased => &mut counts.erased,
+            RecordClass::OtherKind | RecordClass::Normalised => &mut counts.other_kinds,
+            _ => &mut counts.understood,
+        } += 1;
+    }
+
+    /// Returns where the stream of that name is in memory.
+    fn open_stream(&mut self, source: &str, stream: &str) -> usize {
+        let is = |open: &OpenStream| open.stream == stream && open.source == source;
+        if self.streams.get(self.current_stream).is_some_and(is) {
+            return self.current_stream;
+        }
+        let key = (source.to_owned(), stream.to_owned());
+        let next = self.streams.len() as u32;
+        let at = *self.stream_index.entry(key).or_insert(next) as usize;
+        if at == self.streams.len() {
+            let fold = SOURCES.iter().find(|fold| fold.name == source);
+            let (session, agent) = fold.map_or((stream, None), |fold| (fold.locate)(stream));
+            let names = &mut self.facts.names;
+            let (source_name, stream_name) = (names.get(source), names.get(stream));
+            let (session_name, agent_name) = (names.get(session), names.option(agent));
+            self.streams.push(OpenStream {
+                source: source.to_owned(),
+                stream: stream.to_owned(),
+                session_bytes: session.len(),
+                fold,
+                row: Stream::unseen(source_name, stream_name, session_name, agent_name),
+                changed: false,
+                feeds: Vec::new(),
+            });
+        }
+        self.current_stream = at;
+        at
+    }
+
+    /// Writes everything in one transaction. The caller drops `self` afterwards, whatever came of it.
+    pub(crate) fn write(&mut self, to: &mut dyn FoldTransaction) -> Result<()> {
+        self.write_chunks(to)?;
+        let mut streams = Rows::default();
+        let mut stream_feeds = Rows::default();
+        for open in self.streams.drain(..) {
+            for (feed, records) in open.feeds {
+                let (source, stream) = (open.row.source.clone(), open.row.stream.clone());
+                stream_feeds.merge(StreamFeed { source, stream, feed: feed.0.to_vec(), records });
+            }
+            if open.changed {
+                streams.merge(open.row);
+            }
+        }
+        let derived = &mut self.derived;
+        streams.write(to, derived)?;
+        stream_feeds.write(to, derived)?;
+        self.feeds.write(to, derived)?;
+        self.extents.write(to, derived)?;
+        self.facts.write(to, derived)?;
+        derived.write(to)
+    }
+
+    fn write_chunks(&mut self, to: &mut dyn FoldTransaction) -> Result<()> {
+        let mut chunks: Vec<_> = self.chunks.drain().filter(|(_, chunk)| chunk.changed).collect();
+        let streams = &self.streams;
+        let name = |at: u32| {
+            let row = &streams[at as usize].row;
+            (&row.source, &row.stream)
+        };
+        chunks.sort_unstable_by(|((one, first), _), ((two, second), _)| {
+            name(*one).cmp(&name(*two)).then(first.cmp(second))
+        });
+        for ((at, chunk), open) in chunks {
+            let (source, stream) = name(at);
+            let stored = open.stored;
+            let row = Chunk {
+                source: source.clone(),
+                stream: stream.clone(),
+                chunk: chunk as i64,
+                entries: open.into_packed(),
+            };
+            let mut values = Vec::with_capacity(4);
+            row.write(&mut values);
+            if stored {
+                to.replace(Chunk::TABLE, &values)?;
+            } else {
+                to.insert_new(Chunk::TABLE, &values)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl OpenStream {
+    fn seen_by(&mut self, feed: &WriterId, records: i64) {
+        match self.feeds.iter_mut().find(|(known, _)| known == feed) {
+            Some((_, most)) => *most = (*most).max(records),
+            None => self.feeds.push((*feed, records)),
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Questions that rows in key order answer: the same code for every store.
+
+use crate::diagnostics::Diagnostic;
+use crate::extents::Extent;
+use crate::feeds::{Feed, StreamFeed};
+use crate::projector::PROJECTIONS_VERSION;
+use crate::records::{CHUNK_RECORDS, Chunk, RecordPlace};
+use crate::rollups::Session;
+use crate::store::{FeedCursor, Generation, RowReader};
+use crate::table::{Row, Value};
+use crate::text::{Name, key_text};
+use burnlog_log::{Error, ErrorKind, Result};
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// How many rows are read at once.
+const PAGE_ROWS: usize = 1024;
+/// Sorts after every text that is a key.
+const AFTER_ALL: &str = "\u{10ffff}\u{10ffff}";
+/// How many candidates an ambiguous prefix names.
+const CANDIDATES_MAX: usize = 10;
+
+/// Returns the generation that queries read.
+///
+/// `NotFound` when nothing was folded yet, or only by an older program; `Unsupported` when by a newer one.
+pub fn live(reader: &(impl RowReader + ?Sized)) -> Result<Generation> {
+    let refused = |kind, message: String| Err(Error::new(kind, "query", message).at(reader.location()));
+    match reader.state()?.live {
+        None => {
+            refused(ErrorKind::NotFound, "nothing was folded yet; run ingest or project rebuild".to_owned())
+        }
+        Some(live) if live.version < PROJECTIONS_VERSION => refused(
+            ErrorKind::NotFound,
+            format!("the projections have version {}; run project rebuild", live.version),
+        ),
+        Some(live) if live.version > PROJECTIONS_VERSION => refused(
+            ErrorKind::Unsupported,
+            format!(
+                "the projections have version {}, this program reads {PROJECTIONS_VERSION}; upgrade burnlog",
+                live.version
+            ),
+        ),
+        Some(live) => Ok(live.generation),
+    }
+}
+
+/// Reads all rows of a table.
+pub(crate) fn rows_of<R: Row>(reader: &(impl RowReader + ?Sized), generation: Generation) -> Result<Vec<R>> {
+    rows_within(reader, generation, &[])
+}
+
+/// Reads the rows whose key begins with these values.
+pub(crate) fn rows_within<R: Row>(
+    reader: &(impl RowReader + ?Sized),
+    generation: Generation,
+    prefix: &[Value<'_>],
+) -> Result<Vec<R>> {
+    let mut rows = Vec::new();
+    for_each_within::<R>(reader, generation, prefix, None, &mut |row| {
+        rows.push(row);
+        Ok(true)
+    })?;
+    Ok(rows)
+}
+
+/// Calls `each` with the rows whose key begins with these values, from the first key greater than `after` on,
+/// until it returns false.
+pub(crate) fn for_each_within<R: Row>(
+    reader: &(impl RowReader + ?Sized),
+    generation: Generation,
+    prefix: &[Value<'_>],
+    after: Option<Vec<Value<'static>>>,
+    each: &mut dyn FnMut(R) -> Result<bool>,
+) -> Result<()> {
+    let mut after = after.or_else(|| (!prefix.is_empty()).then(|| least_key::<R>(prefix)));
+    loop {
+        let page = reader.scan(generation, R::TABLE, after.as_deref(), PAGE_ROWS)?;
+        let full = page.len() == PAGE_ROWS;
+        for values in page {
+            let key: Vec<Value<'static>> = values[..R::TABLE.key].to_vec();
+            if !key.starts_with(&prefix.iter().cloned().map(Value::into_owned).collect::<Vec<_>>()) {
+                return Ok(());
+            }
+            if !each(R::read(values)?)? {
+                return Ok(());
+            }
+            after = Some(key);
+        }
+        if !full {
+            return Ok(());
+        }
+    }
+}
+
+/// Returns a key that is no greater than any that begins with `prefix`, and smaller than all that hold anything.
+fn least_key<R: Row>(prefix: &[Value<'_>]) -> Vec<Value<'static>> {
+    use crate::table::ColumnKind;
+    let mut key: Vec<Value<'static>> = prefix.iter().cloned().map(Value::into_owned).collect();
+    for column in &R::TABLE.columns[key.len()..R::TABLE.key] {
+        key.push(match column.kind {
+            ColumnKind::Text | ColumnKind::Name => Value::Text(Cow::Borrowed("")),
+            ColumnKind::Blob | ColumnKind::Address => Value::Blob(Cow::Borrowed(&[])),
+            _ => Value::Integer(i64::MIN),
+        });
+    }
+    key
+}
+
+fn text(text: &str) -> Value<'static> {
+    Value::Text(Cow::Owned(key_text(text).into_owned()))
+}
+
+/// Lists sessions whose id begins with `prefix`, of all sources, in the order of their keys.
+pub fn sessions_with_prefix(
+    reader: &(impl RowReader + ?Sized),
+    prefix: &str,
+    limit: usize,
+) -> Result<Vec<(Name, Name)>> {
+    let generation = live(reader)?;
+    let prefix = key_text(prefix);
+    let mut found = Vec::new();
+    let mut after: Option<Vec<Value<'static>>> = None;
+    // One look for each source: the first session behind all of the source before.
+    while found.len() < limit {
+        let next = reader.scan(generation, Session::TABLE, after.as_deref(), 1)?.pop();
+        let Some(first) = next.map(Session::read).transpose()? else { break };
+        let source = [text(&first.source)];
+        let mut take = |row: Session| {
+            let fits = row.session.starts_with(&*prefix);
+            if fits {
+                found.push((row.source, row.session));
+            }
+            Ok(fits && found.len() < limit)
+        };
+        let exact = [text(&first.source), text(&prefix)];
+        if let Some(values) = reader.get(generation, Session::TABLE, &exact)? {
+            take(Session::read(values)?)?;
+        }
+        for_each_within::<Session>(reader, generation, &source, Some(exact.to_vec()), &mut take)?;
+        after = Some(vec![text(&first.source), text(AFTER_ALL)]);
+    }
+    found.truncate(limit);
+    Ok(found)
+}
+
+/// Returns the one session (source and id) whose id is `name` or begins with it.
+///
+/// `NotFound` when there is none, `Invalid` when there are several; the message names them.
+pub fn resolve_session(reader: &(impl RowReader + ?Sized), name: &str) -> Result<(Name, Name)> {
+    let found = sessions_with_prefix(reader, name, CANDIDATES_MAX + 1)?;
+    let exact: Vec<_> = found.iter().filter(|(_, session)| **session == *key_text(name)).cloned().collect();
+    match (exact.as_slice(), found.as_slice()) {
+        ([one], _) | ([], [one]) => Ok(one.clone()),
+        ([], []) => {
+            Err(Error::new(ErrorKind::NotFound, "find session", format!("no session begins with {name:?}")))
+        }
+        _ => {
+            let mut names: Vec<String> = found
+                .iter()
+                .take(CANDIDATES_MAX)
+                .map(|(source, session)| format!("{session} ({source})"))
+                .collect();
+            if found.len() > CANDIDATES_MAX {
+                names.push("…".to_owned());
+            }
+            let message = format!("{name:?} fits several sessions: {}", names.join(", "));
+            Err(Error::new(ErrorKind::Invalid, "find session", message))
+        }
+    }
+}
+
+/// Returns every event at the record numbers `seqs` of a stream, by number and address.
+pub fn records(
+    reader: &(impl RowReader + ?Sized),
+    source: &str,
+    stream: &str,
+    seqs: Range<u64>,
+) -> Result<Vec<RecordPlace>> {
+    let mut places = Vec::new();
+    let prefix = [text(source), text(stream)];
+    let first = (seqs.start / CHUNK_RECORDS) as i64;
+    let after = vec![text(source), text(stream), Value::Integer(first - 1)];
+    for_each_within::<Chunk>(reader, live(reader)?, &prefix, Some(after), &mut |chunk| {
+        places.extend(chunk.places().filter(|place| seqs.contains(&place.seq)));
+        Ok((chunk.chunk as u64 + 1).saturating_mul(CHUNK_RECORDS) < seqs.end)
+    })?;
+    Ok(places)
+}
+
+/// Returns the extents of a stream, the longest first, then the one with more bytes.
+pub fn extents(reader: &(impl RowReader + ?Sized), source: &str, stream: &str) -> Result<Vec<Extent>> {
+    let mut extents: Vec<Extent> = rows_within(reader, live(reader)?, &[text(source), text(stream)])?;
+    extents.sort_by_key(|extent| std::cmp::Reverse((extent.records, extent.bytes, extent.place)));
+    Ok(extents)
+}
+
+/// Returns the counts of understood and other records.
+pub fn diagnostics(reader: &(impl RowReader + ?Sized)) -> Result<Vec<Diagnostic>> {
+    rows_of(reader, live(reader)?)
+}
+
+/// Returns what the feeds say of their writers.
+pub fn feeds(reader: &(impl RowReader + ?Sized)) -> Result<Vec<Feed>> {
+    rows_of(reader, live(reader)?)
+}
+
+/// Returns which feeds have records of a stream.
+pub fn stream_feeds(
+    reader: &(impl RowReader + ?Sized),
+    source: &str,
+    stream: &str,
+) -> Result<Vec<StreamFeed>> {
+    rows_within(reader, live(reader)?, &[text(source), text(stream)])
+}
+
+/// What a store has of the projections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProjectionStatus {
+    /// The version of the live tables.
+    pub version: u32,
+    /// How far each feed was folded, in the order of the ids.
+    pub cursors: Vec<FeedCursor>,
+}
+
+/// Returns the state of the live projections. Errors as [`live`].
+pub fn status(reader: &(impl RowReader + ?Sized)) -> Result<ProjectionStatus> {
+    let cursors = reader.cursors(live(reader)?)?;
+    Ok(ProjectionStatus { version: PROJECTIONS_VERSION, cursors })
+}

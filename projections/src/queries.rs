@@ -1,0 +1,185 @@
+//! Questions to the projections that a store answers with its own means (an index, a sum kept ready). What follows
+//! from reading rows in key order alone is in `lookup`, once for all stores.
+
+use crate::calls::Call;
+use crate::rollups::Session;
+use crate::store::RowReader;
+use crate::streams::Stream;
+use crate::text::{Name, Tokens};
+use burnlog_log::{Error, ErrorKind, Result, Timestamp};
+
+/// Which sessions, calls or sums are asked for. Everything set must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Filter {
+    /// From this instant on.
+    pub since: Option<Timestamp>,
+    /// Before this instant.
+    pub until: Option<Timestamp>,
+    /// Of sessions in this folder.
+    pub project: Option<String>,
+    /// Of this session.
+    pub session: Option<String>,
+    /// Of this source.
+    pub source: Option<String>,
+    /// With this model.
+    pub model: Option<String>,
+}
+
+/// Where a listing goes on: opaque text, meaningful to the same query alone.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Resume(pub String);
+
+/// Which page is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageRequest {
+    /// From where the page before ended.
+    pub after: Option<Resume>,
+    /// The most items.
+    pub limit: usize,
+}
+
+/// A page of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Where the next page starts; `None` when this was the last one.
+    pub next: Option<Resume>,
+}
+
+/// A call, with what its session says of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// The call.
+    pub call: Call,
+    /// The project of its home session.
+    pub project: Option<Name>,
+}
+
+/// What sums are grouped by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum UsageBy {
+    /// The day in UTC on which the call began.
+    Day,
+    /// The source.
+    Source,
+    /// The model.
+    Model,
+    /// The home session.
+    Session,
+    /// The project of the home session; empty where none is known.
+    Project,
+}
+
+/// Sums over calls. Each call is in them once, whatever the grouping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Usage {
+    /// Calls.
+    pub calls: i64,
+    /// Those of them that have no final line, so that their output is a floor.
+    pub incomplete_calls: i64,
+    /// Input tokens.
+    pub input_tokens: Tokens,
+    /// Output tokens.
+    pub output_tokens: Tokens,
+    /// Tokens read from a cache.
+    pub cache_read_tokens: Tokens,
+    /// Tokens written to a cache for five minutes.
+    pub cache_write_5m_tokens: Tokens,
+    /// Tokens written to a cache for an hour.
+    pub cache_write_1h_tokens: Tokens,
+    /// Reasoning tokens.
+    pub reasoning_tokens: Tokens,
+}
+
+impl Usage {
+    /// Adds sums.
+    pub fn add(&mut self, other: &Self) {
+        let add = |sum: &mut Tokens, more: Tokens| sum.0 = sum.0.saturating_add(more.0);
+        self.calls += other.calls;
+        self.incomplete_calls += other.incomplete_calls;
+        add(&mut self.input_tokens, other.input_tokens);
+        add(&mut self.output_tokens, other.output_tokens);
+        add(&mut self.cache_read_tokens, other.cache_read_tokens);
+        add(&mut self.cache_write_5m_tokens, other.cache_write_5m_tokens);
+        add(&mut self.cache_write_1h_tokens, other.cache_write_1h_tokens);
+        add(&mut self.reasoning_tokens, other.reasoning_tokens);
+    }
+
+    /// Returns what one call adds.
+    pub fn of_call(call: &Call) -> Self {
+        Self {
+            calls: 1,
+            incomplete_calls: i64::from(!call.complete),
+            input_tokens: call.input_tokens.unwrap_or_default(),
+            output_tokens: call.output_tokens.unwrap_or_default(),
+            cache_read_tokens: call.cache_read_tokens.unwrap_or_default(),
+            cache_write_5m_tokens: call.cache_write_5m_tokens.unwrap_or_default(),
+            cache_write_1h_tokens: call.cache_write_1h_tokens.unwrap_or_default(),
+            reasoning_tokens: call.reasoning_tokens.unwrap_or_default(),
+        }
+    }
+}
+
+/// Sums of one group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageGroup {
+    /// The values of the dimensions asked for, in that order.
+    pub key: Vec<String>,
+    /// The sums.
+    pub usage: Usage,
+}
+
+/// What a store answers with its own means. All read the live generation.
+///
+/// `NotFound` when nothing was folded yet, or only by an older program; `Unsupported` when by a newer one;
+/// `Invalid` for a [`Resume`] of another query.
+pub trait Queries: RowReader {
+    /// Lists sessions, the latest first; those without any timestamp last; then by source and session.
+    ///
+    /// `since` and `until` ask for sessions that span some of that time, `model` for those that used it.
+    fn sessions(&self, filter: &Filter, page: &PageRequest) -> Result<Page<Session>>;
+
+    /// Lists calls by time, those without a timestamp first; then by source and call.
+    ///
+    /// `session` asks for all calls that the session contains, wherever they are at home; `project` goes by the home.
+    fn turns(&self, filter: &Filter, page: &PageRequest) -> Result<Page<Turn>>;
+
+    /// Lists the streams of a session in the order of their names.
+    fn streams(&self, source: &str, session: &str) -> Result<Vec<Stream>>;
+
+    /// Sums the calls by the dimensions of `by`, in the order of their values; without dimensions one total, also
+    /// when there is no call. `session` and `project` go by the home.
+    fn usage(&self, filter: &Filter, by: &[UsageBy]) -> Result<Vec<UsageGroup>>;
+}
+
+/// The place in an order by an instant and a key, as a [`Resume`] holds it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ResumeKey {
+    /// Which listing this belongs to.
+    pub listing: String,
+    /// The instant in microseconds.
+    pub instant: Option<i64>,
+    /// The source.
+    pub source: String,
+    /// The session or call.
+    pub name: String,
+}
+
+impl ResumeKey {
+    /// Makes the opaque text.
+    pub fn resume(&self) -> Resume {
+        Resume(serde_json::to_string(self).expect("strings and numbers are JSON"))
+    }
+
+    /// Takes the opaque text apart. `Invalid` when it is not of this `listing`.
+    pub fn of(resume: &Resume, listing: &str) -> Result<Self> {
+        serde_json::from_str::<Self>(&resume.0).ok().filter(|key| key.listing == listing).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Invalid,
+                "list",
+                format!("this does not tell where a list of {listing} goes on"),
+            )
+        })
+    }
+}

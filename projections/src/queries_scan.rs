@@ -1,0 +1,139 @@
+//! The queries by reading everything: for the memory store, and the yardstick for stores that know better.
+
+use crate::calls::{Call, CallSession};
+use crate::lookup::{live, rows_of, rows_within};
+use crate::queries::{Filter, Page, PageRequest, Queries, ResumeKey, Turn, Usage, UsageBy, UsageGroup};
+use crate::rollups::{Day, Session, UsageDay};
+use crate::store::RowReader;
+use crate::streams::Stream;
+use crate::table::{Row, Value};
+use burnlog_log::Result;
+use std::borrow::Cow;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+/// Marks a store whose queries read whole tables.
+pub(crate) trait ScanQueries: RowReader {}
+
+impl<T: ScanQueries> Queries for T {
+    fn sessions(&self, filter: &Filter, page: &PageRequest) -> Result<Page<Session>> {
+        let mut sessions: Vec<Session> = rows_of(self, live(self)?)?;
+        let mut with_model = BTreeMap::new();
+        for day in rows_of::<UsageDay>(self, live(self)?)? {
+            with_model.insert((day.source, day.session, day.model), ());
+        }
+        sessions.retain(|row| {
+            is(filter.source.as_ref(), Some(&row.source))
+                && is(filter.session.as_ref(), Some(&row.session))
+                && is(filter.project.as_ref(), row.project.as_deref())
+                && filter.since.is_none_or(|since| row.last_at.is_some_and(|last| last >= since))
+                && filter.until.is_none_or(|until| row.first_at.is_some_and(|first| first < until))
+                && filter.model.as_deref().is_none_or(|model| {
+                    with_model.contains_key(&(row.source.clone(), row.session.clone(), model.into()))
+                })
+        });
+        let key = |row: &Session| (Reverse(row.last_at), row.source.to_string(), row.session.to_string());
+        sessions.sort_by_key(key);
+        if let Some(resume) = &page.after {
+            let after = ResumeKey::of(resume, "sessions")?;
+            let instant = after.instant.map(burnlog_log::Timestamp::from_micros);
+            let after = (Reverse(instant), after.source, after.name);
+            sessions.retain(|row| key(row) > after);
+        }
+        Ok(cut(sessions, page.limit, |row| ResumeKey {
+            listing: "sessions".to_owned(),
+            instant: row.last_at.map(burnlog_log::Timestamp::as_micros),
+            source: row.source.to_string(),
+            name: row.session.to_string(),
+        }))
+    }
+
+    fn turns(&self, filter: &Filter, page: &PageRequest) -> Result<Page<Turn>> {
+        let generation = live(self)?;
+        let contained: BTreeMap<_, ()> = rows_of::<CallSession>(self, generation)?
+            .into_iter()
+            .map(|row| ((row.source, row.call, row.session), ()))
+            .collect();
+        let mut turns = Vec::new();
+        for call in rows_of::<Call>(self, generation)? {
+            let project = project_of(self, &call)?;
+            let in_session = filter.session.as_deref().is_none_or(|session| {
+                *call.session == *session
+                    || contained.contains_key(&(call.source.clone(), call.call.clone(), session.into()))
+            });
+            if in_session && matches(filter, &call, project.as_deref()) {
+                turns.push(Turn { call, project });
+            }
+        }
+        let key = |turn: &Turn| (turn.call.timestamp, turn.call.source.to_string(), turn.call.call.clone());
+        turns.sort_by_key(key);
+        if let Some(resume) = &page.after {
+            let after = ResumeKey::of(resume, "turns")?;
+            let after = (after.instant.map(burnlog_log::Timestamp::from_micros), after.source, after.name);
+            turns.retain(|turn| key(turn) > after);
+        }
+        Ok(cut(turns, page.limit, |turn| ResumeKey {
+            listing: "turns".to_owned(),
+            instant: turn.call.timestamp.map(burnlog_log::Timestamp::as_micros),
+            source: turn.call.source.to_string(),
+            name: turn.call.call.clone(),
+        }))
+    }
+
+    fn streams(&self, source: &str, session: &str) -> Result<Vec<Stream>> {
+        let key = [Value::Text(Cow::Borrowed(source))];
+        let mut streams: Vec<Stream> = rows_within(self, live(self)?, &key)?;
+        streams.retain(|stream| &*stream.session == session);
+        Ok(streams)
+    }
+
+    fn usage(&self, filter: &Filter, by: &[UsageBy]) -> Result<Vec<UsageGroup>> {
+        let mut groups: BTreeMap<Vec<String>, Usage> = BTreeMap::new();
+        if by.is_empty() {
+            groups.insert(Vec::new(), Usage::default());
+        }
+        for call in rows_of::<Call>(self, live(self)?)? {
+            let project = project_of(self, &call)?;
+            if !matches(filter, &call, project.as_deref())
+                || !is(filter.session.as_ref(), Some(&call.session))
+            {
+                continue;
+            }
+            let key = by.iter().map(|dimension| match dimension {
+                UsageBy::Day => Day::of(call.timestamp).to_string(),
+                UsageBy::Source => call.source.to_string(),
+                UsageBy::Model => call.model.as_deref().unwrap_or_default().to_owned(),
+                UsageBy::Session => call.session.to_string(),
+                UsageBy::Project => project.as_deref().unwrap_or_default().to_owned(),
+            });
+            groups.entry(key.collect()).or_default().add(&Usage::of_call(&call));
+        }
+        Ok(groups.into_iter().map(|(key, usage)| UsageGroup { key, usage }).collect())
+    }
+}
+
+fn is(wanted: Option<&String>, value: Option<&str>) -> bool {
+    wanted.is_none_or(|wanted| Some(wanted.as_str()) == value)
+}
+
+/// Whether a call fits everything but the session.
+fn matches(filter: &Filter, call: &Call, project: Option<&str>) -> bool {
+    is(filter.source.as_ref(), Some(&call.source))
+        && is(filter.model.as_ref(), call.model.as_deref())
+        && is(filter.project.as_ref(), project)
+        && filter.since.is_none_or(|since| call.timestamp.is_some_and(|at| at >= since))
+        && filter.until.is_none_or(|until| call.timestamp.is_some_and(|at| at < until))
+}
+
+fn project_of(reader: &impl RowReader, call: &Call) -> Result<Option<crate::Name>> {
+    let key = [Value::Text(Cow::Borrowed(&*call.source)), Value::Text(Cow::Borrowed(&*call.session))];
+    let session = reader.get(live(reader)?, Session::TABLE, &key)?.map(Session::read).transpose()?;
+    Ok(session.and_then(|session| session.project))
+}
+
+fn cut<T>(mut items: Vec<T>, limit: usize, key: impl Fn(&T) -> ResumeKey) -> Page<T> {
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let next = items.last().filter(|_| more).map(|item| key(item).resume());
+    Page { items, next }
+}

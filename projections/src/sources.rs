@@ -1,0 +1,95 @@
+//! The table of sources whose records the folds understand: one entry and one file each.
+
+use crate::Derived;
+use crate::calls::Call;
+use crate::claude_code;
+use crate::compactions::Compaction;
+use crate::notices::Notice;
+use crate::records::RecordClass;
+use crate::rows::Rows;
+use crate::store::FoldTransaction;
+use crate::streams::Stream;
+use crate::text::{Name, Names};
+use crate::tool_uses::ToolUse;
+use crate::user_turns::UserTurn;
+use burnlog_log::{Address, PayloadHash, Result};
+
+/// How one source's records become rows.
+pub(crate) struct SourceFold {
+    /// The source's name in skeletons.
+    pub(crate) name: &'static str,
+    /// Tells the session that a stream belongs to, and the subagent if it is one's.
+    pub(crate) locate: fn(stream: &str) -> (&str, Option<&str>),
+    /// Folds one record.
+    pub(crate) fold: fn(record: &SourceRecord<'_>, stream: &mut Stream, facts: &mut Facts) -> Reading,
+}
+
+/// All of them.
+pub(crate) const SOURCES: &[SourceFold] = &[claude_code::FOLD];
+
+/// One record on its way into rows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SourceRecord<'a> {
+    /// The record number.
+    pub(crate) seq: u64,
+    /// The event.
+    pub(crate) address: Address,
+    /// The hash of the payload.
+    pub(crate) payload_hash: PayloadHash,
+    /// The record.
+    pub(crate) payload: &'a [u8],
+    /// The session of the stream as it was named, before it was normalised as a key.
+    pub(crate) session: &'a str,
+}
+
+/// Where a source puts the rows that a record makes.
+#[derive(Debug, Default)]
+pub(crate) struct Facts {
+    pub(crate) names: Names,
+    pub(crate) calls: Rows<Call>,
+    pub(crate) tool_uses: Rows<ToolUse>,
+    pub(crate) user_turns: Rows<UserTurn>,
+    pub(crate) compactions: Rows<Compaction>,
+    pub(crate) notices: Rows<Notice>,
+}
+
+/// What a source made of a record, apart from rows.
+#[derive(Debug, Clone)]
+pub(crate) struct Reading {
+    /// What kind of record it is; also tells whether it was understood.
+    pub(crate) class: RecordClass,
+    /// Its type, with the subtype after a slash.
+    pub(crate) record_type: Name,
+    /// The version of the agent that wrote it.
+    pub(crate) version: Name,
+    /// The fingerprint of its own id.
+    pub(crate) fingerprint: [u8; 8],
+}
+
+impl Reading {
+    /// Makes the reading of a record of which nothing but its class and type is known.
+    pub(crate) fn of_class(class: RecordClass, record_type: &str, facts: &mut Facts) -> Self {
+        let record_type = facts.names.get(record_type);
+        Self { class, record_type, version: facts.names.get(""), fingerprint: [0; 8] }
+    }
+}
+
+impl Facts {
+    /// Returns about how much memory the rows take, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.calls.bytes()
+            + self.tool_uses.bytes()
+            + self.user_turns.bytes()
+            + self.compactions.bytes()
+            + self.notices.bytes()
+    }
+
+    /// Writes all rows.
+    pub(crate) fn write(&mut self, to: &mut dyn FoldTransaction, derived: &mut Derived) -> Result<()> {
+        self.calls.write(to, derived)?;
+        self.tool_uses.write(to, derived)?;
+        self.user_turns.write(to, derived)?;
+        self.compactions.write(to, derived)?;
+        self.notices.write(to, derived)
+    }
+}

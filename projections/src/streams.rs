@@ -1,0 +1,133 @@
+//! Streams: one row for each session file, whoever saw it.
+
+use crate::Derived;
+use crate::table::{Merge, row};
+use crate::text::Name;
+use burnlog_log::Timestamp;
+
+/// Where the rank of a title starts in `title_place`; the record number is below.
+const TITLE_RANK_SHIFT: u32 = 56;
+/// Set in a session's `project_place` for streams that are not the session's own.
+const SUBSTREAM: i64 = 1 << 62;
+
+row! {
+    /// One session file.
+    pub struct Stream in "streams" indexes [["session"]] dumped true
+    key {
+        /// The source.
+        source: Name,
+        /// The stream.
+        stream: Name,
+    }
+    /// The session that the file belongs to.
+    session: Name,
+    /// The subagent whose file it is; of the session's own file absent.
+    agent: Option<Name>,
+    /// The folder in the first record that names one.
+    project: Option<Name>,
+    /// The number of that record.
+    project_seq: i64,
+    /// The title: the last of the best kind.
+    title: Option<String>,
+    /// The rank of the title's kind and the number of its record.
+    title_place: i64,
+    /// The version of the agent in the last record that names one.
+    version: Option<Name>,
+    /// The number of that record.
+    version_seq: i64,
+    /// The earliest timestamp of a record that is not known to be a copy.
+    first_at: Option<Timestamp>,
+    /// The latest timestamp of a record that is not known to be a copy.
+    last_at: Option<Timestamp>,
+    /// The records that the file had at its longest: the highest number, and one.
+    records: i64,
+}
+
+impl Stream {
+    /// Makes a row of which only the names are known.
+    pub fn unseen(source: Name, stream: Name, session: Name, agent: Option<Name>) -> Self {
+        Self {
+            source,
+            stream,
+            session,
+            agent,
+            project: None,
+            project_seq: 0,
+            title: None,
+            title_place: 0,
+            version: None,
+            version_seq: 0,
+            first_at: None,
+            last_at: None,
+            records: 0,
+        }
+    }
+
+    /// Takes `cwd` as the project if its record is the first that names one.
+    pub(crate) fn offer_project(&mut self, cwd: &Name, seq: i64) {
+        let key = (self.project.is_none(), self.project_seq, self.project.as_ref());
+        if (false, seq, Some(cwd)) < key {
+            self.project = Some(cwd.clone());
+            self.project_seq = seq;
+        }
+    }
+
+    /// Takes `title` if its kind ranks higher (1 to 63), or as high in a later record.
+    pub(crate) fn offer_title(&mut self, title: &str, rank: u8, seq: i64) {
+        let place = (i64::from(rank) << TITLE_RANK_SHIFT) | seq.min((1 << TITLE_RANK_SHIFT) - 1);
+        if (place, Some(title)) > (self.title_place, self.title.as_deref()) {
+            self.title = Some(title.to_owned());
+            self.title_place = place;
+        }
+    }
+
+    /// Takes `version` if its record is the last that names one.
+    pub(crate) fn offer_version(&mut self, version: &Name, seq: i64) {
+        if (true, seq, Some(version)) > (self.version.is_some(), self.version_seq, self.version.as_ref()) {
+            self.version = Some(version.clone());
+            self.version_seq = seq;
+        }
+    }
+
+    /// Widens the time that the stream spans.
+    pub(crate) fn offer_instant(&mut self, instant: Timestamp) {
+        self.first_at = Some(self.first_at.map_or(instant, |first| first.min(instant)));
+        self.last_at = self.last_at.max(Some(instant));
+    }
+}
+
+impl Merge for Stream {
+    fn merge(&mut self, other: Self) {
+        if let Some(project) = &other.project {
+            self.offer_project(project, other.project_seq);
+        }
+        if (other.title_place, &other.title) > (self.title_place, &self.title) {
+            self.title = other.title;
+            self.title_place = other.title_place;
+        }
+        if let Some(version) = &other.version {
+            self.offer_version(version, other.version_seq);
+        }
+        for instant in [other.first_at, other.last_at].into_iter().flatten() {
+            self.offer_instant(instant);
+        }
+        self.records = self.records.max(other.records);
+    }
+
+    fn changed(old: Option<&Self>, new: &Self, derived: &mut Derived) {
+        let own = new.stream == new.session;
+        let session = derived.session(&new.source, &new.session);
+        session.streams += i64::from(old.is_none());
+        if let Some(project) = &new.project {
+            let place = if own { new.project_seq } else { SUBSTREAM | new.project_seq };
+            session.offer_project(project, place);
+        }
+        if let Some(title) = &new.title {
+            let place = if own { SUBSTREAM | new.title_place } else { new.title_place };
+            session.offer_title(title, place);
+        }
+        for instant in [new.first_at, new.last_at].into_iter().flatten() {
+            session.offer_instant(instant);
+        }
+    }
+}
