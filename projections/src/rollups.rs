@@ -7,6 +7,7 @@ use burnlog_log::Timestamp;
 use std::borrow::Cow;
 
 const MICROS_A_DAY: i64 = 86_400_000_000;
+const EPOCH: jiff::civil::Date = jiff::civil::date(1970, 1, 1);
 
 /// A day in UTC, or none where a record has no timestamp. Text form `2026-02-12`, or nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -24,8 +25,7 @@ impl Day {
             return Some(Self(None));
         }
         let date: jiff::civil::Date = text.parse().ok()?;
-        let midnight = date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
-        Some(Self(Some(midnight.as_second().div_euclid(MICROS_A_DAY / 1_000_000))))
+        Some(Self(Some(date.duration_since(EPOCH).as_hours() / 24)))
     }
 
     /// Returns the first instant of the day.
@@ -36,9 +36,9 @@ impl Day {
 
 impl std::fmt::Display for Day {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Some(start) = self.start() else { return Ok(()) };
-        let instant = jiff::Timestamp::from_microsecond(start.as_micros()).expect("a clamped instant");
-        write!(f, "{}", instant.to_zoned(jiff::tz::TimeZone::UTC).date())
+        let Some(days) = self.0 else { return Ok(()) };
+        let date = EPOCH.checked_add(jiff::SignedDuration::from_hours(days.saturating_mul(24)));
+        write!(f, "{}", date.expect("instants are clamped to years that have dates"))
     }
 }
 
