@@ -3,6 +3,7 @@
 
 mod convert;
 mod names;
+mod queries;
 mod schema;
 mod statements;
 mod store;
