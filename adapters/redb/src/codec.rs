@@ -142,7 +142,9 @@ impl FeedRow {
         out.extend_from_slice(&number.to_le_bytes());
         out.extend_from_slice(&moved.to_le_bytes());
         push_head(&mut out, head);
-        frontier.iter().for_each(|peak| out.extend_from_slice(&peak.0));
+        for peak in frontier {
+            out.extend_from_slice(&peak.0);
+        }
         out
     }
 
@@ -311,12 +313,16 @@ impl Directory {
             out.extend_from_slice(&origin.feed.to_le_bytes());
             out.extend_from_slice(&origin.index.to_le_bytes());
         }
-        erased.iter().for_each(|slot| out.extend_from_slice(&slot.to_le_bytes()));
+        for slot in erased {
+            out.extend_from_slice(&slot.to_le_bytes());
+        }
         for length in lengths {
             out.extend_from_slice(&length.skeleton.to_le_bytes());
             out.extend_from_slice(&length.payload.to_le_bytes());
         }
-        addresses.iter().for_each(|address| out.extend_from_slice(&address.0));
+        for address in addresses {
+            out.extend_from_slice(&address.0);
+        }
         let checksum = crc32fast::hash(&out[4..]);
         out[..4].copy_from_slice(&checksum.to_le_bytes());
         out

@@ -1,4 +1,23 @@
-//! Keeps a ledger in one redb file. See the README of this folder for the life of an append and the tables.
+//! Keeps a ledger in one redb file. One process writes, any number read. The README of this folder tells the life
+//! of an append and what each table is for.
 
+mod append;
+mod backend;
+mod block;
+mod cache;
+mod check;
+mod check_tables;
 mod codec;
+mod compact;
+mod erase;
+mod fault;
+mod group;
+mod locate;
+mod options;
+mod overlay;
+mod place;
+mod read;
 mod tables;
+
+pub use backend::RedbBackend;
+pub use options::{Durability, RedbOptions};
