@@ -1,0 +1,286 @@
+//! A private Postgres cluster for tests and measurements: one folder, one free port, gone with the process that
+//! started it, however that ends. Behind the feature `cluster`; no part of a ledger.
+
+use crate::options::PostgresOptions;
+use crate::pool::Pool;
+use crate::target::Target;
+use burnlog_log::{Error, ErrorKind, Result};
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Sender, channel};
+
+/// The password of the cluster's superuser `burnlog`.
+const PASSWORD: &str = "cluster@secret";
+
+/// Waits for its standard input to end, which it does with the process that holds the other side, then stops the server by
+/// its process id and removes the folder.
+const GUARDIAN: &str = r#"folder=$1; shift; "$@" & server=$!; read -r _; kill -QUIT $server 2>/dev/null; wait $server; rm -rf "$folder""#;
+
+/// A running server with a superuser.
+pub struct Cluster {
+    pool: Pool,
+    url: String,
+    /// Ends the server when it is dropped; absent for a server that was given.
+    guardian: Option<Child>,
+}
+
+/// A database of its own in a cluster; dropped with this value.
+pub struct Database {
+    cluster: &'static Cluster,
+    pool: Pool,
+    name: String,
+    url: String,
+}
+
+impl Cluster {
+    /// Returns the cluster of this process: started at the first call, or the server that `BURNLOG_TEST_POSTGRES`
+    /// names (a URL of a role that may create databases).
+    ///
+    /// `NotFound`, with what to install, where there are no binaries.
+    pub fn shared() -> Result<&'static Self> {
+        static SHARED: OnceLock<Result<Cluster>> = OnceLock::new();
+        let started = SHARED.get_or_init(|| match std::env::var("BURNLOG_TEST_POSTGRES") {
+            Ok(url) if !url.is_empty() => Self::given(&url),
+            // What a crash of the machine would lose does not matter to a test.
+            _ => Self::start(&["-c", "fsync=off", "-c", "full_page_writes=off"]),
+        });
+        started.as_ref().map_err(|error| {
+            Error::new(error.kind(), error.operation(), error.message()).at(error.location())
+        })
+    }
+
+    /// Starts a cluster with these arguments of `postgres` and keeps it for the rest of the process.
+    pub fn start_for_ever(arguments: &[&str]) -> Result<&'static Self> {
+        Self::start(arguments).map(|cluster| &*Box::leak(Box::new(cluster)))
+    }
+
+    /// Starts a cluster with these arguments of `postgres`.
+    pub fn start(arguments: &[&str]) -> Result<Self> {
+        let binaries = find_binaries()?;
+        let account = Account::unprivileged()?;
+        let folder = make_folder(&account)?;
+        let data = folder.join("data");
+        std::fs::write(folder.join("password"), PASSWORD).map_err(|error| failed(&folder, error))?;
+        let mut initdb = account.command(&binaries.join("initdb"), &folder);
+        initdb.arg("-D").arg(&data).arg("--pwfile").arg(folder.join("password")).args([
+            "-U",
+            "burnlog",
+            "--auth-local=trust",
+            "--auth-host=scram-sha-256",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--no-sync",
+        ]);
+        let output = initdb.output().map_err(|error| failed(&folder, error))?;
+        if !output.status.success() {
+            return Err(failed(&folder, String::from_utf8_lossy(&output.stderr)));
+        }
+        let mut last = String::new();
+        // Between finding a free port and using it somebody else may take it.
+        for _ in 0..5 {
+            let port = free_port().map_err(|error| failed(&folder, error))?;
+            let mut server = account.command(Path::new("/bin/sh"), &folder);
+            server.args(["-c", GUARDIAN, "guardian"]).arg(&folder).arg(binaries.join("postgres"));
+            server.arg("-D").arg(&data).arg("-k").arg(&folder).args(["-p", &port.to_string()]);
+            server.args(["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200"]).args(arguments);
+            let mut guardian = server
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .process_group(0)
+                .spawn()
+                .map_err(|error| failed(&folder, error))?;
+            match wait_until_ready(&mut guardian) {
+                Ok(()) => {
+                    let password = PASSWORD.replace('@', "%40");
+                    let url = format!("postgres://burnlog:{password}@127.0.0.1:{port}/postgres");
+                    let mut cluster = Self::given(&url)?;
+                    cluster.guardian = Some(guardian);
+                    return Ok(cluster);
+                }
+                Err(log) => last = log,
+            }
+        }
+        Err(failed(&folder, last))
+    }
+
+    /// Uses a server that runs already.
+    pub fn given(url: &str) -> Result<Self> {
+        let pool = Pool::new(Target::parse(url)?, &PostgresOptions::default())?;
+        Ok(Self { pool, url: url.to_owned(), guardian: None })
+    }
+
+    /// Makes a new, empty database.
+    pub fn database(&'static self) -> Result<Database> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("burnlog_test_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        self.run(&format!("create database {name} template template0"))?;
+        let (place, query) = self.url.split_once('?').unwrap_or((&self.url, ""));
+        let place = place.rsplit_once('/').map_or(place, |(place, _)| place);
+        let url =
+            if query.is_empty() { format!("{place}/{name}") } else { format!("{place}/{name}?{query}") };
+        let pool = Pool::new(Target::parse(&url)?, &PostgresOptions::default())?;
+        Ok(Database { cluster: self, pool, name, url })
+    }
+
+    /// Runs statements as the superuser, outside any database of a test.
+    pub fn run(&self, sql: &str) -> Result<()> {
+        self.pool.plain("run", async |session| session.run(sql).await)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if let Some(mut guardian) = self.guardian.take() {
+            drop(guardian.stdin.take());
+            let _ = guardian.wait();
+        }
+    }
+}
+
+impl Database {
+    /// Returns its URL, password included.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Returns its URL with another option added: `ledger=NAME`, `sslmode=require`, …
+    pub fn url_with(&self, option: &str) -> String {
+        let separator = if self.url.contains('?') { '&' } else { '?' };
+        format!("{}{separator}{option}", self.url)
+    }
+
+    /// Returns its URL for another role.
+    pub fn url_as(&self, user: &str, password: &str) -> String {
+        let behind = self.url.split_once('@').map_or("", |(_, behind)| behind);
+        format!("postgres://{user}:{password}@{behind}")
+    }
+
+    /// Runs statements as the superuser.
+    pub fn run(&self, sql: &str) -> Result<()> {
+        self.pool.plain("run", async |session| session.run(sql).await)
+    }
+
+    /// Runs one statement as the superuser and returns its rows as text.
+    pub fn rows(&self, sql: &str) -> Result<Vec<Vec<String>>> {
+        self.pool.plain("run", async |session| session.rows_as_text(sql).await)
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        // The cluster goes away with the process; a given server keeps what cannot be dropped now.
+        let _ = self.cluster.run(&format!("drop database if exists {} with (force)", self.name));
+    }
+}
+
+/// Finds the folder with `initdb` and `postgres`: in the search path, else where distributions put the newest version.
+fn find_binaries() -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    let mut versions: Vec<(u32, PathBuf)> = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
+        .collect();
+    versions.sort();
+    folders.extend(versions.into_iter().rev().map(|(_, folder)| folder));
+    let found = folders.into_iter().find(|folder| {
+        folder.is_absolute() && folder.join("initdb").is_file() && folder.join("postgres").is_file()
+    });
+    found.ok_or_else(|| {
+        let message =
+            "no PostgreSQL server found: apt-get install postgresql, or set BURNLOG_TEST_POSTGRES=URL";
+        Error::new(ErrorKind::NotFound, "start postgres", message)
+    })
+}
+
+/// The account that the server runs as: it refuses to run as root.
+struct Account(Option<(u32, u32)>);
+
+impl Account {
+    fn unprivileged() -> Result<Self> {
+        let myself = std::fs::metadata("/proc/self").map(|metadata| metadata.uid());
+        if myself.is_ok_and(|uid| uid != 0) {
+            return Ok(Self(None));
+        }
+        let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let find = |name: &str| {
+            let line = accounts.lines().find(|line| line.split(':').next() == Some(name))?;
+            let mut numbers = line.split(':').skip(2).map(str::parse);
+            Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+        };
+        find("postgres").or_else(|| find("nobody")).map(|account| Self(Some(account))).ok_or_else(|| {
+            let message = "a server cannot run as root, and there is no account `postgres` or `nobody`";
+            Error::new(ErrorKind::NotFound, "start postgres", message)
+        })
+    }
+
+    fn command(&self, program: &Path, folder: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(folder).env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C");
+        if let Some((user, group)) = self.0 {
+            command.uid(user).gid(group);
+        }
+        command
+    }
+}
+
+fn make_folder(account: &Account) -> Result<PathBuf> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(|error| failed(Path::new(""), error))?;
+    // A folder for temporary files of root alone is of no use to another account.
+    let parent = if account.0.is_some() { PathBuf::from("/tmp") } else { std::env::temp_dir() };
+    let folder = parent.join(format!("burnlog-postgres-{:016x}", u64::from_le_bytes(random)));
+    std::fs::DirBuilder::new().mode(0o700).create(&folder).map_err(|error| failed(&folder, error))?;
+    if let Some((user, group)) = account.0 {
+        chown(&folder, Some(user), Some(group)).map_err(|error| failed(&folder, error))?;
+    }
+    Ok(folder)
+}
+
+fn free_port() -> std::io::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// Waits for the server to say that it is ready; where it ends before, returns what it said.
+fn wait_until_ready(guardian: &mut Child) -> std::result::Result<(), String> {
+    let (said, heard) = channel();
+    if let Some(log) = guardian.stderr.take() {
+        // Reads on to the end, so that the server never waits for somebody to read its log.
+        std::thread::spawn(move || read_log(log, &said));
+    }
+    let mut log = String::new();
+    for line in heard {
+        if line.contains("ready to accept connections") {
+            return Ok(());
+        }
+        // The last line before it gives up; the guardian itself still waits for its input to end.
+        let over = line.contains("database system is shut down") || line.contains("FATAL");
+        log.push_str(&line);
+        log.push('\n');
+        if over {
+            break;
+        }
+    }
+    drop(guardian.stdin.take());
+    let _ = guardian.wait();
+    Err(log)
+}
+
+fn read_log(log: impl Read, said: &Sender<String>) {
+    for line in BufReader::new(log).split(b'\n').map_while(std::result::Result::ok) {
+        let _ = said.send(String::from_utf8_lossy(&line).into_owned());
+    }
+}
+
+fn failed(folder: &Path, why: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Unavailable, "start postgres", why.to_string()).at(folder.display())
+}

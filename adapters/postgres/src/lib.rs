@@ -1,0 +1,26 @@
+//! Keeps a ledger in PostgreSQL: events in compressed blocks with one row each, feeds as runs of addresses with their
+//! signed heads. Speaks to the server and stores bytes; never hashes or parses them.
+
+mod append;
+mod backend;
+mod block;
+mod check;
+#[cfg(feature = "cluster")]
+mod cluster;
+mod driver;
+mod erase;
+mod errors;
+mod feeds;
+mod options;
+mod plan;
+mod pool;
+mod read;
+mod schema;
+mod sql;
+mod target;
+mod tls;
+
+pub use backend::PostgresBackend;
+#[cfg(feature = "cluster")]
+pub use cluster::{Cluster, Database};
+pub use options::PostgresOptions;

@@ -1,0 +1,335 @@
+//! A few connections, and transactions over them. Nothing outlives a transaction on the server: no session
+//! settings, no named statements, so that PgBouncer in transaction mode may stand between.
+
+use crate::driver::Driver;
+use crate::errors;
+use crate::options::PostgresOptions;
+use crate::target::Target;
+use burnlog_log::{Error, ErrorKind, Result};
+use futures_util::future::join;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+use std::time::Duration;
+use tokio_postgres::types::{FromSql, ToSql, Type};
+use tokio_postgres::{Client, Row, RowStream};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// Settings of every transaction, after its `BEGIN`. The planner is told what it cannot know: that a few
+/// thousand addresses are looked up one by one in tables of any size, and that compiling is not worth it.
+const PLANNER: &str = "SET LOCAL jit = off; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; \
+     SET LOCAL enable_mergejoin = off; SET LOCAL max_parallel_workers_per_gather = 0; ";
+
+/// What a server or role may have turned off: an acknowledged batch survives a crash of the server.
+const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', true) \
+     WHERE current_setting('synchronous_commit') = 'off'; ";
+
+/// Connections to one target.
+pub(crate) struct Pool {
+    target: Target,
+    tls: MakeRustlsConnect,
+    connections_max: usize,
+    statement_timeout: Duration,
+    begin_read: String,
+    begin_write: String,
+    begin_long: String,
+    state: Mutex<State>,
+    freed: Condvar,
+    // Last, so that connections are dropped while their tasks still run.
+    driver: Driver,
+}
+
+#[derive(Default)]
+struct State {
+    idle: Vec<Client>,
+    open: usize,
+}
+
+/// Values of parameters with their types, as unnamed statements want them.
+pub(crate) type Parameters<'a> = [(&'a (dyn ToSql + Sync), Type)];
+
+/// A statement with its parameters.
+pub(crate) type Statement<'a> = (&'a str, &'a Parameters<'a>);
+
+impl Pool {
+    /// Prepares for connections; makes none yet.
+    pub(crate) fn new(target: Target, options: &PostgresOptions) -> Result<Self> {
+        let statement = options.statement_timeout.as_millis().max(1);
+        let lock = options.lock_timeout.as_millis().max(1);
+        let timeouts = |statement: u128| {
+            format!(
+                "SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {lock}; \
+                 SET LOCAL idle_in_transaction_session_timeout = {lock}; "
+            )
+        };
+        Ok(Self {
+            tls: crate::tls::connector(&target)?,
+            target,
+            connections_max: options.connections.max(1),
+            statement_timeout: options.statement_timeout,
+            begin_read: format!(
+                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}{PLANNER}",
+                timeouts(statement)
+            ),
+            begin_write: format!(
+                "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {}{PLANNER}{DURABLE}",
+                timeouts(statement)
+            ),
+            begin_long: format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}", timeouts(0)),
+            state: Mutex::default(),
+            freed: Condvar::new(),
+            driver: Driver::start()?,
+        })
+    }
+
+    /// Returns the URL without secrets.
+    pub(crate) fn url(&self) -> &str {
+        &self.target.url
+    }
+
+    /// Runs `first` and then `body` in a read-only transaction that sees one moment.
+    pub(crate) fn read<T>(
+        &self,
+        operation: &'static str,
+        first: Statement<'_>,
+        body: impl AsyncFnOnce(&Session<'_>, Vec<Row>) -> Result<T>,
+    ) -> Result<T> {
+        self.transaction(
+            operation,
+            &self.begin_read,
+            Some(self.call_timeout()),
+            first,
+            async |session, rows| {
+                let result = body(session, rows).await?;
+                session.send_only("COMMIT");
+                Ok(result)
+            },
+        )
+    }
+
+    /// Like [`Pool::read`], for a reading of everything: the planner is free and no time is set.
+    pub(crate) fn read_long<T>(
+        &self,
+        operation: &'static str,
+        first: Statement<'_>,
+        body: impl AsyncFnOnce(&Session<'_>, Vec<Row>) -> Result<T>,
+    ) -> Result<T> {
+        self.transaction(operation, &self.begin_long, None, first, async |session, rows| {
+            let result = body(session, rows).await?;
+            session.send_only("COMMIT");
+            Ok(result)
+        })
+    }
+
+    /// Runs `first` and then `body` in a transaction that writes. The body commits as its last act; whatever
+    /// error it returns rolls back.
+    pub(crate) fn write<T>(
+        &self,
+        operation: &'static str,
+        first: Statement<'_>,
+        body: impl AsyncFnOnce(&Session<'_>, Vec<Row>) -> Result<T>,
+    ) -> Result<T> {
+        self.transaction(operation, &self.begin_write, Some(self.call_timeout()), first, body)
+    }
+
+    /// Runs `body` on a connection outside any transaction, without a limit of time.
+    pub(crate) fn plain<T>(
+        &self,
+        operation: &'static str,
+        body: impl AsyncFnOnce(&Session<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let lease = self.lease(operation)?;
+        let session = lease.session(operation);
+        let result = self.driver.wait(body(&session));
+        lease.give_back();
+        result
+    }
+
+    /// A transaction has a few statements; each may take as long as the server allows it.
+    fn call_timeout(&self) -> Duration {
+        self.statement_timeout * 3 + Duration::from_secs(5)
+    }
+
+    fn transaction<T>(
+        &self,
+        operation: &'static str,
+        begin: &str,
+        timeout: Option<Duration>,
+        first: Statement<'_>,
+        body: impl AsyncFnOnce(&Session<'_>, Vec<Row>) -> Result<T>,
+    ) -> Result<T> {
+        let lease = self.lease(operation)?;
+        let session = lease.session(operation);
+        let all = async {
+            // The beginning and the first statement travel together; nothing goes on before both are answered.
+            let (begun, rows) = join(session.run(begin), session.query(first.0, first.1)).await;
+            begun?;
+            body(&session, rows?).await
+        };
+        let result = self.driver.wait(async {
+            match timeout {
+                Some(limit) => tokio::time::timeout(limit, all).await.ok(),
+                None => Some(all.await),
+            }
+        });
+        let Some(result) = result else {
+            // The connection hangs with a transaction in it: dropped, not given back.
+            return Err(errors::timed_out(operation, self.url()));
+        };
+        if result.is_err() {
+            session.send_only("ROLLBACK");
+        }
+        lease.give_back();
+        result
+    }
+
+    /// Takes an idle connection, makes one where there may be more, or waits for one.
+    fn lease(&self, operation: &'static str) -> Result<Lease<'_>> {
+        let mut state = self.lock();
+        loop {
+            while let Some(client) = state.idle.pop() {
+                if !client.is_closed() {
+                    return Ok(Lease { pool: self, client: Some(client), sound: false });
+                }
+                state.open -= 1;
+            }
+            if state.open < self.connections_max {
+                state.open += 1;
+                break;
+            }
+            let patience = self.statement_timeout * 3;
+            let (again, waited) =
+                self.freed.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner);
+            state = again;
+            if waited.timed_out() && state.idle.is_empty() && state.open >= self.connections_max {
+                let message = format!("all {} connections are busy; try again", self.connections_max);
+                return Err(Error::new(ErrorKind::Unavailable, operation, message).at(self.url()));
+            }
+        }
+        drop(state);
+        let mut lease = Lease { pool: self, client: None, sound: false };
+        lease.client = Some(self.driver.wait(self.connect(operation))?);
+        Ok(lease)
+    }
+
+    async fn connect(&self, operation: &'static str) -> Result<Client> {
+        // The driver's own limit covers one address of one host, and not the conversation after it.
+        let limit = self.target.config.get_connect_timeout().copied().unwrap_or(Duration::from_secs(10)) * 3;
+        let connecting = self.target.config.connect(self.tls.clone());
+        let (client, connection) = match tokio::time::timeout(limit, connecting).await {
+            Ok(connected) => connected.map_err(|error| errors::of_driver(operation, self.url(), &error))?,
+            Err(_) => return Err(errors::timed_out(operation, self.url())),
+        };
+        self.driver.spawn(async {
+            // What goes wrong here is told to the calls that wait for an answer.
+            let _ = connection.await;
+        });
+        Ok(client)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection in use. Dropped without being given back, it is closed.
+struct Lease<'p> {
+    pool: &'p Pool,
+    client: Option<Client>,
+    sound: bool,
+}
+
+impl Lease<'_> {
+    fn session(&self, operation: &'static str) -> Session<'_> {
+        let client = self.client.as_ref().expect("a lease has its client once it is handed out");
+        Session { client, operation, url: self.pool.url() }
+    }
+
+    fn give_back(mut self) {
+        self.sound = true;
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        let sound = self.sound;
+        let client = self.client.take().filter(|client| sound && !client.is_closed());
+        let mut state = self.pool.lock();
+        match client {
+            Some(client) => state.idle.push(client),
+            None => state.open -= 1,
+        }
+        drop(state);
+        self.pool.freed.notify_one();
+    }
+}
+
+/// A connection as the body of a transaction sees it: statements without names, errors translated.
+pub(crate) struct Session<'a> {
+    client: &'a Client,
+    operation: &'static str,
+    url: &'a str,
+}
+
+impl Session<'_> {
+    /// Returns what is being done, for errors.
+    pub(crate) fn operation(&self) -> &'static str {
+        self.operation
+    }
+
+    /// Returns the rows of a query.
+    pub(crate) async fn query(&self, sql: &str, parameters: &Parameters<'_>) -> Result<Vec<Row>> {
+        self.client.query_typed(sql, parameters).await.map_err(|error| self.error(&error))
+    }
+
+    /// Returns the rows of a query one by one, as they arrive.
+    pub(crate) async fn stream(&self, sql: &str, parameters: &Parameters<'_>) -> Result<RowStream> {
+        let parameters = parameters.iter().map(|(value, kind)| (*value, kind.clone()));
+        self.client.query_typed_raw(sql, parameters).await.map_err(|error| self.error(&error))
+    }
+
+    /// Runs a statement and returns how many rows it touched.
+    pub(crate) async fn execute(&self, sql: &str, parameters: &Parameters<'_>) -> Result<u64> {
+        self.client.execute_typed(sql, parameters).await.map_err(|error| self.error(&error))
+    }
+
+    /// Runs statements without parameters.
+    pub(crate) async fn run(&self, sql: &str) -> Result<()> {
+        self.client.batch_execute(sql).await.map_err(|error| self.error(&error))
+    }
+
+    /// Runs one statement without parameters and returns its rows as text.
+    #[cfg(feature = "cluster")]
+    pub(crate) async fn rows_as_text(&self, sql: &str) -> Result<Vec<Vec<String>>> {
+        let messages = self.client.simple_query(sql).await.map_err(|error| self.error(&error))?;
+        let text = |message| match message {
+            tokio_postgres::SimpleQueryMessage::Row(row) => {
+                Some((0..row.len()).map(|column| row.get(column).unwrap_or_default().to_owned()).collect())
+            }
+            _ => None,
+        };
+        Ok(messages.into_iter().filter_map(text).collect())
+    }
+
+    /// Sends a statement whose answer nobody needs: what follows on this connection comes after it.
+    pub(crate) fn send_only(&self, sql: &str) {
+        let sending = pin!(self.client.batch_execute(sql));
+        let _ = sending.poll(&mut Context::from_waker(Waker::noop()));
+    }
+
+    /// Reads a column. `Corrupt` where it has another type than this program's schema gives it, or is null.
+    pub(crate) fn get<'r, T: FromSql<'r>>(&self, row: &'r Row, column: usize) -> Result<T> {
+        row.try_get(column).map_err(|error| self.error(&error))
+    }
+
+    /// Translates an error of the driver.
+    pub(crate) fn error(&self, error: &tokio_postgres::Error) -> Error {
+        errors::of_driver(self.operation, self.url, error)
+    }
+
+    /// Says that stored rows are not what this program wrote.
+    pub(crate) fn corrupt(&self, message: impl Into<String>) -> Error {
+        errors::corrupt(self.operation, self.url, message)
+    }
+}
