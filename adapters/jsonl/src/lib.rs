@@ -1,1 +1,42 @@
-//! x
+//! The default backend: a ledger in a folder of JSONL segments. See the README for the life of an append and for
+//! what each file is for. Holds storage only: it parses no record and knows no projection.
+
+mod append;
+mod backend;
+mod block;
+mod blocks;
+mod cache;
+mod check;
+mod codec;
+mod commit;
+mod compact;
+mod encode;
+mod erase;
+mod erased;
+mod files;
+mod flush;
+mod identity;
+mod index;
+mod line;
+mod lock;
+mod map;
+mod options;
+mod payload;
+mod published;
+mod query;
+mod read;
+mod recover;
+mod refresh;
+mod scan;
+mod seal;
+mod sealed;
+mod segment;
+mod store;
+mod writer;
+
+pub use backend::JsonlBackend;
+pub use files::{Access, File, Files, Listed, SystemFiles};
+pub use map::Mapped;
+pub use options::{Durability, JsonlOptions};
+pub use recover::{DamagedRange, Recovered, Verdict, recover};
+pub use store::Notice;

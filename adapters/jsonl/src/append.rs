@@ -1,0 +1,313 @@
+//! Appending: comparing a batch with the ledger, writing it, and the group commit by which one fsync serves all threads
+//! that wait. The order is: lock, look, write, sync, publish, acknowledge.
+
+use crate::commit::Commit;
+use crate::encode::Encoded;
+use crate::files::io_error;
+use crate::index::{AddressRow, BatchRow, Counts, Failure, Place, Seen, fingerprint};
+use crate::options::Durability;
+use crate::refresh::TAIL_ROWS_MAX;
+use crate::segment::Extent;
+use crate::store::{State, Store};
+use burnlog_log::{Address, Append, Error, ErrorKind, Result};
+use std::sync::{Arc, MutexGuard};
+
+type Outcome<T> = std::result::Result<T, Failure>;
+
+impl Store {
+    /// Appends a batch; see [`burnlog_log::Backend::append`].
+    pub(crate) fn append(&self, append: &Append<'_>) -> Result<()> {
+        self.writable("append")?;
+        let mut encoded = Encoded::new(append)?;
+        let mut state = self.lock_state();
+        let mut rebuilds = 0;
+        loop {
+            while state.group.is_draining {
+                state = self.wait(state);
+            }
+            state = self.take_lock(state)?;
+            if state.group.is_draining {
+                continue;
+            }
+            match self.write_batch(&mut state, append, &mut encoded) {
+                Ok(ticket) => return self.settle_batch(state, ticket, append),
+                Err(Failure::Error(error)) => {
+                    self.release_lock(&mut state);
+                    return Err(error);
+                }
+                Err(Failure::Fault(fault)) => {
+                    while state.group.is_busy() {
+                        state = self.wait(state);
+                    }
+                    rebuilds += 1;
+                    let rebuilt = if rebuilds > crate::store::REBUILDS_MAX {
+                        Err(self.fault_error(&fault))
+                    } else {
+                        self.rebuild_after(&mut state, &fault)
+                    };
+                    self.release_lock(&mut state);
+                    rebuilt?;
+                }
+            }
+        }
+    }
+
+    /// Compares a batch with the ledger and writes it. Returns its ticket; it is not durable yet.
+    fn write_batch(&self, state: &mut State, append: &Append<'_>, encoded: &mut Encoded) -> Outcome<u64> {
+        self.refresh(state)?;
+        // First, because it may bring to light what a process that crashed had written.
+        self.adopt_segment(state)?;
+        check_head(state, append)?;
+        let known = known_events(state, append)?;
+        let missing = append.entries.iter().enumerate();
+        let missing = missing.filter(|(ordinal, _)| !known[*ordinal] && !encoded.has_event(*ordinal));
+        let missing: Vec<Address> = missing.map(|(_, address)| *address).collect();
+        if !missing.is_empty() {
+            return Err(Error::missing("append", missing).at(append.head.feed).into());
+        }
+        if known.iter().enumerate().any(|(ordinal, known)| *known && encoded.has_event(ordinal)) {
+            encoded.write(append, &|ordinal| !known[ordinal]);
+        }
+        self.write_lines(state, append, encoded)?;
+        state.group.written += 1;
+        Ok(state.group.written)
+    }
+
+    /// Writes the lines and adds them to the tail, not yet durable.
+    fn write_lines(&self, state: &mut State, append: &Append<'_>, encoded: &mut Encoded) -> Outcome<()> {
+        if state.writer.is_none() {
+            state.writer = Some(self.new_segment(state)?);
+        }
+        let Some(writer) = state.writer.as_mut() else { return Ok(()) };
+        let header = self.header_for(writer);
+        let commit = Commit {
+            head: *append.head,
+            entries: encoded.entries.len() as u32,
+            first_slot: writer.written.slots,
+            extent: Some((encoded.lines.len() as u64, encoded.crc)),
+            frontier: append.frontier.to_vec(),
+        };
+        let line_bytes = encoded.lines.len() as u64;
+        commit.push_active(&mut encoded.lines);
+        if !header.is_empty() {
+            encoded.lines.splice(..0, header.iter().copied());
+        }
+        writer.write(&encoded.lines)?;
+        let segment = state.numbers[&writer.name];
+        let place = Place {
+            segment,
+            first_slot: commit.first_slot,
+            count: commit.entries,
+            offset: writer.written.bytes + header.len() as u64,
+            bytes: line_bytes,
+        };
+        let events = encoded.entries.iter().filter(|entry| entry.has_event).count() as u64;
+        let payload_bytes: u64 = encoded.entries.iter().map(|entry| u64::from(entry.payload_bytes)).sum();
+        writer.written = Extent {
+            slots: writer.written.slots + commit.entries,
+            bytes: writer.written.bytes + encoded.lines.len() as u64,
+            events: writer.written.events + events,
+            payload_bytes: writer.written.payload_bytes + payload_bytes,
+        };
+        for entry in &encoded.entries {
+            let fingerprint = fingerprint(&entry.address);
+            let slot = commit.first_slot + entry.ordinal;
+            let row = AddressRow::new(fingerprint, segment, slot, entry.has_event, entry.is_erased);
+            state.index.tail.push_row(row);
+        }
+        state.index.tail.push_batch(BatchRow::new(append.head, place));
+        state.version += 1;
+        Ok(())
+    }
+
+    /// Waits until a batch is durable; one of those who wait syncs for all.
+    fn settle_batch<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        ticket: u64,
+        append: &Append<'_>,
+    ) -> Result<()> {
+        loop {
+            if let Some(why) = state.group.failure(ticket) {
+                let error = Error::new(ErrorKind::Unavailable, "append", why).at(append.head.feed);
+                self.release_lock(&mut state);
+                return Err(error);
+            }
+            if state.group.settled >= ticket {
+                self.release_lock(&mut state);
+                return Ok(());
+            }
+            state = if state.group.is_syncing { self.wait(state) } else { self.sync_group(state) };
+        }
+    }
+
+    /// Makes durable what is written so far.
+    fn sync_group<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let Some(writer) = state.writer.as_ref() else {
+            state.group.fail("the segment was closed".to_owned());
+            return state;
+        };
+        let (file, name, written) = (Arc::clone(&writer.file), Arc::clone(&writer.name), writer.written);
+        let (target, counts) = (state.group.written, state.index.tail.counts());
+        let is_synced = self.options.durability == Durability::Batch;
+        let synced = if is_synced {
+            state.group.is_syncing = true;
+            drop(state);
+            let synced = file.sync();
+            state = self.lock_state();
+            state.group.is_syncing = false;
+            synced
+        } else {
+            Ok(())
+        };
+        let failed = |error| io_error("append", format_args!("segments/{name}.jsonl"), error);
+        let published = synced.map_err(failed).and_then(|()| self.publish(&mut state, written, is_synced));
+        match published {
+            Ok(()) => {
+                accept(&mut state, written, counts, target);
+                if !state.group.is_busy() {
+                    self.keep_house(&mut state);
+                }
+            }
+            Err(error) => Self::fail_group(&mut state, &error),
+        }
+        self.changed.notify_all();
+        state
+    }
+
+    fn publish(&self, state: &mut State, extent: Extent, is_synced: bool) -> Result<()> {
+        let Some(writer) = state.writer.as_mut() else { return Ok(()) };
+        let before = writer.durable;
+        writer.publish(extent, is_synced).map_err(|error| {
+            writer.durable = before;
+            io_error("append", format_args!("segments/{}.durable", writer.name), error)
+        })?;
+        match self.lock.count() {
+            Ok(changes) => {
+                state.changes = Some(changes);
+                Ok(())
+            }
+            Err(error) => {
+                // Others would not notice, so it must not be there.
+                writer.durable = before;
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes back everything that is written but not durable.
+    fn fail_group(state: &mut State, error: &Error) {
+        state.group.fail(error.to_string());
+        state.group.is_draining = false;
+        state.index.tail.rollback();
+        state.version += 1;
+        if let Some(writer) = state.writer.as_mut() {
+            // Where the cut fails as well the writer stays poisoned, and the next append tries again. Where it
+            // succeeds the segment is reopened as if this process had just started.
+            if writer.cut_back().is_ok() {
+                state.writer = None;
+            }
+        }
+    }
+
+    /// Does what is due between groups: flushes a large tail, seals a large segment.
+    fn keep_house(&self, state: &mut State) {
+        state.group.is_draining = false;
+        let is_large = state.writer.as_ref().is_some_and(|writer| writer.durable.bytes >= writer.seal_at);
+        if is_large {
+            self.seal_own(state);
+        } else if state.index.tail.counts().rows >= TAIL_ROWS_MAX
+            && let Err(failure) = self.flush(state)
+        {
+            self.forgive(state, failure);
+        }
+    }
+
+    /// Goes on after a failure in something that nothing acknowledged depends on.
+    pub(crate) fn forgive(&self, state: &mut State, failure: Failure) {
+        match failure {
+            Failure::Error(error) => {
+                state.note("housekeeping-failed", error.location().to_owned(), error.to_string());
+            }
+            Failure::Fault(fault) => {
+                if let Err(error) = self.rebuild_after(state, &fault) {
+                    state.note("housekeeping-failed", fault.run, error.to_string());
+                }
+            }
+        }
+    }
+}
+
+/// Declares everything written up to here durable.
+fn accept(state: &mut State, written: Extent, counts: Counts, target: u64) {
+    state.index.tail.set_durable_to(counts);
+    state.group.settled = target;
+    state.version += 1;
+    let Some(writer) = state.writer.as_ref() else { return };
+    let number = state.numbers[&writer.name];
+    state.segments[number as usize].known = written;
+    // Without a pause in the appends the segment could never be sealed nor the tail be flushed.
+    let is_due = written.bytes >= writer.seal_at || state.index.tail.counts().rows >= 2 * TAIL_ROWS_MAX;
+    state.group.is_draining = is_due && state.group.is_busy();
+}
+
+/// Compares the size and root that an append expects with those of the feed.
+fn check_head(state: &State, append: &Append<'_>) -> Outcome<()> {
+    let newest = state.index.newest(&append.head.feed, Seen::Written)?;
+    let size = newest.map_or(0, |row| row.size());
+    if size != append.expected_size {
+        let message = format!("the feed has {size} entries, {} were expected", append.expected_size);
+        return Err(Error::new(ErrorKind::Conflict, "append", message).at(append.head.feed).into());
+    }
+    if let Some(row) = newest.filter(|row| row.root != append.expected_root) {
+        let message =
+            format!("at size {size} the feed has root {}, {} was expected", row.root, append.expected_root);
+        return Err(Error::new(ErrorKind::Forked, "append", message).at(append.head.feed).into());
+    }
+    Ok(())
+}
+
+/// Tells for each entry whether its event is in the ledger; `Invalid` when one is in the feed already.
+fn known_events(state: &State, append: &Append<'_>) -> Outcome<Vec<bool>> {
+    let mut known = vec![false; append.entries.len()];
+    let (version, absent) = &state.last_absent;
+    let mut absent = if *version == state.version { absent.iter() } else { [].iter() };
+    let mut batch = None;
+    for (ordinal, address) in append.entries.iter().enumerate() {
+        // What was just found absent, in the same order, need not be looked up again; a record that occurs twice in
+        // what was asked for occurs once in the batch.
+        let ahead = absent.as_slice().iter().take(4).position(|other| other == address);
+        if let Some(ahead) = ahead {
+            absent.nth(ahead);
+            continue;
+        }
+        let mut rows = Vec::new();
+        state.index.addresses(address, Seen::Written, &mut |row| rows.push(row))?;
+        known[ordinal] = !rows.is_empty();
+        for row in rows {
+            if feed_index(state, &row, &append.head.feed, Seen::Written, &mut batch)?.is_some() {
+                let message = format!("{address} is in the feed already");
+                return Err(Error::new(ErrorKind::Invalid, "append", message).at(append.head.feed).into());
+            }
+        }
+    }
+    Ok(known)
+}
+
+/// Returns the index of an entry line in a feed, if it belongs to that feed. `batch` remembers the last batch looked at.
+pub(crate) fn feed_index(
+    state: &State,
+    row: &AddressRow,
+    feed: &burnlog_log::WriterId,
+    seen: Seen,
+    batch: &mut Option<crate::index::SlotRow>,
+) -> Outcome<Option<u64>> {
+    let holds =
+        |batch: &crate::index::SlotRow| batch.place.segment == row.segment && batch.place.holds(row.slot());
+    if !batch.as_ref().is_some_and(holds) {
+        *batch = state.index.at_slot(row.segment, row.slot(), seen)?;
+    }
+    let Some(found) = batch.as_ref().filter(|batch| holds(batch)) else { return Ok(None) };
+    let of_feed = found.feed.filter(|(owner, _)| owner == feed);
+    Ok(of_feed.map(|(_, first)| first + u64::from(row.slot() - found.place.first_slot)))
+}

@@ -1,0 +1,167 @@
+//! A piece of a segment in memory, cut into lines by slot: some lines of an active segment, or one frame of a sealed one.
+//! What is handed out are slices of it. Knows nothing of files.
+
+use crate::commit::{Commit, is_commit};
+use crate::line::{
+    CRC_PREFIX_BYTES, Parsed, Rest, SkeletonText, checked, parse_active, parse_sealed, restore_skeleton,
+};
+use burnlog_log::Address;
+use bytes::Bytes;
+use memchr::memchr_iter;
+
+/// Lines in memory.
+#[derive(Debug)]
+pub(crate) struct Block {
+    bytes: Bytes,
+    is_sealed: bool,
+    /// Entry lines by ascending slot; only those that are sound.
+    entries: Vec<Line>,
+    /// Commit lines, each with the slot after its batch.
+    commits: Vec<Line>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    slot: u32,
+    start: u32,
+    end: u32,
+}
+
+/// An event read from a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Event {
+    pub(crate) skeleton: Skeleton,
+    /// Absent where it was erased.
+    pub(crate) payload: Option<Bytes>,
+}
+
+/// The skeleton of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Skeleton {
+    /// As it stands in the line.
+    Stored(Bytes),
+    /// Put together again, in the buffer that was given for it.
+    Restored(std::ops::Range<usize>),
+}
+
+/// What an entry line says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// The event stands here.
+    Event(Address, Event),
+    /// The event stands elsewhere.
+    Reference(Address),
+}
+
+impl Block {
+    /// Cuts active lines, checking each checksum. `first_slot` is that of the batch's first entry, `count` their number.
+    pub(crate) fn of_active(bytes: Bytes, first_slot: u32, count: u32) -> Self {
+        let (mut entries, mut commits) = (Vec::new(), Vec::new());
+        for (start, end) in lines(&bytes) {
+            let Some(covered) = checked(&bytes[start as usize..end as usize]) else { continue };
+            if is_commit(covered) {
+                commits.push(Line { slot: first_slot + count, start, end });
+                continue;
+            }
+            let mut rest = Rest(covered);
+            let ordinal = rest.literal(b"\"entry\":").and_then(|()| rest.number());
+            if let Some(ordinal) = ordinal.filter(|ordinal| *ordinal < u64::from(count)) {
+                entries.push(Line { slot: first_slot + ordinal as u32, start, end });
+            }
+        }
+        Self { bytes, is_sealed: false, entries, commits }
+    }
+
+    /// Cuts the lines of a frame that begins with `first_slot`. The frame has a checksum, so the lines need none.
+    pub(crate) fn of_sealed(bytes: Bytes, first_slot: u32) -> Self {
+        let (mut entries, mut commits) = (Vec::with_capacity(bytes.len() / 512), Vec::new());
+        let mut slot = first_slot;
+        for (start, end) in lines(&bytes) {
+            let line = &bytes[start as usize..end as usize];
+            if line.starts_with(b"{\"commit\":") {
+                commits.push(Line { slot, start, end });
+            } else if !line.starts_with(b"{\"segment\":") {
+                entries.push(Line { slot, start, end });
+                slot = slot.saturating_add(1);
+            }
+        }
+        Self { bytes, is_sealed: true, entries, commits }
+    }
+
+    /// Returns the memory that it takes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.bytes.len() + (self.entries.len() + self.commits.len()) * size_of::<Line>()
+    }
+
+    /// Returns the bytes.
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Returns the greatest slot, if there is an entry.
+    pub(crate) fn last_slot(&self) -> Option<u32> {
+        self.entries.last().map(|line| line.slot)
+    }
+
+    /// Returns the number of entries.
+    pub(crate) fn entry_count(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Returns the entry line of a slot, taken apart; `None` where it is missing or broken.
+    pub(crate) fn parsed(&self, slot: u32) -> Option<Parsed<'_>> {
+        let line = self.find(slot)?;
+        let text = &self.bytes[line.start as usize..line.end as usize];
+        if self.is_sealed { parse_sealed(text) } else { parse_active(&text[CRC_PREFIX_BYTES..]) }
+    }
+
+    fn find(&self, slot: u32) -> Option<&Line> {
+        let first = self.entries.first()?.slot;
+        let guess = slot.checked_sub(first)? as usize;
+        if let Some(line) = self.entries.get(guess).filter(|line| line.slot == slot) {
+            return Some(line);
+        }
+        self.entries.binary_search_by_key(&slot, |line| line.slot).ok().map(|at| &self.entries[at])
+    }
+
+    /// Reads the entry of a slot; `None` where it is missing or broken. A skeleton that must be put together
+    /// again goes to the end of `skeletons`.
+    pub(crate) fn content(&self, slot: u32, skeletons: &mut Vec<u8>) -> Option<Content> {
+        let parsed = self.parsed(slot)?;
+        let Some(stored) = parsed.event else { return parsed.address.map(Content::Reference) };
+        let payload = stored.payload.decode(&self.bytes).ok()?;
+        let (address, skeleton) = match (stored.skeleton, &payload) {
+            (SkeletonText::Cut(cut), Some(payload)) => {
+                let start = skeletons.len();
+                restore_skeleton(skeletons, cut, payload)?;
+                (Address::of(&skeletons[start..]), Skeleton::Restored(start..skeletons.len()))
+            }
+            (text, _) => (parsed.address?, Skeleton::Stored(text.decode(&self.bytes)?)),
+        };
+        Some(Content::Event(address, Event { skeleton, payload }))
+    }
+
+    /// Returns the commit line that follows a slot, in whichever form.
+    pub(crate) fn commit_after(&self, slot: u32) -> Option<Commit> {
+        let line = self.commits.iter().find(|line| line.slot > slot)?;
+        Commit::parse(&self.bytes[line.start as usize..line.end as usize])
+    }
+
+    /// Returns every commit line with the slot after its batch.
+    pub(crate) fn commits(&self) -> impl Iterator<Item = (u32, Option<Commit>)> {
+        self.commits
+            .iter()
+            .map(|line| (line.slot, Commit::parse(&self.bytes[line.start as usize..line.end as usize])))
+    }
+}
+
+/// Returns start and end of each line; the last may lack its newline.
+pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = (u32, u32)> {
+    let mut start = 0;
+    let ends = memchr_iter(b'\n', bytes).chain((bytes.last() != Some(&b'\n')).then_some(bytes.len()));
+    ends.filter_map(move |end| {
+        let line = (start as u32, end as u32);
+        start = end + 1;
+        (line.0 < line.1).then_some(line)
+    })
+}

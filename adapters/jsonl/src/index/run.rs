@@ -1,0 +1,227 @@
+//! A run: three sections of sorted rows in pages of 4,096 bytes, each page with a checksum that is looked at when the page is
+//! first touched. Read-only; knows nothing of segments or of other runs.
+
+use super::rows::{AddressRow, BatchRow, Fingerprint, Row, SlotRow};
+use crate::codec;
+use crate::map::Mapped;
+use bincode::{Decode, Encode};
+use burnlog_log::LedgerId;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub(crate) const PAGE_BYTES: usize = 4096;
+const PAGE_ROOM: usize = PAGE_BYTES - 4;
+const RUN_FORMAT: u32 = 1;
+
+/// A page of the index that is not what was written, or rows that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// The file of the run.
+    pub(crate) run: String,
+    /// The number of the page; 0 is the header.
+    pub(crate) page: u64,
+}
+
+/// Where a section lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
+pub(crate) struct Section {
+    pub(crate) first_page: u64,
+    pub(crate) rows: u64,
+}
+
+#[derive(Debug, Encode, Decode)]
+struct Header {
+    magic: [u8; 8],
+    format: u32,
+    ledger: [u8; 16],
+    sections: [Section; 3],
+}
+
+/// Sorted rows, read-only.
+#[derive(Debug)]
+pub(crate) struct Run {
+    name: String,
+    is_file: bool,
+    bytes: Mapped,
+    sections: [Section; 3],
+    /// One bit a page: its checksum was looked at and fits.
+    checked: Vec<AtomicU64>,
+}
+
+/// Returns how many rows fit a page.
+pub(crate) const fn rows_per_page<R: Row>() -> u64 {
+    (PAGE_ROOM / R::BYTES) as u64
+}
+
+/// Encodes the header page.
+pub(crate) fn header_page(ledger: LedgerId, sections: [Section; 3]) -> Vec<u8> {
+    let header = Header { magic: *b"BLindex1", format: RUN_FORMAT, ledger: ledger.0, sections };
+    let encoded = codec::encode(&header);
+    let mut page = (encoded.len() as u32).to_le_bytes().to_vec();
+    page.extend(encoded);
+    page.resize(PAGE_BYTES, 0);
+    page
+}
+
+/// Ends a page of rows: pads it and puts the checksum at its end.
+pub(crate) fn finish_page(page: &mut Vec<u8>) {
+    page.resize(PAGE_ROOM, 0);
+    let crc = crc32fast::hash(page);
+    page.extend_from_slice(&crc.to_le_bytes());
+}
+
+impl Run {
+    /// Takes up the bytes of a run; `None` unless the header is sound, of this ledger and version, and the length fits.
+    pub(crate) fn open(name: String, is_file: bool, bytes: Mapped, ledger: LedgerId) -> Option<Self> {
+        let length = u32::from_le_bytes(*bytes.first_chunk()?) as usize;
+        let header: Header = codec::decode(bytes.get(4..4usize.checked_add(length)?)?)?;
+        let mut page = 1;
+        let rows_in_page =
+            [rows_per_page::<AddressRow>(), rows_per_page::<BatchRow>(), rows_per_page::<SlotRow>()];
+        for (section, per_page) in header.sections.iter().zip(rows_in_page) {
+            if section.first_page != page {
+                return None;
+            }
+            page += section.rows.div_ceil(per_page);
+        }
+        let fits = header.magic == *b"BLindex1"
+            && header.format == RUN_FORMAT
+            && header.ledger == ledger.0
+            && bytes.len() as u64 == page * PAGE_BYTES as u64;
+        let checked = (0..page.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+        fits.then_some(Self { name, is_file, bytes, sections: header.sections, checked })
+    }
+
+    /// Returns the name of the file.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the run is a file, and not only in memory.
+    pub(crate) fn is_file(&self) -> bool {
+        self.is_file
+    }
+
+    /// Returns all bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Returns the number of rows of a section.
+    pub(crate) fn rows<R: Row>(&self) -> u64 {
+        self.sections[R::SECTION].rows
+    }
+
+    /// Returns row `index`, which must exist.
+    pub(crate) fn row<R: Row>(&self, index: u64) -> Result<R, Fault> {
+        let page = self.sections[R::SECTION].first_page + index / rows_per_page::<R>();
+        let start = page as usize * PAGE_BYTES;
+        let bytes = &self.bytes[start..start + PAGE_BYTES];
+        self.check_page(page, bytes)?;
+        let at = (index % rows_per_page::<R>()) as usize * R::BYTES;
+        Ok(R::read(&bytes[at..at + R::BYTES]))
+    }
+
+    fn check_page(&self, page: u64, bytes: &[u8]) -> Result<(), Fault> {
+        let (word, bit) = (&self.checked[(page / 64) as usize], 1 << (page % 64));
+        if word.load(Ordering::Relaxed) & bit != 0 {
+            return Ok(());
+        }
+        if crc32fast::hash(&bytes[..PAGE_ROOM]).to_le_bytes() != bytes[PAGE_ROOM..] {
+            return Err(Fault { run: self.name.clone(), page });
+        }
+        word.fetch_or(bit, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Checks every page anew and returns those that do not fit.
+    pub(crate) fn check(&self) -> Vec<Fault> {
+        let pages = self.bytes.chunks(PAGE_BYTES).enumerate().skip(1);
+        let bad =
+            pages.filter(|(_, page)| crc32fast::hash(&page[..PAGE_ROOM]).to_le_bytes() != page[PAGE_ROOM..]);
+        bad.map(|(page, _)| Fault { run: self.name.clone(), page: page as u64 }).collect()
+    }
+
+    /// Returns the first row for which `is_before` does not hold; `guess` is where to begin looking.
+    pub(crate) fn lower_bound<R: Row>(
+        &self,
+        guess: u64,
+        is_before: impl Fn(&R) -> bool,
+    ) -> Result<u64, Fault> {
+        let rows = self.rows::<R>();
+        if rows == 0 {
+            return Ok(0);
+        }
+        let (mut low, mut high) = (0, rows);
+        let mut step = rows_per_page::<R>();
+        let mut probe = guess.min(rows - 1);
+        // Gallop from the guess until the answer is enclosed.
+        if is_before(&self.row(probe)?) {
+            low = probe + 1;
+            while probe + step < rows {
+                probe += step;
+                if !is_before(&self.row(probe)?) {
+                    high = probe;
+                    break;
+                }
+                (low, step) = (probe + 1, step * 2);
+            }
+        } else {
+            high = probe;
+            while probe >= step {
+                probe -= step;
+                if is_before(&self.row(probe)?) {
+                    low = probe + 1;
+                    break;
+                }
+                (high, step) = (probe, step * 2);
+            }
+        }
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if is_before(&self.row(middle)?) { low = middle + 1 } else { high = middle }
+        }
+        Ok(low)
+    }
+
+    /// Calls `each` with every row of a fingerprint.
+    pub(crate) fn addresses(
+        &self,
+        fingerprint: &Fingerprint,
+        each: &mut dyn FnMut(AddressRow),
+    ) -> Result<(), Fault> {
+        let rows = self.rows::<AddressRow>();
+        // Fingerprints are evenly spread, so the place can be guessed to within a page or two.
+        let leading = u64::from_be_bytes(*fingerprint.first_chunk().expect("16 bytes"));
+        let guess = ((u128::from(leading) * u128::from(rows)) >> 64) as u64;
+        let mut index = self.lower_bound(guess, |row: &AddressRow| row.fingerprint < *fingerprint)?;
+        while index < rows {
+            let row: AddressRow = self.row(index)?;
+            if row.fingerprint != *fingerprint {
+                break;
+            }
+            each(row);
+            index += 1;
+        }
+        Ok(())
+    }
+
+    /// Returns the last row for which `is_before_or_at` holds.
+    pub(crate) fn predecessor<R: Row>(
+        &self,
+        is_before_or_at: impl Fn(&R) -> bool,
+    ) -> Result<Option<R>, Fault> {
+        let next = self.lower_bound(self.rows::<R>() / 2, is_before_or_at)?;
+        next.checked_sub(1).map(|index| self.row(index)).transpose()
+    }
+
+    /// Returns the first row for which `is_before` does not hold.
+    pub(crate) fn successor<R: Row>(&self, is_before: impl Fn(&R) -> bool) -> Result<Option<R>, Fault> {
+        let index = self.lower_bound(self.rows::<R>() / 2, is_before)?;
+        if index < self.rows::<R>() { self.row(index).map(Some) } else { Ok(None) }
+    }
+
+    /// Reads rows one after the other from `index`.
+    pub(crate) fn iterate<R: Row>(&self, index: u64) -> impl Iterator<Item = Result<R, Fault>> {
+        (index..self.rows::<R>()).map(|index| self.row(index))
+    }
+}

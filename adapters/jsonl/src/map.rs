@@ -1,0 +1,47 @@
+//! Whole files as bytes: mapped by the operating system, or held in memory. The only place with unsafe code.
+#![allow(unsafe_code)] // a memory map cannot be had without; see `Mapped::of_file` for why it is sound here
+
+use bytes::Bytes;
+use memmap2::Mmap;
+use std::fs::File;
+use std::io;
+use std::ops::Deref;
+
+/// The bytes of a file that nobody changes any more.
+#[derive(Debug)]
+pub struct Mapped(Inner);
+
+#[derive(Debug)]
+enum Inner {
+    Map(Mmap),
+    Memory(Bytes),
+}
+
+impl Mapped {
+    /// Holds bytes in memory.
+    pub fn of_bytes(bytes: impl Into<Bytes>) -> Self {
+        Self(Inner::Memory(bytes.into()))
+    }
+
+    /// Maps a file.
+    pub(crate) fn of_file(file: &File) -> io::Result<Self> {
+        if file.metadata()?.len() == 0 {
+            return Ok(Self::of_bytes(Bytes::new()));
+        }
+        // SAFETY: only runs of the index are mapped. They are written under a name nobody knows yet, never changed and
+        // never cut afterwards, only unlinked, which leaves the mapping intact. Every page is checked
+        // by its CRC before it is used, so bytes that somebody else changed are found, not trusted.
+        unsafe { Mmap::map(file) }.map(|map| Self(Inner::Map(map)))
+    }
+}
+
+impl Deref for Mapped {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            Inner::Map(map) => map,
+            Inner::Memory(bytes) => bytes,
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! How a ledger is opened.
+
+use crate::files::{Files, SystemFiles};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// When an append is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// After the fsync that covers it.
+    #[default]
+    Batch,
+    /// After the write; synced when a segment is sealed and when the ledger is closed. A power failure may lose
+    /// what was acknowledged since, always whole batches from the end.
+    Os,
+}
+
+/// Options of [`JsonlBackend`](crate::JsonlBackend).
+#[derive(Debug, Clone)]
+pub struct JsonlOptions {
+    /// Makes the ledger when there is none.
+    pub create: bool,
+    /// Opens for reading only: takes no lock and writes nothing, so that it works on a read-only folder.
+    pub read_only: bool,
+    /// When an append is acknowledged.
+    pub durability: Durability,
+    /// From this size an active segment is sealed as part of the append.
+    pub segment_bytes_max: u64,
+    /// From this size the active segment is sealed when the ledger is closed.
+    pub seal_bytes_min: u64,
+    /// The size of the lines that are compressed together when sealing.
+    pub frame_bytes: usize,
+    /// The level of zstd.
+    pub compression_level: i32,
+    /// How long to wait for another process that is appending before giving up with `InUse`.
+    pub lock_wait_max: Duration,
+    /// The operating system.
+    pub files: Arc<dyn Files>,
+}
+
+impl Default for JsonlOptions {
+    fn default() -> Self {
+        Self {
+            create: false,
+            read_only: false,
+            durability: Durability::Batch,
+            segment_bytes_max: 64 << 20,
+            seal_bytes_min: 8 << 20,
+            frame_bytes: 1 << 20,
+            compression_level: 3,
+            lock_wait_max: Duration::from_secs(30),
+            files: Arc::new(SystemFiles),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Which form a payload takes in a line: verbatim where it is one line of JSON, else escaped text, else base64.
+//! Every form gives the same bytes back.
+
+use memchr::memchr;
+use serde::de::IgnoredAny;
+
+/// The deepest nesting that is written verbatim; common tools stop at 256.
+const DEPTH_MAX: usize = 200;
+
+/// The form of a payload in a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// The bytes themselves, as a JSON value.
+    Raw,
+    /// UTF-8 that is not one line of JSON, as a JSON string.
+    Text,
+    /// Anything else, as base64 in a JSON string.
+    Base64,
+}
+
+/// Chooses the form of a payload.
+pub(crate) fn form_of(payload: &[u8]) -> Form {
+    let Ok(text) = std::str::from_utf8(payload) else { return Form::Base64 };
+    if is_one_line_of_json(text) { Form::Raw } else { Form::Text }
+}
+
+fn is_one_line_of_json(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let is_space = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_whitespace);
+    !is_space(bytes.first())
+        && !is_space(bytes.last())
+        && memchr(b'\n', bytes).is_none()
+        && is_shallow(bytes)
+        && serde_json::from_str::<IgnoredAny>(text).is_ok()
+}
+
+/// Whether no value is nested deeper than [`DEPTH_MAX`]; for text that is not JSON the answer has no meaning.
+fn is_shallow(bytes: &[u8]) -> bool {
+    // Counting all opening brackets is much faster than telling which of them are inside strings, and nearly
+    // always enough.
+    let opening: usize =
+        bytes.chunks(255).map(|chunk| usize::from(chunk.iter().map(|byte| opens(*byte)).sum::<u8>())).sum();
+    if opening <= DEPTH_MAX {
+        return true;
+    }
+    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+    for byte in bytes {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                if depth > DEPTH_MAX {
+                    return false;
+                }
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    true
+}
+
+fn opens(byte: u8) -> u8 {
+    // `[` is 0x5b and `{` is 0x7b: one bit apart.
+    u8::from(byte | 0x20 == b'{')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_line_of_shallow_json_is_verbatim() {
+        let deep = |n: usize| "[".repeat(n) + &"]".repeat(n);
+        for raw in [
+            "{}",
+            "null",
+            "1e999",
+            "{\"a\":1,\"a\":2}",
+            "\"\\ud800\"",
+            "[\u{7f}]x",
+            &deep(200),
+            "\"\u{2028}\"",
+        ] {
+            let form = form_of(raw.as_bytes());
+            assert_eq!(form == Form::Raw, raw != "[\u{7f}]x", "{raw}");
+        }
+        let brackets_in_a_string = format!("[\"{}\\\"{}\"]", "[".repeat(300), "{".repeat(300));
+        assert_eq!(form_of(brackets_in_a_string.as_bytes()), Form::Raw);
+        for text in
+            ["", " {}", "{} ", "{}\r", "{\n}", "{\"a\":\"\0\"}", "{", "\"", &deep(201), "{}{}", "\u{feff}{}"]
+        {
+            assert_eq!(form_of(text.as_bytes()), Form::Text, "{text}");
+        }
+        for bytes in [b"\xff".as_slice(), b"{\"a\":\"\xc3\x28\"}", b"\"\xed\xa0\x80\""] {
+            assert_eq!(form_of(bytes), Form::Base64, "{bytes:?}");
+        }
+    }
+}

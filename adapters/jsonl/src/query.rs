@@ -1,0 +1,140 @@
+//! What the index alone answers: presence, feeds, what moved, statistics. Reads no segment.
+
+use crate::append::feed_index;
+use crate::index::{Failure, Seen};
+use crate::store::{State, Store};
+use burnlog_log::{Address, BatchHead, FeedsPage, Found, Presence, Result, Stat, Token, WriterId};
+use std::collections::BTreeSet;
+
+type Outcome<T> = std::result::Result<T, Failure>;
+
+const TOKEN_MAGIC: &[u8; 4] = b"BLt1";
+/// Of each segment: a hash of its name, and its slots.
+const TOKEN_ROW_BYTES: usize = 12;
+/// When more feeds than this moved, all are listed: that can be paged without counting them again.
+const MOVED_MAX: usize = 64 << 10;
+
+impl Store {
+    /// Tells what of the addresses is there; see [`burnlog_log::Backend::find`].
+    pub(crate) fn find(&self, feed: &WriterId, addresses: &[Address]) -> Result<Vec<Found>> {
+        self.with_state(|state| {
+            let mut absent = Vec::with_capacity(addresses.len());
+            let (mut found, mut rows, mut batch) = (Vec::with_capacity(addresses.len()), Vec::new(), None);
+            for address in addresses {
+                rows.clear();
+                state.index.addresses(address, Seen::Durable, &mut |row| rows.push(row))?;
+                if rows.is_empty() {
+                    absent.push(*address);
+                    found.push(Found { presence: Presence::Absent, index: None });
+                    continue;
+                }
+                let is_erased =
+                    state.erased.contains(address) || rows.iter().any(crate::index::AddressRow::is_erased);
+                let presence = if is_erased { Presence::Erased } else { Presence::Present };
+                let mut index = None;
+                for row in &rows {
+                    index = index.or(feed_index(state, row, feed, Seen::Durable, &mut batch)?);
+                }
+                found.push(Found { presence, index });
+            }
+            if !state.group.is_busy() {
+                state.last_absent = (state.version, absent);
+            }
+            Ok(found)
+        })
+    }
+
+    /// Lists feeds; see [`burnlog_log::Backend::feeds`].
+    pub(crate) fn feeds(
+        &self,
+        after: Option<&WriterId>,
+        changed_since: Option<&Token>,
+        limit: usize,
+    ) -> Result<FeedsPage> {
+        let limit = limit.max(1);
+        self.with_state(|state| {
+            let token = token(state);
+            let moved = match changed_since {
+                Some(since) => moved_since(state, since)?,
+                None => None,
+            };
+            let mut heads: Vec<BatchHead> = Vec::new();
+            let mut last = after.copied();
+            let mut moved = moved.map(BTreeSet::into_iter);
+            loop {
+                let next = match &mut moved {
+                    Some(moved) => moved.find(|feed| after.is_none_or(|after| feed > after)),
+                    None => state.index.next_feed(last.as_ref())?,
+                };
+                let Some(feed) = next else { return Ok(FeedsPage { heads, token, more: false }) };
+                if heads.len() == limit {
+                    return Ok(FeedsPage { heads, token, more: true });
+                }
+                heads.extend(state.index.newest(&feed, Seen::Durable)?.map(|row| row.head()));
+                last = Some(feed);
+            }
+        })
+    }
+
+    /// Counts; see [`burnlog_log::Backend::stat`].
+    pub(crate) fn stat(&self) -> Result<Stat> {
+        let (events, payload_bytes) = self.with_state(|state| {
+            let events = state.segments.iter().map(|segment| segment.known.events).sum();
+            let mut payload_bytes: u64 =
+                state.segments.iter().map(|segment| segment.known.payload_bytes).sum();
+            for (address, bytes) in state.erased.iter() {
+                // A segment that was compacted since has not counted it.
+                let mut is_counted = false;
+                let each =
+                    &mut |row: crate::index::AddressRow| is_counted |= row.has_event() && !row.is_erased();
+                state.index.addresses(address, Seen::Durable, each)?;
+                payload_bytes = payload_bytes.saturating_sub(if is_counted { bytes } else { 0 });
+            }
+            Ok((events, payload_bytes))
+        })?;
+        Ok(Stat { events, payload_bytes, bytes_on_disk: self.bytes_on_disk()? })
+    }
+}
+
+fn name_hash(name: &str) -> [u8; 8] {
+    *blake3::hash(name.as_bytes()).as_bytes().first_chunk().expect("32 bytes")
+}
+
+/// Makes the mark of how far each segment is known. Names and slots survive sealing and compacting.
+fn token(state: &State) -> Token {
+    let mut bytes = TOKEN_MAGIC.to_vec();
+    for segment in state.segments.iter().filter(|segment| segment.known.slots > 0) {
+        bytes.extend_from_slice(&name_hash(&segment.name));
+        bytes.extend_from_slice(&segment.known.slots.to_le_bytes());
+    }
+    Token(bytes)
+}
+
+/// Returns the feeds that have batches beyond a token; `None` where all should be listed instead.
+fn moved_since(state: &State, since: &Token) -> Outcome<Option<BTreeSet<WriterId>>> {
+    let Some(rows) = since.0.strip_prefix(TOKEN_MAGIC) else { return Ok(None) };
+    if rows.len() % TOKEN_ROW_BYTES != 0 {
+        return Ok(None);
+    }
+    let mut slots = std::collections::HashMap::with_capacity(rows.len() / TOKEN_ROW_BYTES);
+    for row in rows.chunks_exact(TOKEN_ROW_BYTES) {
+        let (name, count) = row.split_at(8);
+        slots.insert(name, u32::from_le_bytes(count.try_into().expect("four bytes")));
+    }
+    let mut moved = BTreeSet::new();
+    for (segment, number) in state.segments.iter().zip(0..) {
+        let from = slots.remove(name_hash(&segment.name).as_slice()).unwrap_or(0);
+        // Less than the token says means that this is not the ledger it was.
+        if from > segment.known.slots {
+            return Ok(None);
+        }
+        if from < segment.known.slots {
+            let each = &mut |row: crate::index::SlotRow| moved.extend(row.feed.map(|(feed, _)| feed));
+            state.index.batches_after(number, from, each)?;
+        }
+        if moved.len() > MOVED_MAX {
+            return Ok(None);
+        }
+    }
+    Ok(slots.is_empty().then_some(moved))
+}

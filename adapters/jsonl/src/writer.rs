@@ -1,0 +1,309 @@
+//! The one segment that this process appends to: taking it up (a new one, or one that another process left behind), writing,
+//! syncing, publishing, and cutting back what did not become durable. Knows bytes and lengths, not batches.
+
+use crate::commit::push_header;
+use crate::files::{Access, File, io_error};
+use crate::index::{Failure, SLOTS_MAX, Seen};
+use crate::published::{Length, Published};
+use crate::recover::{ScannedBatch, Start, Verdict, Walk};
+use crate::segment::{Extent, Form, Part, Segment, new_name};
+use crate::store::{State, Store};
+use burnlog_log::{Error, ErrorKind, Result};
+use std::io;
+use std::sync::Arc;
+
+/// The segment that this process appends to.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(crate) name: Arc<str>,
+    /// Open and locked.
+    pub(crate) file: Arc<dyn File>,
+    published: Published,
+    /// What readers see.
+    pub(crate) durable: Extent,
+    /// What is in the file.
+    pub(crate) written: Extent,
+    /// Set when something failed after which the file may hold more than `durable` says: nothing is written until
+    /// that is cut back.
+    pub(crate) is_poisoned: bool,
+    /// The size from which sealing is tried; raised when it failed.
+    pub(crate) seal_at: u64,
+}
+
+/// Appends of this process that are under way.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    /// How many batches were written.
+    pub(crate) written: u64,
+    /// How many of them are settled: durable or failed.
+    pub(crate) settled: u64,
+    /// Whether a thread is syncing.
+    pub(crate) is_syncing: bool,
+    /// Whether new appends wait until all are settled, so that the segment can be sealed.
+    pub(crate) is_draining: bool,
+    /// The last failures: batches after the first number up to the second, and why.
+    failures: Vec<(u64, u64, String)>,
+}
+
+impl Group {
+    /// Whether appends are under way.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.is_syncing || self.settled != self.written
+    }
+
+    /// Returns why a batch failed, if it did.
+    pub(crate) fn failure(&self, ticket: u64) -> Option<&str> {
+        let found = self.failures.iter().find(|(after, to, _)| *after < ticket && ticket <= *to);
+        found.map(|(_, _, why)| why.as_str())
+    }
+
+    /// Declares everything that is under way failed.
+    pub(crate) fn fail(&mut self, why: String) {
+        self.failures.push((self.settled, self.written, why));
+        if self.failures.len() > 64 {
+            self.failures.remove(0);
+        }
+        self.settled = self.written;
+    }
+}
+
+impl Writer {
+    /// Writes bytes after what is written, and takes them back where that fails.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_at(bytes, self.written.bytes).map_err(|error| {
+            // Whatever part of it arrived must go, or the next commit line would adopt it.
+            if self.file.set_bytes(self.written.bytes).is_err() {
+                self.is_poisoned = true;
+            }
+            io_error("append", format_args!("segments/{}.jsonl", self.name), error)
+        })
+    }
+
+    /// Shows readers what is durable.
+    pub(crate) fn publish(&mut self, extent: Extent, is_synced: bool) -> io::Result<()> {
+        let synced = if is_synced { extent.bytes } else { self.synced() };
+        self.published.publish(Length { visible: extent.bytes, synced })?;
+        self.durable = extent;
+        Ok(())
+    }
+
+    fn synced(&self) -> u64 {
+        self.published.length().map_or(0, |length| length.synced)
+    }
+
+    /// Cuts the file back to what readers see, durably.
+    pub(crate) fn cut_back(&mut self) -> io::Result<()> {
+        self.is_poisoned = true;
+        let synced = self.synced().min(self.durable.bytes);
+        self.published.publish(Length { visible: self.durable.bytes, synced })?;
+        self.file.set_bytes(self.durable.bytes)?;
+        self.file.sync()?;
+        self.written = self.durable;
+        self.is_poisoned = false;
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Takes up a segment to append to, if there is one. The caller holds the ledger's lock.
+    pub(crate) fn adopt_segment(&self, state: &mut State) -> std::result::Result<(), Failure> {
+        if let Some(writer) = state.writer.as_mut() {
+            let is_full = writer.written.slots >= SLOTS_MAX / 2;
+            if !writer.is_poisoned && !is_full {
+                return Ok(());
+            }
+            if writer.is_poisoned {
+                writer.cut_back().map_err(|error| {
+                    io_error("append", format_args!("segments/{}.jsonl", writer.name), error)
+                })?;
+            }
+            // Reopened from the start: what the failed handle believes is not trusted.
+            state.writer = None;
+        }
+        let mut candidates: Vec<u32> = (0..state.segments.len() as u32).collect();
+        candidates.retain(|number| self.may_adopt(state, *number));
+        candidates.sort_unstable_by(|one, two| {
+            state.segments[*two as usize].name.cmp(&state.segments[*one as usize].name)
+        });
+        for number in candidates {
+            if let Some(writer) = self.adopt(state, number)? {
+                state.writer = Some(writer);
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn may_adopt(&self, state: &State, number: u32) -> bool {
+        let Segment { name, form, known, .. } = &state.segments[number as usize];
+        *form == Form::Active
+            && known.bytes < self.options.segment_bytes_max
+            && known.slots < SLOTS_MAX / 2
+            && !state.is_damaged(name)
+    }
+
+    /// Takes up a segment that no living process has; `None` where it cannot be had or is damaged.
+    pub(crate) fn adopt(
+        &self,
+        state: &mut State,
+        number: u32,
+    ) -> std::result::Result<Option<Writer>, Failure> {
+        let name = Arc::clone(&state.segments[number as usize].name);
+        let path = Part::Active.path(&self.folder, &name);
+        let failed = |error| io_error("append", path.display(), error);
+        let file = match self.files().open(&path, Access::Write) {
+            Ok(file) => file,
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(failed(error).into()),
+        };
+        if !file.try_lock(true).map_err(failed)? {
+            return Ok(None);
+        }
+        let published =
+            Published::open(self.files(), &Part::Published.path(&self.folder, &name)).map_err(failed)?;
+        self.settle(state, number, file, published)
+    }
+
+    /// Settles the end of a segment that this process has locked: whole batches that still fit count, the rest is cut.
+    fn settle(
+        &self,
+        state: &mut State,
+        number: u32,
+        file: Arc<dyn File>,
+        mut published: Published,
+    ) -> std::result::Result<Option<Writer>, Failure> {
+        let Segment { name, known, .. } = state.segments[number as usize].clone();
+        let failed = |error| io_error("recover segment", format_args!("segments/{name}.jsonl"), error);
+        let end = file.bytes().map_err(failed)?;
+        let length = published.length();
+        let visible = length.map_or(known.bytes, |length| length.visible);
+        if end != known.bytes || visible != known.bytes || length.is_none() {
+            let rest =
+                crate::files::read_range(&*file, known.bytes, (end.max(known.bytes) - known.bytes) as usize)
+                    .map_err(failed)?;
+            let start = Start { offset: known.bytes, slot: known.slots };
+            let walk = Walk { bytes: &rest, start, durable: length.map(|length| length.synced) };
+            let mut batches = Vec::new();
+            let walked = walk.run(&mut |batch| batches.push(batch));
+            if walked.verdict == Verdict::Damaged {
+                for range in walked.damage {
+                    state.damage.insert((Arc::clone(&name), range.offset), range.reason);
+                }
+                return Ok(None);
+            }
+            let mut committed = walked.committed.offset;
+            for batch in batches {
+                if batch.offset >= visible && !fits(state, &batch)? {
+                    // Written by a process that ended before it was durable, and overtaken since.
+                    committed = batch.offset;
+                    break;
+                }
+                Self::take_up(state, number, &batch);
+            }
+            state.segments[number as usize].known.bytes = committed;
+            self.cut(state, &name, &*file, committed, &rest[(committed - known.bytes) as usize..])?;
+            file.sync().map_err(failed)?;
+            let length = Length { visible: committed, synced: committed };
+            published.publish(length).and_then(|()| published.sync()).map_err(failed)?;
+            state.changes = Some(self.lock.count()?);
+        }
+        let extent = state.segments[number as usize].known;
+        Ok(Some(Writer {
+            name,
+            file,
+            published,
+            durable: extent,
+            written: extent,
+            is_poisoned: false,
+            seal_at: self.options.segment_bytes_max,
+        }))
+    }
+
+    /// Cuts a torn end and keeps it aside.
+    fn cut(&self, state: &mut State, name: &str, file: &dyn File, at: u64, torn: &[u8]) -> Result<()> {
+        if torn.is_empty() {
+            return Ok(());
+        }
+        if torn.iter().any(|byte| *byte != 0) {
+            let mut random = [0; 4];
+            let folder = self.folder.join("quarantine");
+            let mut keep = || {
+                self.files().random(&mut random)?;
+                let path = folder.join(format!("{name}-{at}-{:08x}.torn", u32::from_be_bytes(random)));
+                self.files().create_folder(&folder)?;
+                self.files().open(&path, Access::CreateNew)?.write_at(torn, 0)
+            };
+            // Never acknowledged: keeping it is a courtesy that a full disk must not turn into an outage.
+            let kept = if keep().is_ok() { "kept in quarantine/" } else { "could not be kept" };
+            let message = format!("{} bytes of an unfinished append were cut; {kept}", torn.len());
+            state.note("torn-tail", format!("segments/{name}.jsonl at {at}"), message);
+        }
+        file.set_bytes(at)
+            .map_err(|error| io_error("recover segment", format_args!("segments/{name}.jsonl"), error))
+    }
+
+    /// Makes a segment to append to.
+    pub(crate) fn new_segment(&self, state: &mut State) -> Result<Writer> {
+        let mut random = [0; 4];
+        let failed = |error| io_error("append", self.folder.join("segments").display(), error);
+        self.files().random(&mut random).map_err(failed)?;
+        let name: Arc<str> = new_name(self.files().now(), random).into();
+        let (active, beside) =
+            (Part::Active.path(&self.folder, &name), Part::Published.path(&self.folder, &name));
+        let make = || {
+            // The lower bound is durable before anything that it bounds.
+            let mut published = Published::open(self.files(), &beside)?;
+            published.publish(Length::default())?;
+            published.sync()?;
+            let file = self.files().open(&active, Access::CreateNew)?;
+            let is_ours = file.try_lock(true)?;
+            self.files().sync_folder(&self.folder.join("segments"))?;
+            Ok((file, published, is_ours))
+        };
+        let (file, published, is_ours) = make().map_err(failed)?;
+        if !is_ours {
+            let message = "a segment that was just made is locked by somebody else";
+            return Err(Error::new(ErrorKind::InUse, "append", message).at(active.display()));
+        }
+        let number = state.segments.len() as u32;
+        state.segments.push(Segment::new(Arc::clone(&name), Form::Active));
+        state.numbers.insert(Arc::clone(&name), number);
+        Ok(Writer {
+            name,
+            file,
+            published,
+            durable: Extent::default(),
+            written: Extent::default(),
+            is_poisoned: false,
+            seal_at: self.options.segment_bytes_max,
+        })
+    }
+
+    /// Returns the header line where nothing is in the segment yet.
+    pub(crate) fn header_for(&self, writer: &Writer) -> Vec<u8> {
+        let mut header = Vec::new();
+        if writer.written.bytes == 0 {
+            push_header(&mut header, self.ledger);
+        }
+        header
+    }
+}
+
+/// Whether a batch that was written but not published may still be taken up: nobody has moved its feed meanwhile.
+fn fits(state: &State, batch: &ScannedBatch) -> std::result::Result<bool, Failure> {
+    let Some(commit) = &batch.commit else { return Ok(false) };
+    let newest = state.index.newest(&commit.head.feed, Seen::Written)?;
+    let size = newest.map_or(0, |row| row.size());
+    Ok(size + u64::from(commit.entries) == commit.head.size)
+}
+
+impl State {
+    /// Whether damage was found in a segment.
+    pub(crate) fn is_damaged(&self, name: &Arc<str>) -> bool {
+        self.damage.range((Arc::clone(name), 0)..).next().is_some_and(|((other, _), _)| other == name)
+    }
+}

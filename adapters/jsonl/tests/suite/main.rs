@@ -1,0 +1,22 @@
+//! Tests of the jsonl backend from outside: the conformance suite and what only this backend promises.
+
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
+
+use burnlog_jsonl::JsonlBackend;
+use burnlog_log::Backend;
+use burnlog_log::conformance::Fixture;
+use std::sync::Arc;
+
+struct Jsonl(tempfile::TempDir);
+
+impl Fixture for Jsonl {
+    fn create() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn open(&self) -> Arc<dyn Backend> {
+        Arc::new(JsonlBackend::create(&self.0.path().join("ledger")).unwrap())
+    }
+}
+
+burnlog_log::conformance!(Jsonl);
