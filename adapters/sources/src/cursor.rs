@@ -100,20 +100,19 @@ impl Cursor {
     }
 
     /// Counts one event of the record `seq` in.
-    pub(crate) fn add_event(&mut self, seq: u64, payload: PayloadHash, choose: bool) {
+    pub(crate) fn add_event(&mut self, seq: u64, payload: PayloadHash, in_parts: bool) {
         self.frontier.push(leaf(&payload.0));
-        if self.choose_all || choose {
+        if self.choose_all || in_parts {
             self.chosen.push((seq, payload));
         }
     }
 
-    /// Counts the unterminated record in, with which the file ends.
+    /// Counts the unterminated record in, with which the file ends. Extents always name it: a line may follow it under
+    /// the same `seq`.
     pub(crate) fn add_tail(&mut self, hashes: &[PayloadHash], bytes: u64) {
-        let seq = self.records;
-        let in_parts = hashes.len() > 1;
-        let is_second = !in_parts && !self.choose_all && seq < self.seen;
         for hash in hashes {
-            self.add_event(seq, *hash, in_parts || is_second);
+            self.frontier.push(leaf(&hash.0));
+            self.chosen.push((self.records, *hash));
         }
         self.records += 1;
         self.offset += bytes;

@@ -5,10 +5,11 @@ use burnlog_log::{Error, ErrorKind, PayloadHash, Result, Root};
 
 /// The payload of an `extent` event.
 ///
-/// The file is the payloads of the records `0..records` of the stream, a newline after each, the last one's only if
+/// The file is the payloads of the records `0..records` of the stream, a newline after each, after the last one only if
 /// `ends_with_newline`; a record in parts is its parts in order. The record of a `seq` is an event of kind `line` or
-/// `tail`. Where `chosen` names a `seq`, its payload hashes (one, or one for each part) are those events; otherwise there
-/// is one candidate among the entries of the feed *before* this extent's.
+/// `tail` among the entries of the feed *before* this extent's: the ones whose payload hashes `chosen` names for that `seq`
+/// (one, or one for each part), else the newest. Where cursors were lost between two rewrites that newest one can be
+/// the wrong one; `root` tells, and an older candidate fits.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Extent {
@@ -22,7 +23,8 @@ pub struct Extent {
     pub ends_with_newline: bool,
     /// RFC 6962 root over the payload hashes of the events in order, each leaf the 32 bytes of one hash.
     pub root: Root,
-    /// `seq` and payload hash where the feed holds more than one version, by ascending `seq` and part.
+    /// `seq` and payload hash, by ascending `seq` and part: where the feed holds more than one version, of records in
+    /// parts, of a tail, of objects, and of every record where the versions are not known.
     pub chosen: Vec<(u64, PayloadHash)>,
 }
 

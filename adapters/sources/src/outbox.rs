@@ -92,7 +92,7 @@ impl<'a> Outbox<'a> {
     /// Puts one event of the current run into the batch, which has room for it, and returns its payload's hash.
     pub(crate) fn push(
         &mut self,
-        kind: Kind<'_>,
+        kind: &Kind<'_>,
         seq: u64,
         part: Option<Part>,
         payload: &[u8],
@@ -101,7 +101,7 @@ impl<'a> Outbox<'a> {
         let run = self.runs.len() - 1;
         let Run { source, cursor, .. } = &self.runs[run];
         let position = Position {
-            kind,
+            kind: kind.clone(),
             source: Cow::Borrowed(source),
             stream: Cow::Borrowed(&cursor.stream),
             seq,
@@ -112,26 +112,21 @@ impl<'a> Outbox<'a> {
         Ok(hash)
     }
 
-    /// Puts a payload that is in memory into the batch, in parts where it is too long for one event, and flushes
-    /// before where there is no room. The current run's prefix must be true.
-    pub(crate) fn push_whole(
-        &mut self,
-        kind: &Kind<'_>,
-        seq: u64,
-        payload: &[u8],
-        role: Role,
-    ) -> Result<Vec<PayloadHash>> {
+    /// Flushes when there is no room for a payload of `bytes`. The current run's prefix must be true.
+    pub(crate) fn make_room(&mut self, bytes: usize) -> Result<()> {
+        if self.is_full_for(bytes) { self.flush() } else { Ok(()) }
+    }
+
+    /// Puts a last record that is in memory into the batch, in parts where it is too long for one event. The current
+    /// run's prefix must be true.
+    pub(crate) fn push_tail(&mut self, kind: &Kind<'_>, seq: u64, text: &[u8]) -> Result<Vec<PayloadHash>> {
         let bytes_max = self.options.record_bytes_max;
-        let count = payload.len().div_ceil(bytes_max).max(1);
+        let count = text.len().div_ceil(bytes_max);
         let mut hashes = Vec::with_capacity(count);
-        for number in 0..count {
-            let piece = &payload[number * bytes_max..payload.len().min((number + 1) * bytes_max)];
+        for (number, piece) in text.chunks(bytes_max).enumerate() {
             let part = (count > 1).then(|| Part { number: number as u32, more: number + 1 < count });
-            let role = if count > 1 && role == Role::Record { Role::Part } else { role };
-            if self.is_full_for(piece.len()) {
-                self.flush()?;
-            }
-            hashes.push(self.push(kind.clone(), seq, part, piece, role)?);
+            self.make_room(piece.len())?;
+            hashes.push(self.push(kind, seq, part, piece, Role::Tail)?);
         }
         Ok(hashes)
     }

@@ -11,6 +11,7 @@ use crate::outbox::{Again, Outbox};
 use crate::report::Notice;
 use crate::run::{Role, Run, Start};
 use crate::source::{Shape, Stream};
+use burnlog_log::limits::PAYLOAD_BYTES_MAX;
 use burnlog_log::{Error, Kind, Part, PayloadHash, Result};
 use std::io;
 use std::ops::Range;
@@ -306,7 +307,7 @@ impl Engine<'_> {
         }
         let payload = lines.bytes(range);
         let seq = out.current().cursor.records;
-        let hash = out.push(Kind::Line, seq, None, payload, Role::Record)?;
+        let hash = out.push(&Kind::Line, seq, None, payload, Role::Record)?;
         let cursor = &mut out.current().cursor;
         cursor.add_event(seq, hash, false);
         cursor.end_record(lines.position(), newline, payload.last());
@@ -315,7 +316,7 @@ impl Engine<'_> {
     }
 
     fn long_record(&mut self, lines: &mut Lines<'_>, end: &LongEnd, readable: bool) -> Result<(), Trouble> {
-        let Some(hashes) = self.push_long(lines, &Kind::Line, end)? else { return Ok(()) };
+        let Some(hashes) = self.push_long(lines, (&Kind::Line, Role::Part), end)? else { return Ok(()) };
         let cursor = &mut self.out.current().cursor;
         let seq = cursor.records;
         for hash in &hashes {
@@ -331,7 +332,7 @@ impl Engine<'_> {
     fn push_long(
         &mut self,
         lines: &mut Lines<'_>,
-        kind: &Kind<'_>,
+        (kind, role): (&Kind<'_>, Role),
         end: &LongEnd,
     ) -> Result<Option<Vec<PayloadHash>>, Trouble> {
         let changed = || io::Error::other("the file changed while it was read");
@@ -356,7 +357,7 @@ impl Engine<'_> {
                 }
             }
             let part = Part { number: hashes.len() as u32, more: left > length };
-            hashes.push(self.out.push(kind.clone(), seq, Some(part), lines.bytes(range), Role::Part)?);
+            hashes.push(self.out.push(kind, seq, Some(part), lines.bytes(range), role)?);
             lines.pass(length)?;
             left -= length;
         }
@@ -415,7 +416,7 @@ impl Engine<'_> {
                 return Err(changed().into());
             }
             let bytes = text.len() as u64;
-            let hashes = self.out.push_whole(&tail_kind(text), cursor.records, text, Role::Tail)?;
+            let hashes = self.out.push_tail(&tail_kind(text), cursor.records, text)?;
             self.out.count_record(text, bytes);
             return Ok((hashes, bytes));
         }
@@ -423,7 +424,7 @@ impl Engine<'_> {
         if end.terminated {
             return Err(changed().into());
         }
-        let hashes = self.push_long(&mut lines, &Kind::Tail, &end)?.ok_or_else(changed)?;
+        let hashes = self.push_long(&mut lines, (&Kind::Tail, Role::Tail), &end)?.ok_or_else(changed)?;
         self.out.count_long_record(false, end.bytes);
         Ok((hashes, end.bytes))
     }
@@ -470,16 +471,24 @@ pub(crate) fn push_tail(out: &mut Outbox<'_>, state: &mut Cursor, pending: &[u8]
     if pending.is_empty() {
         return Ok(());
     }
-    let hashes = out.push_whole(&tail_kind(pending), state.records, pending, Role::Tail)?;
+    let hashes = out.push_tail(&tail_kind(pending), state.records, pending)?;
     state.add_tail(&hashes, pending.len() as u64);
     out.count_record(pending, pending.len() as u64);
     Ok(())
 }
 
-/// Sends the extent of `state`.
+/// Sends the extent of `state`. Never in parts: nothing would say which parts belong together.
 pub(crate) fn push_extent(out: &mut Outbox<'_>, state: &Cursor, role: Role) -> Result<()> {
+    let mut extent = state.extent();
     let mut payload = Vec::new();
-    state.extent().encode(&mut payload);
-    out.push_whole(&Kind::Extent, 0, &payload, role)?;
+    extent.encode(&mut payload);
+    if payload.len() > PAYLOAD_BYTES_MAX {
+        // Some 400,000 records of a file whose cursor was lost. The ones known to be ambiguous must do.
+        extent.chosen.retain(|(seq, _)| state.is_ambiguous(*seq));
+        payload.clear();
+        extent.encode(&mut payload);
+    }
+    out.make_room(payload.len())?;
+    out.push(&Kind::Extent, 0, None, &payload, role)?;
     Ok(())
 }

@@ -98,8 +98,9 @@ impl Run {
         if role == Role::Record && self.cursor.is_ambiguous(seq) {
             self.cursor.chosen.push((seq, payload));
         }
-        // The cursor was lost: what else the feed holds of this stream is not known.
-        self.doomed |= present && self.start == Start::Fresh;
+        // The feed holds more of this stream than the cursor knew: it was lost, or an answer was. What else is there, and
+        // whether this is the newest version, cannot be told.
+        self.doomed |= present && seq >= self.seen_before;
     }
 
     /// Returns the counts of all attempts: an event that an earlier one stored is not present but new.
