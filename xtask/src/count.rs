@@ -4,7 +4,7 @@
 use crate::generate::{Days, Group, Sum, Tokens, list_days};
 use crate::output::say;
 use anyhow::{Context, Result};
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::cmp::Reverse;
@@ -15,12 +15,19 @@ use std::path::{Path, PathBuf};
 /// What the files hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Counts {
+    /// `.jsonl` files.
     pub(crate) files: u64,
+    /// `.meta.json` files beside those of subagents, which no other figure counts.
+    pub(crate) meta_files: u64,
     pub(crate) bytes: u64,
     /// Records, blank lines included; unterminated incomplete last ones not.
     pub(crate) records: u64,
     pub(crate) blank: u64,
-    /// Records that are not blank and not a JSON object in UTF-8.
+    /// Records that are a JSON object but for bytes that are not UTF-8.
+    pub(crate) not_utf8: u64,
+    /// Records that are JSON and not an object.
+    pub(crate) not_objects: u64,
+    /// Records that are not JSON, whatever stands for such bytes.
     pub(crate) unreadable: u64,
     /// Unterminated last records that are not complete.
     pub(crate) pending: u64,
@@ -53,6 +60,7 @@ pub(crate) fn count_home(home: &Path) -> Result<Counts> {
         count_file(&bytes, &mut counts, &mut calls, &mut notices);
     }
     counts.files = files.len() as u64;
+    counts.meta_files = files.iter().filter(|path| path.with_extension("meta.json").exists()).count() as u64;
     counts.notices = notices.len() as u64;
     let mut days = Days::new();
     for call in calls.into_values() {
@@ -124,7 +132,14 @@ fn count_file(
                 add_row(found, calls, notices);
             }
         } else {
-            counts.unreadable += 1;
+            let mended = String::from_utf8_lossy(line);
+            if Object::parse(mended.as_bytes()).is_some() {
+                counts.not_utf8 += 1;
+            } else if serde_json::from_str::<IgnoredAny>(&mended).is_ok() {
+                counts.not_objects += 1;
+            } else {
+                counts.unreadable += 1;
+            }
         }
     }
 }
@@ -269,16 +284,19 @@ mod tests {
             };
             let truth = write_set(home.path(), &parameters).unwrap();
             let counts = count_home(home.path()).unwrap();
-            let Truth { files, bytes, records, blank, unreadable, pending, notices, .. } = truth;
-            let Truth { floor_calls, progress_only_calls, total, days, .. } = truth;
+            let Truth { files, bytes, records, blank, not_utf8, unreadable, pending, notices, .. } = truth;
+            let Truth { meta_files, floor_calls, progress_only_calls, total, days, .. } = truth;
             assert!(truth.forks > 5 && truth.agent_files > 0 && truth.progress_only_calls > 0);
-            assert!(blank > 0 && unreadable > 0 && pending > 0 && truth.tool_errors > 0);
+            assert!(blank > 0 && not_utf8 > 0 && unreadable > 0 && pending > 0 && truth.tool_errors > 0);
             assert_eq!(total.calls, 45 * 60);
             let expected = Counts {
                 files,
+                meta_files,
                 bytes,
                 records,
                 blank,
+                not_utf8,
+                not_objects: 0,
                 unreadable,
                 pending,
                 notices,
@@ -332,7 +350,8 @@ mod tests {
             b"\n{}\n\0\0\0\n{\"a\":\"\\ud800\",\"a\":1}\n[1]\n{\"a\":\"\xff\"}\n{\"a\":1}{\n  \n{\"cut",
         );
         assert_eq!(counts.records, 8);
-        assert_eq!((counts.blank, counts.unreadable, counts.pending), (2, 4, 1));
+        assert_eq!((counts.blank, counts.pending), (2, 1));
+        assert_eq!((counts.not_utf8, counts.not_objects, counts.unreadable), (1, 1, 2));
         assert_eq!(counts_of(b"{}\n{\"whole\":1}").records, 2);
     }
 }

@@ -37,7 +37,7 @@ enum Command {
     /// Checks rules about the tree: imports, sizes, headers, names, paths.
     Tidy,
     /// Runs the built burnlog over fixtures and a generated set and compares its totals with the truth.
-    Totals,
+    Totals(totals::Options),
     /// Runs one program and writes what it cost.
     #[command(hide = true)]
     Measure(bench::measure::Options),
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
         Command::Gen(options) => generate::run(&options),
         Command::Count { home } => count::run(&home),
         Command::Tidy => tidy::run(),
-        Command::Totals => totals::run(),
+        Command::Totals(options) => totals::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

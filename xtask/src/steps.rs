@@ -36,7 +36,7 @@ const STEPS: [Step; 8] = [
     Step {
         name: "totals",
         alone: "cargo xtask totals",
-        run: |_, _| Ok(outcome(totals::run().map(|()| true)?)),
+        run: |_, _| Ok(outcome(totals::run(&totals::Options::default()).map(|()| true)?)),
     },
     Step { name: "docs", alone: "cargo doc --workspace --all-features --no-deps", run: docs },
     Step { name: "deny", alone: "cargo deny check", run: deny },

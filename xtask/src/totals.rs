@@ -17,9 +17,12 @@ use std::process::Command;
 #[serde(deny_unknown_fields)]
 struct Expected {
     files: u64,
+    meta_files: u64,
     bytes: u64,
     records: u64,
     blank: u64,
+    not_utf8: u64,
+    not_objects: u64,
     unreadable: u64,
     pending: u64,
     notices: u64,
@@ -40,14 +43,18 @@ struct Model {
 impl Expected {
     fn of(counts: &Counts) -> Self {
         let models = by_model(counts.days.iter().map(|group| (group.model.clone(), group.sum)));
-        let Counts { files, bytes, records, blank, unreadable, pending, notices, .. } = *counts;
-        let Counts { floor_calls, progress_only_calls, total, .. } = *counts;
+        let Counts { files, meta_files, bytes, records, blank, pending, notices, .. } = *counts;
+        let Counts { not_utf8, not_objects, unreadable, floor_calls, progress_only_calls, total, .. } =
+            *counts;
         let models = models.into_iter().map(|(model, sum)| Model { model, sum }).collect();
         Self {
             files,
+            meta_files,
             bytes,
             records,
             blank,
+            not_utf8,
+            not_objects,
             unreadable,
             pending,
             notices,
@@ -69,13 +76,21 @@ fn by_model(sums: impl Iterator<Item = (String, Sum)>) -> BTreeMap<String, Sum> 
     models
 }
 
-/// Builds `burnlog` and compares it with the truth.
-pub(crate) fn run() -> Result<()> {
+/// Arguments of `totals`.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Options {
+    /// The program to check, instead of the one that this workspace builds.
+    #[arg(long)]
+    program: Option<PathBuf>,
+}
+
+/// Compares `burnlog` with the truth.
+pub(crate) fn run(options: &Options) -> Result<()> {
     let workspace = Workspace::find()?;
-    // The very build of the tests: cargo would choose other features for the program alone and compile half of it again.
-    let built = workspace.cargo("test --quiet --workspace --all-features --no-run").status()?;
-    let program = workspace.built("debug", "burnlog");
-    ensure!(built.success() && program.exists(), "burnlog does not build");
+    let program = match &options.program {
+        Some(program) => program.canonicalize().with_context(|| format!("{}", program.display()))?,
+        None => build(&workspace)?,
+    };
     let scratch = workspace.scratch("totals")?;
 
     let home = workspace.root.join("fixtures/sessions/claude-code");
@@ -104,6 +119,15 @@ pub(crate) fn run() -> Result<()> {
     let archive = Archive::new(&program, scratch.path().join("generated-home"));
     archive.check(&home, &counted, true)?;
     say(format!("   generated: {} calls in {} files, as made", counted.total.calls, counted.files))
+}
+
+/// Builds `burnlog` with the very build of the tests: cargo would choose other features for the program alone and compile half
+/// of it again.
+fn build(workspace: &Workspace) -> Result<PathBuf> {
+    let built = workspace.cargo("test --quiet --workspace --all-features --no-run").status()?;
+    let program = workspace.built("debug", "burnlog");
+    ensure!(built.success() && program.exists(), "burnlog does not build");
+    Ok(program)
 }
 
 /// A burnlog with a state folder of its own and nothing else from the environment.
@@ -156,9 +180,18 @@ impl Archive {
         let root = source.to_str().context("the path is UTF-8")?;
         let ingest = ["ingest", "--json", "--root", root];
         let report: Ingested = serde_json::from_str(&self.output(&ingest)?).context("ingest --json")?;
-        let seen = (report.files, report.pending, report.unreadable);
-        let expected = (counted.files, counted.pending, counted.unreadable);
-        ensure!(seen == expected, "ingest: files, pending, unreadable are {seen:?}, expected {expected:?}");
+        let seen = (report.files, report.records, report.pending);
+        let Counts { files, meta_files, records, pending, .. } = *counted;
+        let expected = (files + meta_files, records + meta_files, pending);
+        ensure!(seen == expected, "ingest: files, records, pending are {seen:?}, expected {expected:?}");
+        // What is not quite JSON may be mended or not; what is not JSON at all is unreadable, and nothing else is.
+        let most = counted.unreadable + counted.not_utf8 + counted.not_objects + counted.blank;
+        ensure!(
+            (counted.unreadable..=most).contains(&report.unreadable),
+            "ingest: {} records are unreadable, expected {} to {most}",
+            report.unreadable,
+            counted.unreadable
+        );
         ensure!(report.new > 0, "ingest: nothing is new in an empty ledger");
         self.check_turns(&counted.days).context("after ingest")?;
         let again: Ingested = serde_json::from_str(&self.output(&ingest)?).context("ingest --json, again")?;
@@ -215,6 +248,7 @@ fn sum_turns(lines: &str) -> Result<Vec<Group>> {
 #[derive(Debug, Deserialize)]
 struct Ingested {
     files: u64,
+    records: u64,
     new: u64,
     pending: u64,
     unreadable: u64,

@@ -154,6 +154,7 @@ fn save_file(path: &Path, lines: &[Line], ending: Ending, truth: &mut Truth) -> 
         bytes.push(b'\n');
         truth.records += 1;
         truth.blank += u64::from(line.class == Class::Blank);
+        truth.not_utf8 += u64::from(line.class == Class::NotUtf8);
         truth.unreadable += u64::from(line.class == Class::Unreadable);
     }
     let complete_object = lines.last().is_some_and(|line| line.class == Class::Record);

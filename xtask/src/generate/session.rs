@@ -417,7 +417,7 @@ impl<'a> Script<'a> {
                 let mut bytes =
                     b"{\"type\":\"user\",\"message\":{\"role\":\"user\",\"content\":\"caf".to_vec();
                 bytes.extend_from_slice(b"\xe9 \xff\"}}");
-                (bytes, Class::Unreadable)
+                (bytes, Class::NotUtf8)
             }
             3 => {
                 let mut bytes = b"{\"type\":\"user\",\"message\":{\"role\":\"us".to_vec();

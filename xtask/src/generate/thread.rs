@@ -10,6 +10,8 @@ use std::fmt::Write;
 pub(crate) enum Class {
     Record,
     Blank,
+    /// A JSON object but for bytes that are not UTF-8.
+    NotUtf8,
     Unreadable,
 }
 

@@ -75,7 +75,9 @@ pub(crate) struct Truth {
     pub(crate) records: u64,
     /// Blank lines.
     pub(crate) blank: u64,
-    /// Records that are not blank and not a JSON object in UTF-8.
+    /// Records that are a JSON object but for bytes that are not UTF-8.
+    pub(crate) not_utf8: u64,
+    /// Records that are not JSON, whatever stands for such bytes.
     pub(crate) unreadable: u64,
     /// Unterminated last records that are not complete.
     pub(crate) pending: u64,
