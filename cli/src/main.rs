@@ -1,1 +1,24 @@
-fn main() {}
+//! The `burnlog` program: parses the command line, runs one command, reports how it ended.
+
+mod args;
+mod commands;
+mod environment;
+mod failure;
+mod filter;
+mod open;
+mod output;
+mod progress;
+mod rebuild;
+
+use args::Arguments;
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let json = arguments.global.json;
+    match commands::run(arguments) {
+        Ok(code) => code,
+        Err(error) => failure::report(&error, json),
+    }
+}

@@ -1,0 +1,183 @@
+//! The command line. The doc comments here are the manual that `--help` prints.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// The archive for coding-agent sessions: every raw record kept once, whatever the agent deletes later.
+///
+/// burnlog reads the session files of coding agents, stores each record as a content-addressed event in a ledger, and
+/// folds everything else (turns, sessions, totals) from that ledger. Data goes to standard output, everything else to
+/// standard error.
+#[derive(Debug, Parser)]
+#[command(name = "burnlog", version, max_term_width = 110, after_help = ENVIRONMENT, propagate_version = true)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const ENVIRONMENT: &str = "\
+Environment:
+  RELAYBURN_HOME         where the default ledger and this host's state are [default: ~/.relayburn]
+  RELAYBURN_STORAGE      which backend keeps the ledger: file [default: file]
+  RELAYBURN_HOST_NAME    the label of this host [default: the host name]
+  RELAYBURN_WRITER_KEY   the writer key of this one process, 64 hex digits [default: a key file made on first use]
+  CLAUDE_CONFIG_DIR      where Claude Code keeps its sessions; several with commas [default: ~/.claude]
+  NO_COLOR               no colours when set
+  COLUMNS                the width of tables [default: that of the terminal]
+
+Exit codes: 0 done; 1 checked and found wanting (damage, roots that differ, files that could not be read); 2 not or only partly done.";
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// The ledger: file:DIR. Goes before RELAYBURN_STORAGE.
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) store: Option<String>,
+    /// Prints JSON: one object, or one line for each row of a list.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Prints comma-separated values, with a header line; for lists only.
+    #[arg(long, global = true, conflicts_with = "json")]
+    pub(crate) csv: bool,
+    /// Prints nothing but data and errors.
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Reads session files and stores what is new.
+    Ingest(Ingest),
+    /// Shows the ledger, its feeds, its projections, and what waits to be ingested.
+    Status,
+    /// Lists sessions, newest first.
+    Sessions(Filter),
+    /// Lists API calls with their tokens, in the order of time.
+    Turns(Filter),
+    /// Shows how many records of each type were understood.
+    Diagnostics,
+    /// Maintains the rows that are folded from the ledger.
+    #[command(subcommand)]
+    Project(Project),
+    /// Copies what another ledger lacks; cost follows the difference.
+    Replay(Replay),
+    /// Recomputes every hash, root and signature of the ledger and names what does not fit.
+    Verify,
+    /// Writes the files of a session as they were.
+    Restore(Restore),
+    /// Seals, compresses and merges; removes the bytes of erased payloads.
+    Compact,
+    /// Prints the completion script of a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Ingest {
+    /// A folder taken as a home, as one source's own folder, or one file; instead of the real home. May be repeated.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: Vec<PathBuf>,
+    /// Takes in only projects whose folder matches this glob. May be repeated.
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) include: Vec<String>,
+    /// Leaves out projects whose folder matches this glob. May be repeated.
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) exclude: Vec<String>,
+    /// Says what would be read and stores nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Closes every stream: an unfinished last record is stored as it is, and what made up each file is written down.
+    #[arg(long = "final")]
+    pub(crate) close: bool,
+    /// Compares the bytes of all files, also of those whose size and times did not change.
+    #[arg(long)]
+    pub(crate) recheck: bool,
+    /// How long to wait for another ingest into the same ledger.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub(crate) wait: u64,
+    /// When a batch counts as stored.
+    #[arg(long, value_enum, default_value_t = Durability::Batch)]
+    pub(crate) durability: Durability,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Durability {
+    /// After its fsync.
+    Batch,
+    /// After its write; one fsync at the end. A crash of the system may lose batches, never half of one.
+    Os,
+}
+
+/// Which rows a list shows.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Filter {
+    /// From this instant or day (RFC 3339 or YYYY-MM-DD).
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) since: Option<String>,
+    /// Before this instant or day.
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) until: Option<String>,
+    /// Of this project: its folder.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) project: Option<String>,
+    /// Of this session: its id or a unique prefix.
+    #[arg(long, value_name = "ID")]
+    pub(crate) session: Option<String>,
+    /// Of this source.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) source: Option<String>,
+    /// Of this model.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model: Option<String>,
+    /// At most this many rows.
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Project {
+    /// Shows versions and how far each projection is behind.
+    Status,
+    /// Folds what the ledger has and the projections lack.
+    Update,
+    /// Folds everything anew from the ledger alone, beside the rows in use, and then swaps.
+    Rebuild,
+    /// Prints every row in one fixed order: the same ledger gives the same bytes.
+    Dump {
+        /// Only this projection.
+        #[arg(long, value_name = "NAME")]
+        projection: Option<String>,
+        /// Also which hosts saw what.
+        #[arg(long)]
+        hosts: bool,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Replay {
+    /// The ledger to copy.
+    #[arg(long, value_name = "URL")]
+    pub(crate) from: String,
+    /// The ledger to bring up to date; made if it does not exist.
+    #[arg(long, value_name = "URL")]
+    pub(crate) to: String,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Restore {
+    /// The session's id or a unique prefix.
+    pub(crate) session: String,
+    /// Where the files go: DIR/<stream>.jsonl.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) to: PathBuf,
+    /// Writes over files that exist.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Every extent that was written down, not only the latest.
+    #[arg(long)]
+    pub(crate) all: bool,
+}

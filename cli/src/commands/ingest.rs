@@ -1,0 +1,341 @@
+//! `burnlog ingest`: session files -> events -> this host's feed -> rows.
+
+use super::{Context, FOUND_WANTING};
+use crate::args::Ingest;
+use crate::environment::Environment;
+use crate::open::{self, Access, StoreUrl};
+use crate::output::{bytes, count, counted, print_one, say};
+use crate::progress;
+use burnlog_host::{Config, FeedStart, HostWriter, Identity, IngestLock, LedgerState, parse_key};
+use burnlog_log::{Batch, Error, ErrorKind, Ledger, Result, Root, Timestamp, WriterId, WriterKey};
+use burnlog_projections::{FoldLimits, Projector};
+use burnlog_sources::{
+    Acknowledged, CursorFile, FeedPoint, Filter, Notice, Observer, Options, Places, Plan, Progress, Report,
+};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime};
+
+/// The fields of `ingest --json`.
+#[derive(serde::Serialize)]
+struct Ingested {
+    files: u64,
+    unchanged: u64,
+    excluded: u64,
+    records: u64,
+    new: u64,
+    known: u64,
+    present: u64,
+    pending: u64,
+    pending_bytes: u64,
+    unreadable: u64,
+    rewritten: u64,
+    closed: u64,
+    bytes_in: u64,
+    bytes_on_disk: u64,
+    elapsed_ms: u64,
+    feed: Option<WriterId>,
+    head: Option<Head>,
+    failed: Vec<Failed>,
+}
+
+#[derive(serde::Serialize)]
+struct Head {
+    size: u64,
+    root: Root,
+}
+
+#[derive(serde::Serialize)]
+struct Failed {
+    path: PathBuf,
+    error: String,
+}
+
+pub(super) fn run(context: &Context, arguments: &Ingest) -> anyhow::Result<ExitCode> {
+    let start = Instant::now();
+    let Context { global, environment } = context;
+    let config = Config::load(&environment.home.config())?;
+    let options = options(arguments, &config);
+    let places = places(arguments, environment);
+    let plan = burnlog_sources::discover(&places);
+    if plan.files().len() == 0 && plan.failed.is_empty() && arguments.root.is_empty() {
+        say(global, &nothing_found(&plan));
+    }
+    let url = StoreUrl::choose(global, environment)?;
+    let ingested = if arguments.dry_run {
+        dry_run(context, &url, plan, &options)?
+    } else {
+        ingest(context, arguments, &config, &url, plan, &options)?
+    };
+    let Done { report, feed, head } = ingested;
+    // A large ingest seals its segment when the ledger is let go, so its size is asked for afterwards.
+    let ledger = open::ledger(&url, Access::Read, global);
+    let ledger = ledger.map(Some).or_else(|error| match error.kind() {
+        ErrorKind::NotFound if arguments.dry_run => Ok(None),
+        _ => Err(error),
+    })?;
+    let total = report.total();
+    let summary = Ingested {
+        files: total.files,
+        unchanged: total.unchanged,
+        excluded: total.excluded,
+        records: total.records,
+        new: total.new,
+        known: total.known,
+        present: total.present,
+        pending: total.pending_records,
+        pending_bytes: total.pending_bytes,
+        unreadable: total.unreadable,
+        rewritten: total.rewritten,
+        closed: total.closed,
+        bytes_in: total.bytes_in,
+        bytes_on_disk: ledger
+            .as_ref()
+            .map_or(Ok(0), |ledger| ledger.stat().map(|stat| stat.bytes_on_disk))?,
+        elapsed_ms: start.elapsed().as_millis() as u64,
+        feed,
+        head,
+        failed: report
+            .failed
+            .iter()
+            .map(|it| Failed { path: it.path.clone(), error: it.error.to_string() })
+            .collect(),
+    };
+    print_one(global, &summary, || text(&summary, ledger.as_ref(), arguments.dry_run))?;
+    Ok(if summary.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FOUND_WANTING) })
+}
+
+/// What an ingest leaves to report.
+struct Done {
+    report: Report,
+    feed: Option<WriterId>,
+    head: Option<Head>,
+}
+
+fn ingest(
+    context: &Context,
+    arguments: &Ingest,
+    config: &Config,
+    url: &StoreUrl,
+    plan: Plan,
+    options: &Options,
+) -> anyhow::Result<Done> {
+    let Context { global, environment } = context;
+    let ledger = open::ledger(url, Access::Create(arguments.durability), global)?;
+    let state = environment.home.ledger_state(ledger.location().id);
+    state.create()?;
+    let _lock = IngestLock::acquire(&state.lock(), Duration::from_secs(arguments.wait))?;
+    let (mut writer, mut cursors) = open_feed(context, config, &ledger, &state)?;
+    let feed = writer.feed();
+    let mut store = open::projections(&open::projections_path(environment, &ledger), environment, global)?;
+    let mut projector = Projector::new(&mut store, &ledger, FoldLimits::default())?;
+    let mut watch = Watch { bar: progress::Progress::start("reading", global.quiet), context };
+    let report = burnlog_sources::ingest(
+        plan,
+        &mut cursors,
+        options,
+        &mut |batch: &Batch| {
+            let outcomes = writer.append(batch, now(), &mut |feed, batch, outcomes| {
+                projector.fold_appended(feed, batch, outcomes).map(drop)
+            })?;
+            let head = writer.head().expect("an append that returned has a head");
+            Ok(Acknowledged { outcomes, point: FeedPoint { size: head.size, root: head.root } })
+        },
+        &mut watch,
+    );
+    watch.bar.finish();
+    // Also after a failure: what was acknowledged is there to be folded and remembered.
+    let remembered = writer.remember();
+    let report = report?;
+    remembered?;
+    projector.catch_up(&ledger)?;
+    if arguments.durability == crate::args::Durability::Os {
+        say(global, "burnlog: stored with --durability os: synced once, at the end");
+    }
+    let head = writer.head().map(|head| Head { size: head.size, root: head.root });
+    Ok(Done { report, feed: Some(feed), head })
+}
+
+/// Opens this host's feed and its cursors; says so when the ledger does not continue what this host remembers.
+fn open_feed(
+    context: &Context,
+    config: &Config,
+    ledger: &Ledger,
+    state: &LedgerState,
+) -> anyhow::Result<(HostWriter, CursorFile)> {
+    let Context { global, environment } = context;
+    let given = given_key(environment)?;
+    let identity = Identity {
+        host: environment.host_name(config),
+        os: std::env::consts::OS,
+        arch: std::env::consts::ARCH,
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    let saved = |feed| {
+        let newest = CursorFile::open(state.cursors(), feed)?.newest();
+        Ok(newest.map(|point| (point.size, point.root)))
+    };
+    let writer = HostWriter::open(ledger, state.clone(), given, &identity, saved)?;
+    if let FeedStart::Restarted { feed, size, found_size } = writer.start() {
+        say(
+            global,
+            &format!(
+                "burnlog: this host remembers its feed {feed} at {size} entries, the ledger has {found_size} of it (restored \
+                 from a backup?); started a new feed that names the old one, every file is read again"
+            ),
+        );
+    }
+    let cursors = CursorFile::open(state.cursors(), writer.feed())?;
+    if let Some(why) = cursors.damage() {
+        say(
+            global,
+            &format!("burnlog: cursors dropped ({why}); every file is read again, nothing is stored twice"),
+        );
+    }
+    Ok((writer, cursors))
+}
+
+/// Reads and counts; needs no ledger, and looks at the cursors where there is one.
+fn dry_run(context: &Context, url: &StoreUrl, plan: Plan, options: &Options) -> anyhow::Result<Done> {
+    let Context { global, environment } = context;
+    let ledger = match open::ledger(url, Access::Read, global) {
+        Ok(ledger) => Some(ledger),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => return Err(error.into()),
+    };
+    let mut cursors = match &ledger {
+        None => CursorFile::open(PathBuf::new(), WriterId([0; 32]))?,
+        Some(ledger) => {
+            let state = environment.home.ledger_state(ledger.location().id);
+            let key = match given_key(environment)? {
+                None if state.key().exists() => Some(burnlog_host::load_or_create_key(&state.key())?),
+                given => given,
+            };
+            let feed = key.map_or(WriterId([0; 32]), |key| key.writer());
+            CursorFile::open(state.cursors(), feed)?
+        }
+    };
+    let mut watch = Watch { bar: progress::Progress::start("reading", global.quiet), context };
+    let mut sink = |_: &Batch| -> Result<Acknowledged> {
+        Err(Error::new(ErrorKind::Invalid, "ingest", "a dry run sends nothing"))
+    };
+    let report = burnlog_sources::ingest(plan, &mut cursors, options, &mut sink, &mut watch)?;
+    watch.bar.finish();
+    Ok(Done { report, feed: None, head: None })
+}
+
+fn options(arguments: &Ingest, config: &Config) -> Options {
+    let joined = |ours: &[String], theirs: &[String]| [ours, theirs].concat();
+    let filter = Filter {
+        include: joined(&arguments.include, &config.include),
+        exclude: joined(&arguments.exclude, &config.exclude),
+    };
+    let Ingest { recheck, close, dry_run, .. } = *arguments;
+    Options { recheck, close, dry_run, filter, ..Options::default() }
+}
+
+fn places(arguments: &Ingest, environment: &Environment) -> Places {
+    if arguments.root.is_empty() {
+        Places::Environment(environment.sources())
+    } else {
+        Places::Roots(arguments.root.clone())
+    }
+}
+
+fn given_key(environment: &Environment) -> Result<Option<WriterKey>> {
+    let Some(text) = &environment.writer_key else { return Ok(None) };
+    match parse_key(text.trim().as_bytes()) {
+        Some(key) => Ok(Some(key)),
+        None => Err(Error::new(ErrorKind::Invalid, "open feed", "RELAYBURN_WRITER_KEY is not 64 hex digits")),
+    }
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// Shows progress, and what a person may want to know while it happens.
+struct Watch<'a> {
+    bar: progress::Progress,
+    context: &'a Context,
+}
+
+impl Observer for Watch<'_> {
+    fn progress(&mut self, progress: Progress) {
+        self.bar.show(progress.bytes_done, progress.bytes_total, progress.files_done, "files");
+    }
+
+    fn notice(&mut self, notice: Notice<'_>) {
+        let text = match notice {
+            Notice::Rewritten { path, .. } => {
+                format!(
+                    "burnlog: {} was rewritten; what it was is kept, and it was read again",
+                    path.display()
+                )
+            }
+            Notice::PendingLost { path, bytes, .. } => {
+                format!(
+                    "burnlog: {} is gone, and with it {bytes} bytes of an unfinished last record",
+                    path.display()
+                )
+            }
+            Notice::Failed(failed) => format!("burnlog: {}", failed.error),
+            _ => return,
+        };
+        say(&self.context.global, &text);
+    }
+}
+
+fn text(done: &Ingested, ledger: Option<&Ledger>, dry_run: bool) -> String {
+    let mut lines = vec![format!(
+        "{}: {}, {} unchanged",
+        if dry_run { "would read" } else { "read" },
+        counted(done.files, "file"),
+        count(done.unchanged)
+    )];
+    if done.excluded > 0 {
+        lines.push(format!("left out by include and exclude: {}", counted(done.excluded, "file")));
+    }
+    lines.push(if dry_run {
+        format!("records: {} to look at, {}", count(done.records), bytes(done.bytes_in))
+    } else {
+        format!(
+            "records: {} ({} new, {} already there), {}",
+            count(done.records),
+            count(done.new),
+            count(done.known + done.present),
+            bytes(done.bytes_in)
+        )
+    });
+    lines.push(format!(
+        "pending: {} ({})   unreadable: {}   rewritten: {}",
+        count(done.pending),
+        bytes(done.pending_bytes),
+        count(done.unreadable),
+        count(done.rewritten),
+    ));
+    if !done.failed.is_empty() {
+        lines.push(format!("failed: {}; the rest is stored", counted(done.failed.len() as u64, "file")));
+    }
+    if let Some(ledger) = ledger {
+        lines.push(format!("ledger: {}, {} on disk", ledger.location().url, bytes(done.bytes_on_disk)));
+    }
+    lines.push(format!("time: {:.2} s", done.elapsed_ms as f64 / 1000.0));
+    if !dry_run && done.records > 0 {
+        lines.push("next: burnlog sessions, burnlog turns --limit 20, burnlog verify".to_owned());
+    }
+    lines.join("\n") + "\n"
+}
+
+fn nothing_found(plan: &Plan) -> String {
+    let mut text = "burnlog: no sessions found; looked in".to_owned();
+    for root in plan.roots() {
+        text.push_str(&format!("\n  {}", root.display()));
+    }
+    text.push_str(
+        "\nIf they are elsewhere, set CLAUDE_CONFIG_DIR or pass --root DIR.\n\
+         To try it on the examples of a checkout: burnlog ingest --root fixtures/sessions/claude-code",
+    );
+    text
+}

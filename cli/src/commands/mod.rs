@@ -1,0 +1,59 @@
+//! One command a file; each reads like prose. Every command gets its arguments and the environment, prints data on
+//! standard output, and returns an exit code.
+
+mod compact;
+mod diagnostics;
+mod ingest;
+mod project;
+mod replay;
+mod restore;
+mod sessions;
+mod status;
+mod turns;
+mod verify;
+
+use crate::args::{Arguments, Command, Global};
+use crate::environment::Environment;
+use crate::open::{self, Access, StoreUrl};
+use burnlog_sqlite::SqliteProjections;
+use clap::CommandFactory;
+use std::process::ExitCode;
+
+/// A true negative: the check ran and found something.
+const FOUND_WANTING: u8 = 1;
+
+/// What every command works with.
+struct Context {
+    global: Global,
+    environment: Environment,
+}
+
+impl Context {
+    /// Opens the projections of the chosen ledger for queries.
+    fn queries(&self) -> burnlog_log::Result<SqliteProjections> {
+        let url = StoreUrl::choose(&self.global, &self.environment)?;
+        let ledger = open::ledger(&url, Access::Read, &self.global)?;
+        open::queries(&open::projections_path(&self.environment, &ledger))
+    }
+}
+
+/// Runs the command of the command line.
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let context = Context { global: arguments.global, environment: Environment::read() };
+    match arguments.command {
+        Command::Ingest(ingest) => ingest::run(&context, &ingest),
+        Command::Status => status::run(&context),
+        Command::Sessions(filter) => sessions::run(&context, &filter),
+        Command::Turns(filter) => turns::run(&context, &filter),
+        Command::Diagnostics => diagnostics::run(&context),
+        Command::Project(project) => project::run(&context, &project),
+        Command::Replay(replay) => replay::run(&context, &replay),
+        Command::Verify => verify::run(&context),
+        Command::Restore(restore) => restore::run(&context, &restore),
+        Command::Compact => compact::run(&context),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "burnlog", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

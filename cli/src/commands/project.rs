@@ -1,0 +1,144 @@
+//! `burnlog project`: the rows that are folded from the ledger.
+
+use super::Context;
+use crate::args::Project;
+use crate::open::{self, Access, StoreUrl};
+use crate::output::{Column, Printer, count, counted, print_one};
+use crate::progress::Progress;
+use anyhow::Context as _;
+use burnlog_log::Ledger;
+use burnlog_projections::{CaughtUp, DumpOptions, FoldLimits, Projector, TABLES, dump, status};
+use std::io::{BufWriter, Write};
+use std::process::ExitCode;
+use std::time::Instant;
+
+pub(super) fn run(context: &Context, project: &Project) -> anyhow::Result<ExitCode> {
+    match project {
+        Project::Status => show_status(context),
+        Project::Update => {
+            fold(context, "updated", |store, ledger| Projector::new(store, ledger, FoldLimits::default()))
+        }
+        Project::Rebuild => {
+            fold(context, "rebuilt", |store, ledger| Projector::rebuild(store, ledger, FoldLimits::default()))
+        }
+        Project::Dump { projection, hosts } => {
+            let options = DumpOptions { projection: projection.clone(), hosts: *hosts };
+            print_dump(context, &options)
+        }
+    }
+}
+
+/// The fields of `project update --json` and `project rebuild --json`.
+#[derive(serde::Serialize)]
+struct Folded {
+    feeds: u64,
+    entries: u64,
+    damaged: u64,
+    unsupported: u64,
+    elapsed_ms: u64,
+}
+
+fn fold(
+    context: &Context,
+    verb: &str,
+    open_projector: impl for<'s> Fn(
+        &'s mut burnlog_sqlite::SqliteProjections,
+        &Ledger,
+    ) -> burnlog_log::Result<Projector<'s>>,
+) -> anyhow::Result<ExitCode> {
+    let start = Instant::now();
+    let Context { global, environment } = context;
+    let ledger = open::ledger(&StoreUrl::choose(global, environment)?, Access::Read, global)?;
+    let mut store = open::projections(&open::projections_path(environment, &ledger), environment, global)?;
+    let mut bar = Progress::start("folding", global.quiet);
+    let CaughtUp { feeds, entries, damaged, unsupported } =
+        open_projector(&mut store, &ledger)?.catch_up(&ledger)?;
+    bar.finish();
+    let elapsed_ms = start.elapsed().as_millis() as u64;
+    let folded = Folded { feeds, entries, damaged, unsupported, elapsed_ms };
+    print_one(global, &folded, || {
+        let mut text = format!(
+            "{verb}: {} entries of {} in {:.2} s\n",
+            count(entries),
+            counted(feeds, "feed"),
+            elapsed_ms as f64 / 1000.0
+        );
+        if damaged > 0 {
+            text.push_str(&format!(
+                "{} could not be read and were passed over; run burnlog verify\n",
+                count(damaged)
+            ));
+        }
+        if unsupported > 0 {
+            text.push_str(&format!(
+                "{} are of a newer program and were passed over; upgrade burnlog\n",
+                count(unsupported)
+            ));
+        }
+        text
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The fields of `project status --json`.
+#[derive(serde::Serialize)]
+pub(super) struct ProjectionLine {
+    pub(super) name: &'static str,
+    pub(super) version: u32,
+    pub(super) behind: u64,
+}
+
+const COLUMNS: &[Column<ProjectionLine>] = &[
+    Column::text("projection", |line| line.name.to_owned()),
+    Column::number("version", |line| line.version.to_string()),
+    Column::number("behind", |line| count(line.behind)),
+];
+
+fn show_status(context: &Context) -> anyhow::Result<ExitCode> {
+    let Context { global, environment } = context;
+    let ledger = open::ledger(&StoreUrl::choose(global, environment)?, Access::Read, global)?;
+    let lines = projection_lines(context, &ledger)?;
+    let mut printer = Printer::new(global, COLUMNS);
+    lines.iter().try_for_each(|line| printer.row(line))?;
+    printer.finish()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One line for each projection: how many entries of the ledger it lacks.
+pub(super) fn projection_lines(context: &Context, ledger: &Ledger) -> anyhow::Result<Vec<ProjectionLine>> {
+    let path = open::projections_path(&context.environment, ledger);
+    let folded = match open::queries(&path).and_then(|store| status(&store)) {
+        Ok(status) => Some(status),
+        Err(error) if error.kind() == burnlog_log::ErrorKind::NotFound => None,
+        Err(error) => return Err(error.into()),
+    };
+    let (version, cursors) = folded.map_or((0, Vec::new()), |status| (status.version, status.cursors));
+    let mut behind = 0;
+    ledger.for_each_feed(None, |head| {
+        let at = cursors.binary_search_by_key(&head.feed, |cursor| cursor.feed);
+        let next = at.map_or(0, |at| cursors[at].next);
+        behind += head.size.saturating_sub(next);
+        Ok(())
+    })?;
+    Ok(TABLES.iter().map(|table| ProjectionLine { name: table.name, version, behind }).collect())
+}
+
+fn print_dump(context: &Context, options: &DumpOptions) -> anyhow::Result<ExitCode> {
+    let store = context.queries()?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut failed = None;
+    let result = dump(&store, options, &mut |line| {
+        writeln!(out, "{line}").map_err(|error| {
+            let kind = burnlog_log::ErrorKind::Unavailable;
+            let ours = burnlog_log::Error::new(kind, "dump", "standard output failed");
+            failed = Some(error);
+            ours
+        })
+    });
+    if let Some(error) = failed {
+        return Err(error).context("dump");
+    }
+    result?;
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}

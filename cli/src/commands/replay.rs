@@ -1,0 +1,84 @@
+//! `burnlog replay`: brings one ledger's feeds into another.
+
+use super::{Context, FOUND_WANTING};
+use crate::args::{Durability, Replay};
+use crate::open::{self, Access, StoreUrl};
+use crate::output::{bytes, count, counted, print_one};
+use crate::progress::Progress;
+use burnlog_log::{BatchHead, replay};
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// The fields of `replay --json`.
+#[derive(serde::Serialize)]
+struct Replayed {
+    from: String,
+    to: String,
+    feeds: u64,
+    feeds_equal: u64,
+    batches: u64,
+    entries: u64,
+    events_sent: u64,
+    bytes_sent: u64,
+    elapsed_ms: u64,
+    divergences: Vec<Diverged>,
+}
+
+#[derive(serde::Serialize)]
+struct Diverged {
+    code: &'static str,
+    from: BatchHead,
+    to: Option<BatchHead>,
+    message: String,
+}
+
+pub(super) fn run(context: &Context, arguments: &Replay) -> anyhow::Result<ExitCode> {
+    let start = Instant::now();
+    let global = &context.global;
+    let from = open::ledger(&StoreUrl::parse(&arguments.from)?, Access::Read, global)?;
+    let to = open::ledger(&StoreUrl::parse(&arguments.to)?, Access::Create(Durability::Batch), global)?;
+    let total = from.stat()?.payload_bytes;
+    let mut progress = Progress::start("replaying", global.quiet);
+    let report =
+        replay(&from, &to, &mut |done| progress.show(done.bytes_sent, total, done.entries, "entries"))?;
+    progress.finish();
+    let diverged = report.divergences.into_iter();
+    let replayed = Replayed {
+        from: from.location().url,
+        to: to.location().url,
+        feeds: report.feeds,
+        feeds_equal: report.feeds_equal,
+        batches: report.batches,
+        entries: report.entries,
+        events_sent: report.events_sent,
+        bytes_sent: report.bytes_sent,
+        elapsed_ms: start.elapsed().as_millis() as u64,
+        divergences: diverged
+            .map(|it| Diverged { code: it.code, from: it.from, to: it.to, message: it.message })
+            .collect(),
+    };
+    print_one(global, &replayed, || text(&replayed))?;
+    Ok(if replayed.divergences.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FOUND_WANTING) })
+}
+
+fn text(replayed: &Replayed) -> String {
+    let mut text = format!(
+        "{} -> {}\n{}, {} of them equal before; {} in {}; {} sent, {}; {} ms\n",
+        replayed.from,
+        replayed.to,
+        counted(replayed.feeds, "feed"),
+        count(replayed.feeds_equal),
+        format_args!("{} entries", count(replayed.entries)),
+        counted(replayed.batches, "batch").replace("batchs", "batches"),
+        counted(replayed.events_sent, "event"),
+        bytes(replayed.bytes_sent),
+        count(replayed.elapsed_ms),
+    );
+    for it in &replayed.divergences {
+        text.push_str(&format!("{}: {}: {}\n", it.from.feed, it.code, it.message));
+    }
+    if replayed.divergences.is_empty() {
+        text.push_str("every feed has the same size and root on both sides\n");
+    }
+    text
+}

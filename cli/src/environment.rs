@@ -1,0 +1,52 @@
+//! The one place that reads the environment.
+
+use burnlog_host::{Config, Home};
+use std::env;
+use std::path::PathBuf;
+
+/// What the environment says.
+#[derive(Debug, Clone)]
+pub(crate) struct Environment {
+    /// The user's home, where agents keep their sessions.
+    pub(crate) user_home: PathBuf,
+    /// Where our own state is.
+    pub(crate) home: Home,
+    /// `RELAYBURN_STORAGE`.
+    pub(crate) storage: Option<String>,
+    /// `RELAYBURN_HOST_NAME`.
+    pub(crate) host_name: Option<String>,
+    /// `RELAYBURN_WRITER_KEY`.
+    pub(crate) writer_key: Option<String>,
+}
+
+impl Environment {
+    /// Reads it. An empty variable counts as unset.
+    pub(crate) fn read() -> Self {
+        let text = |name| env::var(name).ok().filter(|value| !value.is_empty());
+        let path = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let user_home = path("HOME").unwrap_or_else(|| PathBuf::from("/"));
+        let home = path("RELAYBURN_HOME").unwrap_or_else(|| user_home.join(".relayburn"));
+        Self {
+            user_home,
+            home: Home::new(home),
+            storage: text("RELAYBURN_STORAGE"),
+            host_name: text("RELAYBURN_HOST_NAME"),
+            writer_key: text("RELAYBURN_WRITER_KEY"),
+        }
+    }
+
+    /// What says where the sources keep their sessions.
+    pub(crate) fn sources(&self) -> burnlog_sources::Environment {
+        let set = |name: &str| env::var_os(name).map(|value| (name.to_owned(), value));
+        burnlog_sources::Environment {
+            home: Some(self.user_home.clone()),
+            variables: burnlog_sources::variables().filter_map(set).collect(),
+        }
+    }
+
+    /// The label of this host: the environment, the configuration, the system.
+    pub(crate) fn host_name(&self, config: &Config) -> String {
+        let system = || gethostname::gethostname().to_string_lossy().into_owned();
+        self.host_name.clone().or_else(|| config.host_name.clone()).unwrap_or_else(system)
+    }
+}

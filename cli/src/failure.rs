@@ -1,0 +1,67 @@
+//! How a command ends when it cannot do its work: one sentence with the place and the next step, exit code 2.
+
+use burnlog_log::{Error, ErrorKind};
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// Reports an error on standard error and returns the exit code. A closed pipe is no error.
+pub(crate) fn report(error: &anyhow::Error, json: bool) -> ExitCode {
+    if is_closed_pipe(error) {
+        return ExitCode::SUCCESS;
+    }
+    let ours = error.downcast_ref::<Error>();
+    let (kind, operation, location, message) = match ours {
+        Some(error) => (error.kind().name(), error.operation(), error.location(), sentence(error)),
+        None => ("Invalid", "run", "", format!("{error:#}")),
+    };
+    let hint = ours.and_then(hint);
+    let mut stderr = io::stderr().lock();
+    // Nobody is left to tell when standard error fails.
+    let _ = if json {
+        let error = serde_json::json!({
+            "kind": kind, "operation": operation, "location": location, "message": message, "hint": hint,
+        });
+        writeln!(stderr, "{}", serde_json::json!({ "error": error }))
+    } else {
+        let place = if location.is_empty() { String::new() } else { format!(" ({location})") };
+        let hint = hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+        writeln!(stderr, "burnlog: {operation}: {message}{place}{hint}")
+    };
+    ExitCode::from(2)
+}
+
+fn sentence(error: &Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{}: {source}", error.message()),
+        None => error.message().to_owned(),
+    }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+            || cause
+                .downcast_ref::<serde_json::Error>()
+                .is_some_and(|error| error.io_error_kind() == Some(io::ErrorKind::BrokenPipe))
+            || cause.downcast_ref::<csv::Error>().is_some_and(|error| match error.kind() {
+                csv::ErrorKind::Io(error) => error.kind() == io::ErrorKind::BrokenPipe,
+                _ => false,
+            })
+    })
+}
+
+/// What a person can do, by kind; `None` where the message says it already.
+fn hint(error: &Error) -> Option<&'static str> {
+    match error.kind() {
+        ErrorKind::Corrupt => Some("burnlog verify names all damage; nothing was changed"),
+        ErrorKind::Forked => {
+            Some("two histories were signed with one key; both heads are kept under RELAYBURN_HOME/host")
+        }
+        ErrorKind::Unsupported => Some("upgrade burnlog"),
+        ErrorKind::Unavailable => {
+            Some("retry later; what was acknowledged is stored, and a retry stores nothing twice")
+        }
+        ErrorKind::NotFound if error.operation().contains("ledger") => Some("burnlog ingest makes a ledger"),
+        _ => None,
+    }
+}

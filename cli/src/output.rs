@@ -1,0 +1,292 @@
+//! How rows are printed: tables that fit the terminal, JSON lines, CSV. Rows are printed as they come; only the
+//! first few hundred are looked at to choose the widths of a table.
+
+use crate::args::Global;
+use burnlog_log::Timestamp;
+use serde::Serialize;
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// How many rows decide on the widths of a table.
+const SAMPLE_ROWS: usize = 200;
+
+/// A column of a table.
+pub(crate) struct Column<R> {
+    /// The heading.
+    pub(crate) title: &'static str,
+    /// Numbers stand right, text left.
+    pub(crate) right: bool,
+    /// Whether this column gives way when the table is too wide; its start is cut if `Some(true)`.
+    pub(crate) shrinks: Option<Cut>,
+    /// The cell.
+    pub(crate) cell: fn(&R) -> String,
+}
+
+/// Which end of a long cell is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// The end: names.
+    End,
+    /// The start: paths.
+    Start,
+}
+
+impl<R> Column<R> {
+    /// A text column.
+    pub(crate) const fn text(title: &'static str, cell: fn(&R) -> String) -> Self {
+        Self { title, right: false, shrinks: None, cell }
+    }
+
+    /// A number column.
+    pub(crate) const fn number(title: &'static str, cell: fn(&R) -> String) -> Self {
+        Self { title, right: true, shrinks: None, cell }
+    }
+
+    /// A text column that gives way.
+    pub(crate) const fn shrinking(title: &'static str, cut: Cut, cell: fn(&R) -> String) -> Self {
+        Self { title, right: false, shrinks: Some(cut), cell }
+    }
+}
+
+/// Prints the rows of one list.
+pub(crate) struct Printer<R: 'static> {
+    out: Form,
+    columns: &'static [Column<R>],
+    sample: Vec<Vec<String>>,
+    widths: Option<Vec<usize>>,
+    rows: u64,
+}
+
+enum Form {
+    Table(BufWriter<StdoutLock<'static>>),
+    Json(BufWriter<StdoutLock<'static>>),
+    Csv(Box<csv::Writer<StdoutLock<'static>>>),
+}
+
+impl<R: Serialize> Printer<R> {
+    /// Starts a list in the form that the flags ask for.
+    pub(crate) fn new(global: &Global, columns: &'static [Column<R>]) -> Self {
+        let stdout = io::stdout().lock();
+        let out = if global.json {
+            Form::Json(BufWriter::new(stdout))
+        } else if global.csv {
+            Form::Csv(Box::new(csv::Writer::from_writer(stdout)))
+        } else {
+            Form::Table(BufWriter::new(stdout))
+        };
+        Self { out, columns, sample: Vec::new(), widths: None, rows: 0 }
+    }
+
+    /// Prints one row, or keeps it until the widths are known.
+    pub(crate) fn row(&mut self, row: &R) -> anyhow::Result<()> {
+        self.rows += 1;
+        match &mut self.out {
+            Form::Json(out) => {
+                serde_json::to_writer(&mut *out, row)?;
+                out.write_all(b"\n")?;
+            }
+            Form::Csv(out) => out.serialize(row)?,
+            Form::Table(_) => {
+                let cells: Vec<String> =
+                    self.columns.iter().map(|column| clean((column.cell)(row))).collect();
+                if self.widths.is_some() {
+                    self.line(&cells)?;
+                } else {
+                    self.sample.push(cells);
+                    if self.sample.len() == SAMPLE_ROWS {
+                        self.settle()?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Prints what is left and returns the number of rows.
+    pub(crate) fn finish(mut self) -> anyhow::Result<u64> {
+        if matches!(self.out, Form::Table(_)) && self.widths.is_none() && self.rows > 0 {
+            self.settle()?;
+        }
+        match &mut self.out {
+            Form::Table(out) | Form::Json(out) => out.flush()?,
+            Form::Csv(out) => out.flush()?,
+        }
+        Ok(self.rows)
+    }
+
+    /// Chooses the widths from the sample, then prints the heading and the sample.
+    fn settle(&mut self) -> io::Result<()> {
+        let sample = std::mem::take(&mut self.sample);
+        let titles: Vec<String> = self.columns.iter().map(|column| column.title.to_owned()).collect();
+        let mut widths: Vec<usize> = titles.iter().map(|title| title.width()).collect();
+        for cells in &sample {
+            for (width, cell) in widths.iter_mut().zip(cells) {
+                *width = (*width).max(cell.width());
+            }
+        }
+        shrink(&mut widths, self.columns, terminal_width());
+        self.widths = Some(widths);
+        self.line(&titles)?;
+        sample.iter().try_for_each(|cells| self.line(cells))
+    }
+
+    fn line(&mut self, cells: &[String]) -> io::Result<()> {
+        let Form::Table(out) = &mut self.out else { return Ok(()) };
+        let widths = self.widths.as_deref().unwrap_or_default();
+        let mut text = String::new();
+        for ((cell, width), column) in cells.iter().zip(widths).zip(self.columns) {
+            let cell = match column.shrinks {
+                Some(cut) => fit(cell, *width, cut),
+                None => cell.clone(),
+            };
+            let padding = " ".repeat(width.saturating_sub(cell.width()));
+            let (before, after) = if column.right { (padding.as_str(), "") } else { ("", padding.as_str()) };
+            text.extend([before, &cell, after, "  "]);
+        }
+        writeln!(out, "{}", text.trim_end())
+    }
+}
+
+/// Prints one object: JSON as is, else the lines that `text` makes.
+pub(crate) fn print_one<T: Serialize>(
+    global: &Global,
+    value: &T,
+    text: impl FnOnce() -> String,
+) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    if global.json {
+        serde_json::to_writer(&mut out, value)?;
+        out.write_all(b"\n")?;
+    } else {
+        out.write_all(text().as_bytes())?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// Says something to the person on standard error, unless quiet.
+pub(crate) fn say(global: &Global, text: &str) {
+    if !global.quiet {
+        // Nobody is left to tell when standard error fails.
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+}
+
+/// `1234567` as `1,234,567`.
+pub(crate) fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// `count` and the noun in the right number: `1 file`, `2 files`.
+pub(crate) fn counted(number: u64, noun: &str) -> String {
+    format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
+/// An instant to the minute, UTC; nothing where there is none.
+pub(crate) fn minute(instant: Option<Timestamp>) -> String {
+    instant
+        .map(|instant| instant.to_string().chars().take(16).collect::<String>().replace('T', " "))
+        .unwrap_or_default()
+}
+
+/// Prints one line on standard output.
+pub(crate) fn print_line(line: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    Ok(())
+}
+
+/// Bytes in the unit that leaves up to four digits, powers of ten.
+pub(crate) fn bytes(number: u64) -> String {
+    let mut value = number as f64;
+    for unit in ["B", "kB", "MB", "GB"] {
+        if value < 999.5 {
+            return if unit == "B" || value >= 99.95 {
+                format!("{value:.0} {unit}")
+            } else {
+                format!("{value:.1} {unit}")
+            };
+        }
+        value /= 1000.0;
+    }
+    format!("{value:.1} TB")
+}
+
+/// The width that tables may take: `COLUMNS`, else the terminal's, else no limit.
+fn terminal_width() -> usize {
+    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    columns.unwrap_or_else(|| {
+        if !io::stdout().is_terminal() {
+            return usize::MAX;
+        }
+        terminal_size::terminal_size().map_or(usize::MAX, |(width, _)| usize::from(width.0))
+    })
+}
+
+/// Takes width from the columns that give way, the widest first, down to eight.
+fn shrink<R>(widths: &mut [usize], columns: &[Column<R>], most: usize) {
+    let total = |widths: &[usize]| widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1);
+    while total(widths) > most {
+        let widest = (0..widths.len()).filter(|i| columns[*i].shrinks.is_some() && widths[*i] > 8);
+        let Some(widest) = widest.max_by_key(|i| widths[*i]) else { return };
+        widths[widest] -= 1;
+    }
+}
+
+/// Cuts a cell to a width, with an ellipsis where something is missing.
+fn fit(cell: &str, width: usize, cut: Cut) -> String {
+    if cell.width() <= width {
+        return cell.to_owned();
+    }
+    let mut room = width.saturating_sub(1);
+    let mut fits = |char: &char| {
+        let needed = char.width().unwrap_or(0);
+        let yes = needed <= room;
+        room = room.saturating_sub(needed);
+        yes
+    };
+    match cut {
+        Cut::End => cell.chars().take_while(&mut fits).chain(['…']).collect(),
+        Cut::Start => {
+            let mut kept: Vec<char> = cell.chars().rev().take_while(&mut fits).collect();
+            kept.push('…');
+            kept.into_iter().rev().collect()
+        }
+    }
+}
+
+/// Replaces control characters, which session files are free to contain, so that they cannot reach the terminal.
+fn clean(text: String) -> String {
+    if text.chars().any(char::is_control) { text.replace(char::is_control, "\u{fffd}") } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_and_bytes_get_a_unit() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(
+            [0, 999, 1000, 99_950, 263_000_000].map(bytes),
+            ["0 B", "999 B", "1.0 kB", "100 kB", "263 MB"]
+        );
+        assert_eq!(counted(1, "file"), "1 file");
+    }
+
+    #[test]
+    fn cells_are_cut_at_the_right_end_and_by_display_width() {
+        assert_eq!(fit("abcdef", 4, Cut::End), "abc…");
+        assert_eq!(fit("abcdef", 4, Cut::Start), "…def");
+        assert_eq!(fit("日本語文字", 5, Cut::End), "日本…");
+        assert_eq!(clean("a\u{1b}[31mb".to_owned()), "a\u{fffd}[31mb");
+    }
+}

@@ -1,0 +1,211 @@
+//! Laws 1 to 5 of the design as properties, on the memory and the JSONL backend, from session files to dump. (Law 6 is in
+//! `lifecycle`, law 7 in `crash`, law 8 in `flips`.)
+
+use burnlog_jsonl::{JsonlBackend, JsonlOptions};
+use burnlog_log::{Batch, Ledger, LedgerId, MemoryBackend, Timestamp, WriterKey, replay};
+use burnlog_projections::{DumpOptions, FoldLimits, MemoryProjections, Projector, dump};
+use burnlog_sources::{Acknowledged, CursorFile, FeedPoint, Options, Places, discover};
+use proptest::prelude::*;
+use std::fs;
+use std::io::Write;
+use tempfile::TempDir;
+
+/// Which backend a law is tried on.
+#[derive(Debug, Clone, Copy)]
+enum On {
+    Memory,
+    Jsonl,
+}
+
+/// One host: its files, its key, its cursors, its ledger.
+struct Host {
+    folder: TempDir,
+    number: u8,
+    ledger: Ledger,
+}
+
+impl Host {
+    fn new(on: On, number: u8) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = match on {
+            On::Memory => Ledger::new(MemoryBackend::new(LedgerId([number; 16]))),
+            On::Jsonl => {
+                let options = JsonlOptions { create: true, ..JsonlOptions::default() };
+                Ledger::new(JsonlBackend::open(&folder.path().join("ledger"), options).unwrap())
+            }
+        };
+        Self { folder, number, ledger }
+    }
+
+    fn write(&self, session: u8, bytes: &[u8]) {
+        let project = self.folder.path().join("home/.claude/projects/-p");
+        fs::create_dir_all(&project).unwrap();
+        fs::write(project.join(format!("s{session}.jsonl")), bytes).unwrap();
+    }
+
+    fn grow(&self, session: u8, bytes: &[u8]) {
+        let path = self.folder.path().join(format!("home/.claude/projects/-p/s{session}.jsonl"));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::OpenOptions::new().create(true).append(true).open(path).unwrap().write_all(bytes).unwrap();
+    }
+
+    /// Ingests what is there into `ledger`; returns how many events were new to it.
+    fn ingest_into(&self, ledger: &Ledger) -> u64 {
+        let mut writer = ledger.writer(WriterKey::from_secret([self.number; 32])).unwrap();
+        let mut cursors = CursorFile::open(self.folder.path().join("cursors"), writer.feed()).unwrap();
+        let plan = discover(&Places::Roots(vec![self.folder.path().join("home")]));
+        let mut sink = |batch: &Batch| {
+            let outcomes = writer.append(batch, Timestamp::from_micros(7))?;
+            let head = writer.head().expect("appended");
+            Ok(Acknowledged { outcomes, point: FeedPoint { size: head.size, root: head.root } })
+        };
+        let report =
+            burnlog_sources::ingest(plan, &mut cursors, &Options::default(), &mut sink, &mut ()).unwrap();
+        report.total().new
+    }
+
+    fn ingest(&self) -> u64 {
+        self.ingest_into(&self.ledger)
+    }
+}
+
+fn dump_of(ledger: &Ledger) -> String {
+    let mut store = MemoryProjections::default();
+    Projector::new(&mut store, ledger, FoldLimits::default()).unwrap().catch_up(ledger).unwrap();
+    text(&store)
+}
+
+fn text(store: &MemoryProjections) -> String {
+    let mut text = String::new();
+    dump(store, &DumpOptions::default(), &mut |line| {
+        text.push_str(line);
+        text.push('\n');
+        Ok(())
+    })
+    .unwrap();
+    text
+}
+
+/// Lines that share calls, repeat, contradict each other, and are sometimes nothing at all.
+fn line() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        8 => (0u8..6, 0u8..3, 1u64..40, any::<bool>(), 0u8..4).prop_map(|(message, session, output, stop, minute)| {
+            let stop = if stop { "\"end_turn\"" } else { "null" };
+            format!(
+                "{{\"type\":\"assistant\",\"uuid\":\"u{message}{output}\",\"sessionId\":\"s{session}\",\
+                 \"timestamp\":\"2026-03-01T10:0{minute}:00.000Z\",\"cwd\":\"/p{session}\",\"version\":\"2.1.{minute}\",\
+                 \"message\":{{\"id\":\"m{message}\",\"role\":\"assistant\",\"model\":\"model-{session}\",\
+                 \"content\":[{{\"type\":\"tool_use\",\"id\":\"t{message}\",\"name\":\"Read\",\"input\":{{\"file_path\":\"/f\"}}}}],\
+                 \"stop_reason\":{stop},\"usage\":{{\"input_tokens\":5,\"output_tokens\":{output}}}}}}}\n"
+            ).into_bytes()
+        }),
+        3 => (0u8..6, any::<bool>()).prop_map(|(tool, error)| format!(
+            "{{\"type\":\"user\",\"uuid\":\"r{tool}\",\"timestamp\":\"2026-03-01T10:05:00.000Z\",\"message\":{{\"role\":\"user\",\
+             \"content\":[{{\"type\":\"tool_result\",\"tool_use_id\":\"t{tool}\",\"is_error\":{error},\"content\":\"x\"}}]}}}}\n"
+        ).into_bytes()),
+        1 => Just(b"\n".to_vec()),
+        1 => Just(b"\xff\x00 odd\n".to_vec()),
+        1 => (0u8..3).prop_map(|n| format!("{{\"type\":\"new-type-{n}\"}}\n").into_bytes()),
+    ]
+}
+
+fn session() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    prop::collection::vec(line(), 0..12)
+}
+
+fn on() -> impl Strategy<Value = On> {
+    prop_oneof![Just(On::Memory), Just(On::Jsonl)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// Law 1: the same files again, on the same host or another, store nothing twice.
+    #[test]
+    fn ingesting_is_idempotent(on in on(), sessions in prop::collection::vec(session(), 1..4)) {
+        let (one, two) = (Host::new(on, 1), Host::new(On::Memory, 2));
+        for (number, lines) in sessions.iter().enumerate() {
+            one.write(number as u8, &lines.concat());
+            two.write(number as u8, &lines.concat());
+        }
+        one.ingest();
+        let (stat, before) = (one.ledger.stat().unwrap(), dump_of(&one.ledger));
+        prop_assert_eq!(one.ingest(), 0);
+        fs::remove_file(one.folder.path().join("cursors")).ok();
+        prop_assert_eq!(one.ingest(), 0);
+        prop_assert_eq!(two.ingest_into(&one.ledger), 0);
+        prop_assert_eq!(one.ledger.stat().unwrap().events, stat.events);
+        prop_assert_eq!(dump_of(&one.ledger), before);
+    }
+
+    /// Law 2: a growing file, cut anywhere any number of times, gives what the whole file gives at once.
+    #[test]
+    fn cuts_change_nothing(on in on(), lines in session(), cuts in prop::collection::vec(0usize..4000, 0..6)) {
+        let bytes = lines.concat();
+        let (cut, whole) = (Host::new(on, 1), Host::new(on, 1));
+        let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).chain([bytes.len()]).collect();
+        cuts.sort_unstable();
+        let mut from = 0;
+        for to in cuts {
+            cut.grow(0, &bytes[from..to]);
+            cut.ingest();
+            from = to;
+        }
+        whole.write(0, &bytes);
+        whole.ingest();
+        prop_assert_eq!(dump_of(&cut.ledger), dump_of(&whole.ledger));
+        prop_assert_eq!(cut.ledger.stat().unwrap().events, whole.ledger.stat().unwrap().events);
+    }
+
+    /// Laws 3 and 5: any split over hosts, replayed in any order, twice over, into any backend.
+    #[test]
+    fn hosts_converge(on in on(), sessions in prop::collection::vec(session(), 1..4), owners: u64, order in Just([0usize, 1, 2]).prop_shuffle()) {
+        let alone = Host::new(On::Memory, 9);
+        let hosts = [Host::new(on, 1), Host::new(On::Memory, 2), Host::new(on, 3)];
+        for (number, lines) in sessions.iter().enumerate() {
+            alone.write(number as u8, &lines.concat());
+            // Bits say which hosts see the session; somebody always does.
+            let mask = (owners >> (number * 3)) & 7;
+            for (at, host) in hosts.iter().enumerate() {
+                if mask & (1 << at) != 0 || (mask == 0 && at == 0) {
+                    host.write(number as u8, &lines.concat());
+                }
+            }
+        }
+        alone.ingest();
+        for host in &hosts {
+            host.ingest();
+        }
+        let merged = Host::new(on, 4).ledger;
+        for at in order.iter().chain(&[0, 1, 2]) {
+            let report = replay(&hosts[*at].ledger, &merged, &mut |_| {}).unwrap();
+            prop_assert_eq!(report.divergences, []);
+        }
+        prop_assert_eq!(dump_of(&merged), dump_of(&alone.ledger));
+        prop_assert_eq!(merged.stat().unwrap().events, alone.ledger.stat().unwrap().events);
+        for host in &hosts {
+            for head in host.ledger.feeds().unwrap() {
+                prop_assert_eq!(merged.state(&head.feed).unwrap(), host.ledger.state(&head.feed).unwrap());
+            }
+        }
+    }
+
+    /// Law 4: rows kept up batch by batch are the rows folded at once after the files are gone.
+    #[test]
+    fn incremental_is_rebuilt(on in on(), sessions in prop::collection::vec(session(), 1..4)) {
+        let host = Host::new(on, 1);
+        let mut store = MemoryProjections::default();
+        for (number, lines) in sessions.iter().enumerate() {
+            for line in lines {
+                host.grow(number as u8, line);
+            }
+            host.ingest();
+            Projector::new(&mut store, &host.ledger, FoldLimits::default()).unwrap().catch_up(&host.ledger).unwrap();
+        }
+        fs::remove_dir_all(host.folder.path().join("home")).ok();
+        let kept_up = if sessions.iter().all(Vec::is_empty) { dump_of(&host.ledger) } else { text(&store) };
+        prop_assert_eq!(kept_up, dump_of(&host.ledger));
+        Projector::rebuild(&mut store, &host.ledger, FoldLimits::default()).unwrap().catch_up(&host.ledger).unwrap();
+        prop_assert_eq!(text(&store), dump_of(&host.ledger));
+    }
+}
