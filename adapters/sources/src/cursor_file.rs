@@ -4,8 +4,8 @@
 use crate::cursor::{self, Cursor, FeedPoint};
 use crate::files::io_error;
 use burnlog_log::{Result, WriterId};
-use std::collections::HashMap;
-use std::ffi::OsStr;
+use hashbrown::HashMap;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -26,7 +26,8 @@ pub struct CursorFile {
     feed: WriterId,
     /// Opened at the first save.
     file: Option<File>,
-    cursors: HashMap<PathBuf, Kept>,
+    /// By path, as the system spells it: hashing a `Path` takes it apart every time.
+    cursors: HashMap<OsString, Kept>,
     newest: Option<FeedPoint>,
     /// The length up to which the file is good; what is behind it is cut off before the next save.
     valid_bytes: u64,
@@ -36,7 +37,7 @@ pub struct CursorFile {
 
 #[derive(Debug)]
 struct Kept {
-    cursor: Cursor,
+    cursor: Box<Cursor>,
     frame_bytes: u64,
 }
 
@@ -136,11 +137,11 @@ impl CursorFile {
     }
 
     pub(crate) fn get(&self, path: &Path) -> Option<&Cursor> {
-        self.cursors.get(path).map(|kept| &kept.cursor)
+        self.cursors.get(path.as_os_str()).map(|kept| &*kept.cursor)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Path, &Cursor)> {
-        self.cursors.iter().map(|(path, kept)| (path.as_path(), &kept.cursor))
+        self.cursors.iter().map(|(path, kept)| (Path::new(path), &*kept.cursor))
     }
 
     /// Keeps these cursors with one write.
@@ -148,8 +149,8 @@ impl CursorFile {
         let mut bytes = Vec::new();
         for (path, cursor) in cursors {
             let start = bytes.len();
-            push_frame(&mut bytes, &path, &cursor);
-            self.insert(path, cursor, (bytes.len() - start) as u64);
+            push_frame(&mut bytes, path.as_os_str(), &cursor);
+            self.insert(path.into_os_string(), Box::new(cursor), (bytes.len() - start) as u64);
         }
         if bytes.is_empty() {
             return Ok(());
@@ -161,7 +162,7 @@ impl CursorFile {
         Ok(())
     }
 
-    fn insert(&mut self, path: PathBuf, cursor: Cursor, frame_bytes: u64) {
+    fn insert(&mut self, path: OsString, cursor: Box<Cursor>, frame_bytes: u64) {
         if self.newest.is_none_or(|newest| newest.size < cursor.point.size) {
             self.newest = Some(cursor.point);
         }
@@ -188,6 +189,8 @@ impl CursorFile {
             return Err("the cursors of another feed".to_owned());
         }
         self.valid_bytes = HEADER_BYTES as u64;
+        // A cursor takes some 300 bytes.
+        self.cursors.reserve(rest.len() / 256);
         while let Some((frame, length)) = take_frame(rest) {
             let Some((path, cursor)) = frame.and_then(read_body) else {
                 // The last record can be half written; one in the middle cannot.
@@ -260,10 +263,10 @@ impl CursorFile {
 }
 
 /// A frame is length (u32), CRC32 of the body, body; the body is the length of the path (u32), path, cursor.
-fn push_frame(out: &mut Vec<u8>, path: &Path, cursor: &Cursor) {
+fn push_frame(out: &mut Vec<u8>, path: &OsStr, cursor: &Cursor) {
     let start = out.len();
     out.extend_from_slice(&[0; FRAME_BYTES]);
-    let path = path.as_os_str().as_bytes();
+    let path = path.as_bytes();
     out.extend_from_slice(&(path.len() as u32).to_le_bytes());
     out.extend_from_slice(path);
     cursor::encode(cursor, out);
@@ -289,9 +292,9 @@ fn take_frame(bytes: &[u8]) -> Option<(Option<&[u8]>, usize)> {
     Some((body, claimed))
 }
 
-fn read_body(body: &[u8]) -> Option<(PathBuf, Cursor)> {
+fn read_body(body: &[u8]) -> Option<(OsString, Box<Cursor>)> {
     let (length, rest) = body.split_at_checked(4)?;
     let length = u32::from_le_bytes(length.try_into().ok()?) as usize;
     let (path, cursor) = rest.split_at_checked(length)?;
-    Some((PathBuf::from(OsStr::from_bytes(path)), cursor::decode(cursor)?))
+    Some((OsStr::from_bytes(path).to_owned(), Box::new(cursor::decode(cursor)?)))
 }

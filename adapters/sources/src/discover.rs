@@ -131,7 +131,10 @@ impl Walk<'_> {
         self.plan.roots.push((source.name(), path.clone()));
         match self.files.stat(&path) {
             Ok(stat) if stat.kind == FileKind::Folder => self.folder(source, &path, &root.prefix),
-            Ok(stat) => self.file(source, path, &root.prefix, stat),
+            Ok(stat) => match source.identify(&root.prefix) {
+                Some(identity) => self.file(source, path, identity, stat),
+                None => self.plan.others += 1,
+            },
             // A source that has never run, or whose files are all gone.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => self.failed(&path, "open root", error),
@@ -165,37 +168,35 @@ impl Walk<'_> {
         entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         for (name, kind) in entries {
             let (below, shown) = (path.join(&name), shown.join(&name));
+            let identity = source.identify(&shown);
             let stat = match kind {
                 FileKind::Folder => None,
-                _ if kind != FileKind::Link && source.identify(&shown).is_none() => {
+                _ if kind != FileKind::Link && identity.is_none() => {
                     self.plan.others += 1;
                     continue;
                 }
                 _ => match self.files.stat(&below) {
-                    Ok(stat) => Some(stat),
+                    Ok(stat) => Some(stat).filter(|stat| stat.kind != FileKind::Folder),
                     Err(error) => {
                         self.failed(&below, "look at file", error);
                         continue;
                     }
                 },
             };
-            match stat {
-                Some(stat) if stat.kind != FileKind::Folder => self.file(source, below, &shown, stat),
+            match (stat, identity) {
+                (Some(stat), Some(identity)) => self.file(source, below, identity, stat),
+                (Some(_), None) => self.plan.others += 1,
                 // A folder with the name of a session file is no session and no folder of sessions.
-                _ if source.identify(&shown).is_some() => {
+                (None, Some(_)) => {
                     let error = io::Error::from(io::ErrorKind::IsADirectory);
                     self.failed(&below, "open session file", error);
                 }
-                _ => self.folder(source, &below, &shown),
+                (None, None) => self.folder(source, &below, &shown),
             }
         }
     }
 
-    fn file(&mut self, source: &'static dyn Source, path: PathBuf, shown: &Path, stat: FileStat) {
-        let Some(identity) = source.identify(shown) else {
-            self.plan.others += 1;
-            return;
-        };
+    fn file(&mut self, source: &'static dyn Source, path: PathBuf, identity: Identity, stat: FileStat) {
         if stat.kind != FileKind::File {
             let message = "neither a file nor a folder: a pipe, a socket or a device";
             let error = Error::new(ErrorKind::Invalid, "open session file", message).at(path.display());

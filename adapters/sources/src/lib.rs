@@ -8,6 +8,8 @@ mod cursor;
 mod cursor_file;
 mod discover;
 mod extent;
+#[cfg(test)]
+mod faults;
 mod files;
 mod filter;
 mod ingest;

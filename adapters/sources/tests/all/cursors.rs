@@ -111,19 +111,23 @@ fn the_file_does_not_grow_for_ever() {
 
 #[test]
 fn a_failing_sink_stops_and_what_was_acknowledged_is_remembered() {
-    for batches in 0..8 {
+    for (batches, stores) in (0..8).flat_map(|batches| [(batches, true), (batches, false)]) {
         let mut host = Host::new();
         host.write("s.jsonl", THREE.repeat(4));
         host.write("t.jsonl", THREE);
-        host.crash_after = Some(batches);
+        (host.crash_after, host.crash_stores) = (Some(batches), stores);
         let first = host.try_ingest_from(&[host.home()]);
-        if host.crash_after.is_none() {
-            assert_eq!(first.unwrap_err().message(), "the answer was lost");
+        assert_eq!(first.is_err(), host.crash_after.is_none());
+        if let Err(error) = first {
+            assert_eq!(error.message(), "the answer was lost");
         }
         host.crash_after = None;
-        host.ingest();
-        let events = host.events();
-        assert_eq!(events.len(), 15);
+        let before = host.feed_size();
+        let counts = host.ingest().total();
+        assert_eq!(counts.new, 15 - before);
+        // Nothing that was acknowledged goes out again, unless more than that was stored.
+        assert!(stores || counts.present == 0);
+        assert_eq!(host.events().len(), 15, "after {batches}, {stores}");
         let counts = host.ingest().total();
         assert_eq!((counts.unchanged, counts.records), (2, 0));
         host.close();

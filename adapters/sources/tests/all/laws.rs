@@ -45,8 +45,8 @@ enum Step {
     Remove,
     Close,
     LoseCursors,
-    /// The n-th batch is stored, its answer lost; then everything is tried again.
-    Crash(usize),
+    /// The n-th batch fails, stored or not; then everything is tried again.
+    Crash(usize, bool),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -63,13 +63,13 @@ fn step_or_loss() -> impl Strategy<Value = Step> {
     prop_oneof![
         9 => step(),
         1 => Just(Step::LoseCursors),
-        1 => (0..3usize).prop_map(Step::Crash),
+        1 => (0..3usize, any::<bool>()).prop_map(|(batches, stores)| Step::Crash(batches, stores)),
     ]
 }
 
 fn take(host: &mut Host, name: &str, step: &Step) {
     let path = host.path(name);
-    host.has_lost_knowledge |= matches!(step, Step::LoseCursors | Step::Crash(_));
+    host.has_lost_knowledge |= matches!(step, Step::LoseCursors | Step::Crash(..));
     let now = std::fs::read(&path).unwrap_or_default();
     match step {
         Step::Append(more) => host.append(name, more),
@@ -78,8 +78,8 @@ fn take(host: &mut Host, name: &str, step: &Step) {
         Step::Remove => drop(std::fs::remove_file(&path)),
         Step::Close => drop(host.close()),
         Step::LoseCursors => drop(std::fs::remove_file(host.cursor_path())),
-        Step::Crash(batches) => {
-            host.crash_after = Some(*batches);
+        Step::Crash(batches, stores) => {
+            (host.crash_after, host.crash_stores) = (Some(*batches), *stores);
             host.options.recheck = true;
             drop(host.try_ingest_from(&[host.home()]));
             host.options.recheck = false;

@@ -30,8 +30,10 @@ pub(crate) struct Host {
     /// Grows with every write, so that no two states of a file look alike.
     clock: std::cell::Cell<u64>,
     pub(crate) options: Options,
-    /// Append the n-th next batch, then fail.
+    /// Fail at the n-th next batch.
     pub(crate) crash_after: Option<usize>,
+    /// Whether that batch is stored all the same, and only the answer lost.
+    pub(crate) crash_stores: bool,
     /// Cursors or answers were lost: an extent may need its root to be told from another.
     pub(crate) has_lost_knowledge: bool,
 }
@@ -52,6 +54,7 @@ impl Host {
             clock: std::cell::Cell::new(0),
             options,
             crash_after: None,
+            crash_stores: true,
             has_lost_knowledge: false,
         }
     }
@@ -119,16 +122,17 @@ impl Host {
         let mut cursors = self.open_cursors();
         assert_eq!(cursors.damage(), None);
         let plan = discover(&Places::Roots(roots.to_vec()));
-        let Self { writer, crash_after, .. } = self;
+        let Self { writer, crash_after, crash_stores, .. } = self;
         let mut sink = |batch: &Batch| {
-            let outcomes = writer.append(batch, Timestamp::from_micros(1))?;
-            if let Some(left) = crash_after {
-                if *left == 0 {
-                    *crash_after = None;
-                    return Err(Error::new(ErrorKind::Unavailable, "append", "the answer was lost"));
+            if *crash_after == Some(0) {
+                *crash_after = None;
+                if *crash_stores {
+                    writer.append(batch, Timestamp::from_micros(1))?;
                 }
-                *left -= 1;
+                return Err(Error::new(ErrorKind::Unavailable, "append", "the answer was lost"));
             }
+            *crash_after = crash_after.map(|left| left - 1);
+            let outcomes = writer.append(batch, Timestamp::from_micros(1))?;
             let head = writer.head().expect("something was appended");
             Ok(Acknowledged { outcomes, point: FeedPoint { size: head.size, root: head.root } })
         };
