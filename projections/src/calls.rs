@@ -14,7 +14,7 @@ row! {
     /// `request` to `place` come from the kept line: the one that has a stop reason, then the larger output, then the
     /// later timestamp, then the smaller payload hash. `session` to `agent` come from the home line: not copied, then the
     /// earlier timestamp, then the smaller session, then the rest in order. An absent number is absent, never 0.
-    pub struct Call in "calls" indexes [["session", "timestamp"], ["timestamp"]] dumped true
+    pub struct Call in "calls" indexes [["session"], ["timestamp"]] dumped true
     key {
         /// The source.
         source: Name,
@@ -72,8 +72,8 @@ row! {
     /// The subagent, where the source names it.
     agent: Option<Name>,
     @transient {
-        /// The sessions in which lines of the call were seen, sorted; of a stored row none.
-        sessions: Vec<Name>,
+        /// The sessions beside the home in which lines of the call were seen, sorted; of a stored row none.
+        elsewhere: Vec<Name>,
     }
 }
 
@@ -143,6 +143,21 @@ impl Call {
         self.agent.clone_from(&other.agent);
     }
 
+    /// Takes the sessions of both rows, homes included, unless they are one and the same.
+    fn take_sessions(&mut self, other: &mut Self) -> Vec<Name> {
+        let mut sessions = std::mem::take(&mut self.elsewhere);
+        let more = std::mem::take(&mut other.elsewhere);
+        if sessions.is_empty() && more.is_empty() && self.session == other.session {
+            return sessions;
+        }
+        for session in more.into_iter().chain([self.session.clone(), other.session.clone()]) {
+            if let Err(at) = sessions.binary_search(&session) {
+                sessions.insert(at, session);
+            }
+        }
+        sessions
+    }
+
     /// What this call adds to the totals.
     fn counts(&self) -> Counts {
         let number = |tokens: Option<Tokens>| tokens.unwrap_or_default().0;
@@ -176,7 +191,7 @@ impl Call {
 
 impl Merge for Call {
     fn merge(&mut self, mut other: Self) {
-        let sessions = union(std::mem::take(&mut self.sessions), std::mem::take(&mut other.sessions));
+        let elsewhere = self.take_sessions(&mut other);
         let other_is_home = other.compare_home(self) == Ordering::Less;
         if other.compare_kept(self) == Ordering::Greater {
             std::mem::swap(self, &mut other);
@@ -186,7 +201,8 @@ impl Merge for Call {
         } else if other_is_home {
             self.take_home(&other);
         }
-        self.sessions = sessions;
+        self.elsewhere = elsewhere;
+        self.elsewhere.retain(|session| *session != self.session);
     }
 
     fn changed(old: Option<&Self>, new: &Self, derived: &mut Derived) {
@@ -201,23 +217,9 @@ impl Merge for Call {
             call: new.call.clone(),
             session: session.clone(),
         };
-        let moved = old.filter(|old| old.session != new.session);
-        if moved.is_some() {
+        if old.is_some_and(|old| old.session != new.session) {
             derived.leaves.push(membership(&new.session));
         }
-        let elsewhere = new.sessions.iter().filter(|session| **session != new.session);
-        derived.joins.extend(elsewhere.map(membership));
-        if let Some(old) = moved.filter(|old| !new.sessions.contains(&old.session)) {
-            derived.joins.push(membership(&old.session));
-        }
+        derived.joins.extend(new.elsewhere.iter().map(membership));
     }
-}
-
-fn union(mut one: Vec<Name>, two: Vec<Name>) -> Vec<Name> {
-    for name in two {
-        if let Err(at) = one.binary_search(&name) {
-            one.insert(at, name);
-        }
-    }
-    one
 }

@@ -6,12 +6,12 @@ mod user_text;
 
 use crate::calls::Call;
 use crate::compactions::Compaction;
-use crate::json::{Count, Lenient};
+use crate::json::{self, Count};
 use crate::notices::Notice;
 use crate::records::{RecordClass, fingerprint};
 use crate::sources::{Facts, Reading, SourceFold, SourceRecord};
 use crate::streams::Stream;
-use crate::text::{Name, Tokens, key_text, mended, plain_text};
+use crate::text::{Name, Tokens, key_text, plain_text};
 use crate::tool_uses::ToolUse;
 use crate::user_turns::{CLASS_PROMPT, UserTurn};
 use burnlog_log::Timestamp;
@@ -51,18 +51,17 @@ fn locate(stream: &str) -> (&str, Option<&str>) {
 }
 
 fn fold(record: &SourceRecord<'_>, stream: &mut Stream, facts: &mut Facts) -> Reading {
-    if let Ok(Lenient(line)) = serde_json::from_slice::<Lenient<Line<'_>>>(record.payload) {
-        return fold_line(record, &line, stream, facts);
+    let read = json::with_payload(record.payload, |text| {
+        let line: Line<'_> = json::read(text)?;
+        Some(fold_line(record, &line, stream, facts))
+    });
+    match read {
+        Some(reading) => reading,
+        None if record.payload.iter().all(u8::is_ascii_whitespace) => {
+            Reading::of_class(RecordClass::Other, "blank", facts)
+        }
+        None => Reading::of_class(RecordClass::Unreadable, "", facts),
     }
-    if record.payload.iter().all(u8::is_ascii_whitespace) {
-        return Reading::of_class(RecordClass::Other, "blank", facts);
-    }
-    if let Some(mended) = mended(record.payload)
-        && let Ok(Lenient(line)) = serde_json::from_slice::<Lenient<Line<'_>>>(&mended)
-    {
-        return fold_line(record, &line, stream, facts);
-    }
-    Reading::of_class(RecordClass::Unreadable, "", facts)
 }
 
 fn fold_line(record: &SourceRecord<'_>, line: &Line<'_>, stream: &mut Stream, facts: &mut Facts) -> Reading {
@@ -171,7 +170,7 @@ impl<'f> LineFold<'f> {
     fn own_envelope(&self) -> Envelope<'f> {
         let line = self.line;
         Envelope {
-            message: line.message.as_deref(),
+            message: line.message.as_ref(),
             request: line.request.as_deref(),
             timestamp: self.timestamp,
             sidechain: line.sidechain.0.unwrap_or(false) || self.stream.agent.is_some(),
@@ -209,7 +208,7 @@ impl<'f> LineFold<'f> {
             Some(id) if !id.is_empty() => key_text(id).into_owned(),
             _ => self.own_id(),
         };
-        for block in &message.content.blocks {
+        for block in message.content.blocks.iter() {
             if block.kind.as_deref().is_some_and(|kind| kind == "tool_use" || kind == "server_tool_use") {
                 self.fold_tool_use(block, &call, envelope);
             }
@@ -219,8 +218,7 @@ impl<'f> LineFold<'f> {
 
     fn fold_call(&mut self, call: String, message: &Message<'_>, envelope: &Envelope<'_>) {
         let names = &mut self.facts.names;
-        let none = Usage::default();
-        let usage = message.usage.as_deref().unwrap_or(&none);
+        let usage = &message.usage;
         let mut clamped = false;
         let mut tokens = |count: Count| {
             clamped |= count.clamped;
@@ -257,16 +255,15 @@ impl<'f> LineFold<'f> {
             version: self.version.clone(),
             sidechain: envelope.sidechain,
             agent: names.option(envelope.agent).or_else(|| self.stream.agent.clone()),
-            sessions: vec![self.stream.session.clone()],
+            elsewhere: Vec::new(),
         };
         self.facts.calls.merge(row);
     }
 
     fn fold_tool_use(&mut self, block: &Block<'_>, call: &str, envelope: &Envelope<'_>) {
         let Some(id) = block.id.as_deref() else { return };
-        let target = block.input.as_deref().and_then(|input| {
-            [&input.file_path, &input.notebook_path, &input.path].into_iter().find_map(|path| path.as_deref())
-        });
+        let paths = [&block.input.file_path, &block.input.notebook_path, &block.input.path];
+        let target = paths.into_iter().find_map(|path| path.as_deref());
         let names = &mut self.facts.names;
         let mut row = ToolUse::unseen(self.stream.source.clone(), key_text(id).into_owned());
         row.call = Some(call.to_owned());
@@ -280,8 +277,7 @@ impl<'f> LineFold<'f> {
 
     /// What tools gave back.
     fn fold_results(&mut self, envelope: &Envelope<'_>) {
-        let blocks = envelope.message.map_or(&[][..], |message| &message.content.blocks);
-        for block in blocks {
+        for block in envelope.message.iter().flat_map(|message| message.content.blocks.iter()) {
             let Some(id) = block.tool_use.as_deref() else { continue };
             let mut row = ToolUse::unseen(self.stream.source.clone(), key_text(id).into_owned());
             row.is_error = Some(block.is_error.0.unwrap_or(false));
@@ -294,7 +290,7 @@ impl<'f> LineFold<'f> {
     }
 
     fn fold_user_turn(&mut self) {
-        let Some(message) = self.line.message.as_deref() else { return };
+        let Some(message) = &self.line.message else { return };
         let content = &message.content;
         let texts =
             || content.text.iter().chain(content.blocks.iter().filter(|b| is(b, "text")).map(|b| &b.text));
@@ -395,10 +391,10 @@ fn is(block: &Block<'_>, kind: &str) -> bool {
 
 /// Splits the tokens written to caches; where the split is missing, the total was for five minutes.
 fn cache_writes(usage: &Usage<'_>) -> (Count, Count) {
-    match usage.cache_writes.as_deref() {
-        Some(writes) if writes.five_minutes.value.is_some() || writes.an_hour.value.is_some() => {
-            (writes.five_minutes, writes.an_hour)
-        }
-        _ => (usage.cache_write, Count::default()),
+    let writes = &usage.cache_writes;
+    if writes.five_minutes.value.is_some() || writes.an_hour.value.is_some() {
+        (writes.five_minutes, writes.an_hour)
+    } else {
+        (usage.cache_write, Count::default())
     }
 }

@@ -7,7 +7,7 @@ use burnlog_log::{Address, Timestamp};
 
 row! {
     /// One compaction. Of several records the kept one is not copied, then the earliest, then the smallest.
-    pub struct Compaction in "compactions" indexes [["session"]] dumped true
+    pub struct Compaction in "compactions" dumped true
     key {
         /// The source.
         source: Name,

@@ -1,7 +1,7 @@
 //! Extents: what made up a stream's file at one moment. What `restore` rebuilds files from.
 
 use crate::Derived;
-use crate::json::{Count, Flag, Lenient, Text, lenient};
+use crate::json::{self, Count, Flag, Text, lenient};
 use crate::table::{Merge, row};
 use crate::text::Name;
 use burnlog_log::{Address, Root};
@@ -41,18 +41,18 @@ impl Merge for Extent {
 
 lenient! {
     struct Payload<'a> {
-        stream: Text<'a> = "stream",
-        records: Count = "records",
-        bytes: Count = "bytes",
-        ends_with_newline: Flag = "ends_with_newline",
-        root: Text<'a> = "root",
+        stream: Text<'a> = b"stream",
+        records: Count = b"records",
+        bytes: Count = b"bytes",
+        ends_with_newline: Flag = b"ends_with_newline",
+        root: Text<'a> = b"root",
     }
 }
 
 impl Extent {
     /// Reads the payload of an `extent` event of `source`; `None` when it is not one.
     pub(crate) fn of_payload(source: &Name, place: Address, payload: &[u8]) -> Option<Self> {
-        let Lenient(fields) = serde_json::from_slice::<Lenient<Payload<'_>>>(payload).ok()?;
+        let fields: Payload<'_> = json::read(std::str::from_utf8(payload).ok()?)?;
         let root = Root::parse(fields.root.as_deref()?.as_bytes())?;
         Some(Self {
             source: source.clone(),

@@ -8,7 +8,7 @@ use burnlog_log::{Address, Timestamp};
 
 row! {
     /// One notice. Of several copies the kept one is not copied, then the earliest, then the smallest.
-    pub struct Notice in "notices" indexes [["session"]] dumped true
+    pub struct Notice in "notices" dumped true
     key {
         /// The source.
         source: Name,

@@ -217,7 +217,11 @@ impl OpenChunk {
         entry[1] = new.class as u8;
         entry[2..34].copy_from_slice(&new.address.0);
         entry[34..].copy_from_slice(&new.fingerprint);
-        self.packed.splice(at..at, entry);
+        if at == self.packed.len() {
+            self.packed.extend_from_slice(&entry);
+        } else {
+            self.packed.splice(at..at, entry);
+        }
         self.changed = true;
     }
 

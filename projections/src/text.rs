@@ -74,19 +74,29 @@ impl serde::Serialize for Name {
 
 /// Gives out one [`Name`] for each text, so that rows share it.
 #[derive(Debug, Default)]
-pub(crate) struct Names(HashSet<Name>);
+pub(crate) struct Names {
+    known: HashSet<Name>,
+    /// Names that were asked for lately, each at the place that its length and last bytes give it.
+    recent: Vec<Name>,
+}
 
 impl Names {
     /// Returns the name of `text`.
     pub(crate) fn get(&mut self, text: &str) -> Name {
-        if let Some(name) = self.0.get(text) {
+        let place = recent_place(text);
+        if let Some(name) = self.recent.get(place).filter(|name| &***name == text) {
             return name.clone();
         }
-        let name = Name::from(text);
-        if self.0.len() >= NAMES_MAX {
-            self.0.clear();
-        }
-        self.0.insert(name.clone());
+        let name = self.known.get(text).cloned().unwrap_or_else(|| {
+            let name = Name::from(text);
+            if self.known.len() >= NAMES_MAX {
+                self.known.clear();
+            }
+            self.known.insert(name.clone());
+            name
+        });
+        self.recent.resize(RECENT_NAMES, Name::default());
+        self.recent[place] = name.clone();
         name
     }
 
@@ -94,6 +104,17 @@ impl Names {
     pub(crate) fn option(&mut self, text: Option<&str>) -> Option<Name> {
         text.map(|text| self.get(text))
     }
+}
+
+/// How many names are found without hashing; a power of two.
+const RECENT_NAMES: usize = 256;
+
+/// Returns where a text would stand among the recent names.
+fn recent_place(text: &str) -> usize {
+    let last = text.as_bytes().last_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let first = text.as_bytes().first_chunk::<4>().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+    let mixed = (last ^ (u64::from(first) << 7) ^ text.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 56) as usize % RECENT_NAMES
 }
 
 /// Returns `text` without NUL, which becomes U+FFFD.

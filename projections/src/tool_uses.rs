@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 
 row! {
     /// A tool use, its result, or both. Absent columns belong to the half that has not been seen.
-    pub struct ToolUse in "tool_uses" indexes [["session"]] dumped true
+    pub struct ToolUse in "tool_uses" dumped true
     key {
         /// The source.
         source: Name,

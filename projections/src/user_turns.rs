@@ -12,7 +12,7 @@ row! {
     /// One message in the place of the user that is not the result of a tool.
     ///
     /// Of several records the kept one is not copied, then the earliest, then the smallest.
-    pub struct UserTurn in "user_turns" indexes [["session", "timestamp"]] dumped true
+    pub struct UserTurn in "user_turns" dumped true
     key {
         /// The source.
         source: Name,

@@ -2,125 +2,125 @@
 
 use super::user_text::Prose;
 use crate::json::{Count, Flag, List, Taken, Text, There, lenient};
-use serde::de::{MapAccess, SeqAccess};
+use serde::de::SeqAccess;
 
 lenient! {
     /// A line.
     struct Line<'a> {
-        kind: Text<'a> = "type",
-        subtype: Text<'a> = "subtype",
-        uuid: Text<'a> = "uuid",
-        session: Text<'a> = "sessionId",
-        timestamp: Text<'a> = "timestamp",
-        cwd: Text<'a> = "cwd",
-        branch: Text<'a> = "gitBranch",
-        version: Text<'a> = "version",
-        sidechain: Flag = "isSidechain",
-        meta: Flag = "isMeta",
-        compact_summary: Flag = "isCompactSummary",
-        request: Text<'a> = "requestId",
-        agent: Text<'a> = "agentId",
-        forked_from: There = "forkedFrom",
-        origin: Option<Box<Typed<'a>>> = "origin",
-        error: Text<'a> = "error",
-        error_status: Count = "apiErrorStatus",
-        compact: Option<Box<Compact<'a>>> = "compactMetadata",
-        message: Option<Box<Message<'a>>> = "message",
-        summary: Text<'a> = "summary",
-        custom_title: Text<'a> = "customTitle",
-        ai_title: Text<'a> = "aiTitle",
-        attachment: Option<Box<Typed<'a>>> = "attachment",
-        data: Option<Box<Progress<'a>>> = "data",
+        kind: Text<'a> = b"type",
+        subtype: Text<'a> = b"subtype",
+        uuid: Text<'a> = b"uuid",
+        session: Text<'a> = b"sessionId",
+        timestamp: Text<'a> = b"timestamp",
+        cwd: Text<'a> = b"cwd",
+        branch: Text<'a> = b"gitBranch",
+        version: Text<'a> = b"version",
+        sidechain: Flag = b"isSidechain",
+        meta: Flag = b"isMeta",
+        compact_summary: Flag = b"isCompactSummary",
+        request: Text<'a> = b"requestId",
+        agent: Text<'a> = b"agentId",
+        forked_from: There = b"forkedFrom",
+        origin: Option<Box<Typed<'a>>> = b"origin",
+        error: Text<'a> = b"error",
+        error_status: Count = b"apiErrorStatus",
+        compact: Option<Box<Compact<'a>>> = b"compactMetadata",
+        message: Option<Message<'a>> = b"message",
+        summary: Text<'a> = b"summary",
+        custom_title: Text<'a> = b"customTitle",
+        ai_title: Text<'a> = b"aiTitle",
+        attachment: Option<Box<Typed<'a>>> = b"attachment",
+        data: Option<Box<Progress<'a>>> = b"data",
     }
 }
 
 lenient! {
     /// Something with a type or kind.
     struct Typed<'a> {
-        kind: Text<'a> = "type",
-        origin: Text<'a> = "kind",
+        kind: Text<'a> = b"type",
+        origin: Text<'a> = b"kind",
     }
 }
 
 lenient! {
     /// What a `compact_boundary` says of the compaction.
     struct Compact<'a> {
-        trigger: Text<'a> = "trigger",
-        tokens_before: Count = "preTokens",
+        trigger: Text<'a> = b"trigger",
+        tokens_before: Count = b"preTokens",
     }
 }
 
 lenient! {
     /// The `data` of a `progress` line.
     struct Progress<'a> {
-        kind: Text<'a> = "type",
-        agent: Text<'a> = "agentId",
-        line: Option<Box<ProgressLine<'a>>> = "message",
+        kind: Text<'a> = b"type",
+        agent: Text<'a> = b"agentId",
+        line: Option<Box<ProgressLine<'a>>> = b"message",
     }
 }
 
 lenient! {
     /// A subagent's line inside a `progress` line.
     struct ProgressLine<'a> {
-        kind: Text<'a> = "type",
-        timestamp: Text<'a> = "timestamp",
-        request: Text<'a> = "requestId",
-        message: Option<Box<Message<'a>>> = "message",
+        kind: Text<'a> = b"type",
+        timestamp: Text<'a> = b"timestamp",
+        request: Text<'a> = b"requestId",
+        message: Option<Box<Message<'a>>> = b"message",
     }
 }
 
 lenient! {
     /// A message of the API.
     struct Message<'a> {
-        id: Text<'a> = "id",
-        model: Text<'a> = "model",
-        content: Content<'a> = "content",
-        stop_reason: Text<'a> = "stop_reason",
-        usage: Option<Box<Usage<'a>>> = "usage",
+        id: Text<'a> = b"id",
+        model: Text<'a> = b"model",
+        content: Content<'a> = b"content",
+        stop_reason: Text<'a> = b"stop_reason",
+        usage: Usage<'a> = b"usage",
     }
 }
 
 lenient! {
     /// What a call used, as far as this line knows.
     struct Usage<'a> {
-        input: Count = "input_tokens",
-        output: Count = "output_tokens",
-        cache_read: Count = "cache_read_input_tokens",
-        cache_write: Count = "cache_creation_input_tokens",
-        cache_writes: Option<Box<CacheWrites<'a>>> = "cache_creation",
-        service_tier: Text<'a> = "service_tier",
-        speed: Text<'a> = "speed",
+        input: Count = b"input_tokens",
+        output: Count = b"output_tokens",
+        cache_read: Count = b"cache_read_input_tokens",
+        cache_write: Count = b"cache_creation_input_tokens",
+        cache_writes: CacheWrites<'a> = b"cache_creation",
+        service_tier: Text<'a> = b"service_tier",
+        speed: Text<'a> = b"speed",
     }
 }
 
 lenient! {
     /// Tokens written to caches, by how long they are kept.
     struct CacheWrites<'a> {
-        five_minutes: Count = "ephemeral_5m_input_tokens",
-        an_hour: Count = "ephemeral_1h_input_tokens",
+        five_minutes: Count = b"ephemeral_5m_input_tokens",
+        an_hour: Count = b"ephemeral_1h_input_tokens",
     }
 }
 
 lenient! {
     /// A block of a message.
     struct Block<'a> {
-        kind: Text<'a> = "type",
-        id: Text<'a> = "id",
-        name: Text<'a> = "name",
-        input: Option<Box<Input<'a>>> = "input",
-        tool_use: Text<'a> = "tool_use_id",
-        is_error: Flag = "is_error",
-        result: ResultText = "content",
-        text: Prose = "text",
+        kind: Text<'a> = b"type",
+        id: Text<'a> = b"id",
+        name: Text<'a> = b"name",
+        input: Input<'a> = b"input",
+        tool_use: Text<'a> = b"tool_use_id",
+        is_error: Flag = b"is_error",
+        result: ResultText = b"content",
+        text: Prose = b"text",
     }
 }
 
 lenient! {
     /// The fields of a tool's input that name a file.
     struct Input<'a> {
-        file_path: Text<'a> = "file_path",
-        notebook_path: Text<'a> = "notebook_path",
-        path: Text<'a> = "path",
+        file_path: Text<'a> = b"file_path",
+        notebook_path: Text<'a> = b"notebook_path",
+        path: Text<'a> = b"path",
     }
 }
 
@@ -128,51 +128,49 @@ lenient! {
 #[derive(Debug, Default)]
 pub(crate) struct Content<'a> {
     pub(crate) text: Option<Prose>,
-    pub(crate) blocks: Vec<Block<'a>>,
+    pub(crate) blocks: List<Block<'a>>,
 }
 
 impl<'de> Taken<'de> for Content<'de> {
-    fn of_str(text: &str) -> Self {
-        Self { text: Some(Prose::of_str(text)), blocks: Vec::new() }
+    fn take_str(&mut self, text: &str) {
+        self.text.insert(Prose::default()).take_str(text);
     }
 
-    fn of_seq<A: SeqAccess<'de>>(seq: A) -> Result<Self, A::Error> {
-        List::of_seq(seq).map(|List(blocks)| Self { text: None, blocks })
+    fn take_seq<A: SeqAccess<'de>>(&mut self, seq: A) -> Result<(), A::Error> {
+        self.blocks.take_seq(seq)
     }
 }
 
-/// The length in bytes of the text that a tool gave back.
+/// The length in bytes of the text that a tool gave back: a text, or blocks.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct ResultText(pub(crate) i64);
 
 impl<'de> Taken<'de> for ResultText {
-    fn of_str(text: &str) -> Self {
-        Self(text.len() as i64)
+    fn take_str(&mut self, text: &str) {
+        self.0 = text.len() as i64;
     }
 
-    fn of_seq<A: SeqAccess<'de>>(seq: A) -> Result<Self, A::Error> {
-        let List(blocks) = List::<ResultBlock<'de>>::of_seq(seq)?;
-        Ok(Self(blocks.iter().map(|block| block.text.0).sum()))
-    }
-
-    fn of_map<A: MapAccess<'de>>(map: A) -> Result<Self, A::Error> {
-        ResultBlock::of_map(map).map(|block| Self(block.text.0))
+    fn take_seq<A: SeqAccess<'de>>(&mut self, seq: A) -> Result<(), A::Error> {
+        let mut blocks = List::<ResultBlock<'de>>::default();
+        blocks.take_seq(seq)?;
+        self.0 = blocks.iter().map(|block| block.text.0).sum();
+        Ok(())
     }
 }
 
 lenient! {
     /// A block of what a tool gave back; images have no text.
     struct ResultBlock<'a> {
-        text: TextBytes = "text",
+        text: TextBytes = b"text",
     }
 }
 
 /// The length of a text in bytes.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct TextBytes(pub(crate) i64);
+pub(crate) struct TextBytes(i64);
 
 impl Taken<'_> for TextBytes {
-    fn of_str(text: &str) -> Self {
-        Self(text.len() as i64)
+    fn take_str(&mut self, text: &str) {
+        self.0 = text.len() as i64;
     }
 }

@@ -29,8 +29,8 @@ pub(crate) struct Prose {
 }
 
 impl Taken<'_> for Prose {
-    fn of_str(text: &str) -> Self {
-        Self { characters: text.chars().count() as i64, shape: shape(text) }
+    fn take_str(&mut self, text: &str) {
+        *self = Self { characters: text.chars().count() as i64, shape: shape(text) };
     }
 }
 
