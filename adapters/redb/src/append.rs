@@ -2,7 +2,8 @@
 //! before the first write, so that a refusal leaves the transaction as it was.
 
 use crate::block::{Codecs, write_block};
-use crate::codec::{BatchRow, Directory, FeedRow, Lengths, State};
+use crate::codec::{BatchRow, FeedRow, State};
+use crate::directory::{Directory, Lengths};
 use crate::fault::Fail;
 use crate::locate::{Directories, locate, prefix};
 use crate::read::{place_in, read_feed, read_state};

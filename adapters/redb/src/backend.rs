@@ -2,14 +2,16 @@
 
 use crate::append::{Packing, Prepared};
 use crate::block::Codecs;
+use crate::bodies::Reading;
 use crate::cache::BlockCache;
 use crate::codec::{FORMAT_VERSION, State, decode_format, decode_ledger, encode_format};
 use crate::fault::{Fail, caught};
+use crate::feeds::list_feeds;
 use crate::group::{Group, Outcome};
 use crate::locate::prefix;
 use crate::options::{Durability, RedbOptions};
 use crate::place::{FilePlace, Place, Store};
-use crate::read::{self, Reading, read_state};
+use crate::read::{self, read_state};
 use crate::tables::{BATCHES, BLOCKS, EVENTS, FEEDS, META, MOVED, PLACES, TWINS};
 use burnlog_log::{
     Address, Append, Backend, Body, Compacted, Damage, Error, ErrorKind, FeedsPage, Found, LedgerId, Limit,
@@ -160,6 +162,11 @@ impl RedbBackend {
         self.unsynced_bytes.store(0, Ordering::SeqCst);
     }
 
+    /// Reads the counters.
+    pub(crate) fn state(&self, operation: &'static str) -> Result<State> {
+        self.with(operation, |store| read_state(&store.begin_read()?.open_table(META)?))
+    }
+
     fn reading(&self) -> Reading<'_> {
         Reading { name: self.place.name(), codecs: &self.codecs, cache: &self.cache }
     }
@@ -304,7 +311,7 @@ impl Backend for RedbBackend {
     }
 
     fn stat(&self) -> Result<Stat> {
-        let state = self.with("stat", |store| read_state(&store.begin_read()?.open_table(META)?))?;
+        let state = self.state("stat")?;
         Ok(Stat {
             events: state.events,
             payload_bytes: state.payload_bytes,
@@ -319,7 +326,7 @@ impl Backend for RedbBackend {
         limit: usize,
     ) -> Result<FeedsPage> {
         self.with("list feeds", |store| {
-            read::list_feeds(&store.begin_read()?, self.id, after, changed_since, limit)
+            list_feeds(&store.begin_read()?, self.id, after, changed_since, limit)
         })
     }
 
@@ -380,16 +387,19 @@ impl RedbBackend {
 }
 
 impl Drop for RedbBackend {
-    /// Closes the file, and syncs first what [`Durability::Os`] left unsynced.
+    /// Closes the file, syncs first what [`Durability::Os`] left unsynced, and compacts where that is due. What
+    /// fails here loses no batch that is on disk; the next open recovers.
     fn drop(&mut self) {
-        let slot = self.store.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Store::Writer(database)) = slot.take()
-            && *self.unsynced_bytes.get_mut() > 0
-            && let Ok(mut txn) = database.begin_write()
-        {
-            // An error here means that the last batches are not on disk, as after a crash.
-            let _ = txn.set_durability(redb::Durability::Immediate);
-            let _ = txn.commit();
+        let is_open = !self.options.read_only && !*self.broken.get_mut();
+        if is_open && *self.unsynced_bytes.get_mut() > 0 {
+            let _ = self.exclusively("close", |store| {
+                let mut txn = self.writable(store, "close")?.begin_write()?;
+                txn.set_durability(redb::Durability::Immediate)?;
+                Ok(txn.commit()?)
+            });
+        }
+        if is_open && self.options.compact_on_close && crate::compact::is_due(self).unwrap_or(false) {
+            let _ = crate::compact::compact(self);
         }
     }
 }

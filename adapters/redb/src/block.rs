@@ -1,7 +1,7 @@
 //! Blocks: skeletons and payloads of consecutive events, compressed together, with a directory beside them. Both
 //! are cut into pieces that fill their pages, because redb rounds what a value takes up to a power of two.
 
-use crate::codec::Directory;
+use crate::directory::Directory;
 use crate::fault::Fail;
 use crate::tables::{BlockKey, DATA_PART, block_key, split_block_key};
 use bytes::Bytes;

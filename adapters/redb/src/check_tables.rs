@@ -1,7 +1,8 @@
 //! Checking the tables against each other: what each row says must be what the others make of it.
 
 use crate::block::{Codecs, read_directory, read_pieces};
-use crate::codec::{BatchRow, Directory, FeedRow, State};
+use crate::codec::{BatchRow, FeedRow, State};
+use crate::directory::Directory;
 use crate::fault::{Fail, caught};
 use crate::locate::{Directories, prefix};
 use crate::read::{place_in, read_state};

@@ -1,39 +1,39 @@
 //! The values of the tables as bytes: fixed-width little-endian fields, then counted lists. Knows nothing of redb.
 //! Decoding accepts exactly what encoding writes; anything else is `None`, which callers report as damage.
 
-use burnlog_log::{Address, BatchHead, LedgerId, Root, Signature, Timestamp, WriterId};
+use burnlog_log::{BatchHead, LedgerId, Root, Signature, Timestamp, WriterId};
 
 /// The version of the tables and of these encodings.
 pub(crate) const FORMAT_VERSION: u32 = 1;
 const FORMAT_NAME: &[u8; 12] = b"burnlog redb";
 
 /// Takes fields off the front of a value.
-struct Fields<'a>(&'a [u8]);
+pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Fields<'a> {
-    fn bytes(&mut self, length: usize) -> Option<&'a [u8]> {
+    pub(crate) fn bytes(&mut self, length: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         Some(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         self.bytes(N)?.try_into().ok()
     }
 
-    fn u16(&mut self) -> Option<u16> {
+    pub(crate) fn u16(&mut self) -> Option<u16> {
         self.array().map(u16::from_le_bytes)
     }
 
-    fn u32(&mut self) -> Option<u32> {
+    pub(crate) fn u32(&mut self) -> Option<u32> {
         self.array().map(u32::from_le_bytes)
     }
 
-    fn u64(&mut self) -> Option<u64> {
+    pub(crate) fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_le_bytes)
     }
 
-    fn end(&self) -> Option<()> {
+    pub(crate) fn end(&self) -> Option<()> {
         self.0.is_empty().then_some(())
     }
 }
@@ -70,20 +70,23 @@ pub(crate) struct State {
     pub(crate) erased_bytes: u64,
     /// Blocks written so far, which is the id of the next one.
     pub(crate) blocks: u64,
+    /// The length of the file after it was compacted last.
+    pub(crate) compacted_bytes: u64,
     /// Whether erased bytes may be left in pages that are free now.
     pub(crate) wipe: bool,
 }
 
 impl State {
-    pub(crate) fn encode(&self) -> [u8; 45] {
-        let mut out = [0; 45];
+    pub(crate) fn encode(&self) -> [u8; 53] {
+        let mut out = [0; 53];
         out[..8].copy_from_slice(&self.clock.to_le_bytes());
         out[8..16].copy_from_slice(&self.events.to_le_bytes());
         out[16..20].copy_from_slice(&self.feeds.to_le_bytes());
         out[20..28].copy_from_slice(&self.payload_bytes.to_le_bytes());
         out[28..36].copy_from_slice(&self.erased_bytes.to_le_bytes());
         out[36..44].copy_from_slice(&self.blocks.to_le_bytes());
-        out[44] = u8::from(self.wipe);
+        out[44..52].copy_from_slice(&self.compacted_bytes.to_le_bytes());
+        out[52] = u8::from(self.wipe);
         out
     }
 
@@ -96,6 +99,7 @@ impl State {
             payload_bytes: fields.u64()?,
             erased_bytes: fields.u64()?,
             blocks: fields.u64()?,
+            compacted_bytes: fields.u64()?,
             wipe: match fields.array()? {
                 [0] => false,
                 [1] => true,
@@ -220,140 +224,89 @@ impl BatchRow {
     }
 }
 
-/// From this slot on, events entered `feed` at `index` and the indexes after it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Origin {
-    /// The first slot of the run.
-    pub(crate) slot: u32,
-    /// The number of the feed that brought the events.
-    pub(crate) feed: u32,
-    /// The index of the first of them there.
-    pub(crate) index: u64,
-}
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use burnlog_log::push_hex;
 
-/// The lengths of one event in its block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Lengths {
-    /// Bytes of the skeleton.
-    pub(crate) skeleton: u16,
-    /// Bytes of the payload that the block holds; 0 once an erased payload was removed.
-    pub(crate) payload: u32,
-}
-
-impl Lengths {
-    /// The bytes of both.
-    pub(crate) fn total(self) -> usize {
-        usize::from(self.skeleton) + self.payload as usize
-    }
-}
-
-/// What is known of the events of one block without decompressing it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Directory {
-    /// The id of the block's bytes: another one each time that they are written anew.
-    pub(crate) id: u64,
-    /// Who brought the events.
-    pub(crate) origins: Vec<Origin>,
-    /// The slots of erased events, ascending.
-    pub(crate) erased: Vec<u32>,
-    /// The lengths by slot.
-    pub(crate) lengths: Vec<Lengths>,
-    /// The addresses by slot.
-    pub(crate) addresses: Vec<Address>,
-}
-
-impl Directory {
-    /// The bytes of the block before compression.
-    pub(crate) fn raw_bytes(&self) -> usize {
-        self.lengths.iter().map(|lengths| lengths.total()).sum()
+    pub(crate) fn hex(bytes: &[u8]) -> String {
+        let mut out = Vec::new();
+        push_hex(&mut out, bytes);
+        String::from_utf8(out).unwrap()
     }
 
-    /// The number of events.
-    pub(crate) fn len(&self) -> usize {
-        self.addresses.len()
+    fn head() -> BatchHead {
+        BatchHead {
+            feed: WriterId([0xfe; 32]),
+            size: 6,
+            root: Root([0x12; 32]),
+            recorded_at: Timestamp::from_micros(-2),
+            signature: Signature([0x56; 64]),
+        }
     }
 
-    /// Whether the payload of the event at `slot` was erased.
-    pub(crate) fn is_erased(&self, slot: usize) -> bool {
-        self.erased.binary_search(&(slot as u32)).is_ok()
+    fn head_hex() -> String {
+        ["0600000000000000", &"12".repeat(32), "feffffffffffffff", &"56".repeat(64)].concat()
     }
 
-    /// The feed that brought the event at `slot`, and its index there.
-    pub(crate) fn origin(&self, slot: usize) -> (u32, u64) {
-        let after = self.origins.partition_point(|origin| origin.slot as usize <= slot);
-        let origin = self.origins[after - 1];
-        (origin.feed, origin.index + (slot as u64 - u64::from(origin.slot)))
+    /// Every shortening and lengthening of a value must be refused.
+    pub(crate) fn assert_exact<T: PartialEq + std::fmt::Debug>(
+        value: &[u8],
+        decode: impl Fn(&[u8]) -> Option<T>,
+    ) {
+        assert!(decode(value).is_some());
+        for length in 0..value.len() {
+            assert_eq!(decode(&value[..length]), None, "the first {length} bytes");
+        }
+        assert_eq!(decode(&[value, &[0]].concat()), None);
     }
 
-    /// Adds one event behind the others.
-    pub(crate) fn push(&mut self, address: Address, lengths: Lengths, origin: (u32, u64), erased: bool) {
-        let slot = self.len();
-        let (feed, index) = origin;
-        if slot == 0 || self.origin(slot - 1) != (feed, index.wrapping_sub(1)) {
-            self.origins.push(Origin { slot: slot as u32, feed, index });
-        }
-        if erased {
-            self.erased.push(slot as u32);
-        }
-        self.lengths.push(lengths);
-        self.addresses.push(address);
+    #[test]
+    fn golden_meta_records() {
+        assert_eq!(hex(&encode_format(1)), "6275726e6c6f67207265646201000000");
+        assert_eq!(decode_format(&encode_format(7)), Some(7));
+        assert_eq!(decode_format(b"burnlog sql\0\x01\0\0\0"), None);
+        assert_eq!(decode_ledger(&[9; 16]), Some(LedgerId([9; 16])));
+        assert_eq!(decode_ledger(&[9; 15]), None);
+        let state = State {
+            clock: 1,
+            events: 2,
+            feeds: 3,
+            payload_bytes: 4,
+            erased_bytes: 5,
+            blocks: 6,
+            compacted_bytes: 7,
+            wipe: true,
+        };
+        let golden = "0100000000000000020000000000000003000000040000000000000005000000000000000600000000000000070000000000000001";
+        assert_eq!(hex(&state.encode()), golden);
+        assert_eq!(State::decode(&state.encode()), Some(state));
+        assert_exact(&state.encode(), State::decode);
     }
 
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let Self { id, origins, erased, lengths, addresses } = self;
-        let bytes = 24 + 16 * origins.len() + 4 * erased.len() + 38 * addresses.len();
-        let mut out = Vec::with_capacity(bytes);
-        out.extend_from_slice(&[0; 4]);
-        out.extend_from_slice(&id.to_le_bytes());
-        for count in [addresses.len(), origins.len(), erased.len()] {
-            out.extend_from_slice(&(count as u32).to_le_bytes());
-        }
-        for origin in origins {
-            out.extend_from_slice(&origin.slot.to_le_bytes());
-            out.extend_from_slice(&origin.feed.to_le_bytes());
-            out.extend_from_slice(&origin.index.to_le_bytes());
-        }
-        for slot in erased {
-            out.extend_from_slice(&slot.to_le_bytes());
-        }
-        for length in lengths {
-            out.extend_from_slice(&length.skeleton.to_le_bytes());
-            out.extend_from_slice(&length.payload.to_le_bytes());
-        }
-        for address in addresses {
-            out.extend_from_slice(&address.0);
-        }
-        let checksum = crc32fast::hash(&out[4..]);
-        out[..4].copy_from_slice(&checksum.to_le_bytes());
-        out
+    #[test]
+    fn golden_feed_row() {
+        let peaks = [Root([0xa1; 32]), Root([0xa2; 32])];
+        let value = FeedRow::encode(0x0102, 0x0304, &head(), &peaks);
+        let golden =
+            ["02010000", "0403000000000000", &head_hex(), &"a1".repeat(32), &"a2".repeat(32)].concat();
+        assert_eq!(hex(&value), golden);
+        let row = FeedRow { number: 0x0102, moved: 0x0304, head: head(), frontier: peaks.to_vec() };
+        assert_eq!(FeedRow::decode(head().feed, &value), Some(row));
+        assert_exact(&value, |value| FeedRow::decode(head().feed, value));
     }
 
-    pub(crate) fn decode(value: &[u8]) -> Option<Self> {
-        let mut fields = Fields(value);
-        (fields.u32()? == crc32fast::hash(fields.0)).then_some(())?;
-        let id = fields.u64()?;
-        let [events, origin_count, erased_count] =
-            [fields.u32()? as usize, fields.u32()? as usize, fields.u32()? as usize];
-        let bytes = events
-            .checked_mul(38)?
-            .checked_add(origin_count.checked_mul(16)?)?
-            .checked_add(erased_count.checked_mul(4)?)?;
-        (fields.0.len() == bytes).then_some(())?;
-        let origins: Vec<Origin> = (0..origin_count)
-            .map(|_| Some(Origin { slot: fields.u32()?, feed: fields.u32()?, index: fields.u64()? }))
-            .collect::<Option<_>>()?;
-        let erased: Vec<u32> = (0..erased_count).map(|_| fields.u32()).collect::<Option<_>>()?;
-        let lengths = (0..events)
-            .map(|_| Some(Lengths { skeleton: fields.u16()?, payload: fields.u32()? }))
-            .collect::<Option<_>>()?;
-        let addresses = fields.0.as_chunks::<32>().0.iter().map(|bytes| Address(*bytes)).collect();
-        let ascending = |slots: &mut dyn Iterator<Item = u32>| slots.is_sorted_by(|a, b| a < b);
-        let in_range = |slot: Option<u32>| slot.is_none_or(|slot| (slot as usize) < events);
-        let sound = origins.first().is_some_and(|origin| origin.slot == 0)
-            && ascending(&mut origins.iter().map(|origin| origin.slot))
-            && in_range(origins.last().map(|origin| origin.slot))
-            && ascending(&mut erased.iter().copied())
-            && in_range(erased.last().copied());
-        sound.then_some(Self { id, origins, erased, lengths, addresses })
+    #[test]
+    fn golden_batch_row() {
+        let value = BatchRow::encode(&head(), &[7, 8, 9, 3, 10]);
+        let golden =
+            [&head_hex(), "070000000000000003000000", "030000000000000001000000", "0a0000000000000001000000"];
+        assert_eq!(hex(&value), golden.concat());
+        let runs = [(7, 3), (3, 1), (10, 1)].map(|(first, count)| Run { first, count }).to_vec();
+        assert_eq!(BatchRow::decode(head().feed, &value), Some(BatchRow { head: head(), runs, count: 5 }));
+        // A row ends with a run, so that a shorter one may be a row as well; never one with part of a run.
+        assert_eq!(BatchRow::decode(head().feed, &value[..value.len() - 1]), None);
+        let too_many = BatchRow::encode(&head(), &[1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(BatchRow::decode(head().feed, &too_many), None);
     }
 }

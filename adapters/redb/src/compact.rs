@@ -4,7 +4,8 @@
 use crate::append::Packing;
 use crate::backend::RedbBackend;
 use crate::block::{read_directory, read_pieces, remove_block, write_block};
-use crate::codec::{Directory, Lengths, State};
+use crate::codec::State;
+use crate::directory::{Directory, Lengths};
 use crate::fault::Fail;
 use crate::place::{Place, Store};
 use crate::read::read_state;
@@ -14,6 +15,8 @@ use redb::{Database, ReadableDatabase, ReadableTable, Table, WriteTransaction};
 
 /// The bytes of blocks rewritten in one transaction.
 const REWRITE_BYTES_MAX: usize = 32 << 20;
+/// A file that has grown by less is not compacted on closing.
+const GROWTH_BYTES_MIN: u64 = 4 << 20;
 /// A value that fills a page of `filler` to its last byte.
 const ZEROS: [u8; 4080] = [0; 4080];
 
@@ -40,9 +43,27 @@ pub(crate) fn compact(backend: &RedbBackend) -> Result<Compacted> {
             overwrite_free_pages(database, &*backend.place)?;
             database.compact()?;
         }
-        Ok(())
+        note_length(database, &*backend.place)
     })?;
     Ok(Compacted { bytes_before, bytes_after: backend.place.bytes()? })
+}
+
+/// Whether the file has grown so much since it was compacted last that closing should do it again.
+pub(crate) fn is_due(backend: &RedbBackend) -> Result<bool> {
+    let state = backend.state("compact")?;
+    let allowed = state.compacted_bytes + state.compacted_bytes / 4 + GROWTH_BYTES_MIN;
+    Ok(backend.place.bytes()? > allowed)
+}
+
+fn note_length(database: &Database, place: &dyn Place) -> Result<(), Fail> {
+    let txn = database.begin_write()?;
+    {
+        let mut meta = txn.open_table(META)?;
+        let state = read_state(&meta)?;
+        let state = State { compacted_bytes: place.bytes()?, ..state };
+        meta.insert("state", state.encode().as_slice())?;
+    }
+    Ok(txn.commit()?)
 }
 
 /// Rewrites blocks from event `next` on; returns where to go on in another transaction.

@@ -126,3 +126,86 @@ impl Group {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burnlog_log::{Error, ErrorKind};
+    use redb::backends::InMemoryBackend;
+    use redb::{Database, ReadableDatabase, TableDefinition};
+
+    const TABLE: TableDefinition<u64, u64> = TableDefinition::new("table");
+
+    type Part = fn(&WriteTransaction, u64) -> Result<(), Fail>;
+
+    fn put(txn: &WriteTransaction, key: u64) -> Result<(), Fail> {
+        txn.open_table(TABLE)?.insert(key, key)?;
+        Ok(())
+    }
+
+    fn refuse(_: &WriteTransaction, _: u64) -> Result<(), Fail> {
+        Err(Error::new(ErrorKind::Conflict, "append", "refused").into())
+    }
+
+    fn fail(txn: &WriteTransaction, key: u64) -> Result<(), Fail> {
+        put(txn, key)?;
+        Err(Fail::damaged("half done"))
+    }
+
+    /// Runs the parts at once, each with its position as the key: all of them arrive before the first is let in.
+    /// Returns the outcomes, the keys found afterwards and the number of commits.
+    fn run_at_once(parts: &[Part]) -> (Vec<Outcome>, Vec<u64>, usize) {
+        let database = Database::builder().create_with_backend(InMemoryBackend::new()).unwrap();
+        let (group, commits) = (Group::default(), AtomicUsize::new(0));
+        let begin = || Ok(database.begin_write()?);
+        let commit = |txn: WriteTransaction| {
+            commits.fetch_add(1, Ordering::SeqCst);
+            Ok(txn.commit()?)
+        };
+        let outcomes = std::thread::scope(|scope| {
+            let entrance = group.lock();
+            let (group, begin, commit) = (&group, &begin, &commit);
+            let calls: Vec<_> = (0..)
+                .zip(parts)
+                .map(|(key, part)| scope.spawn(move || group.run(begin, |txn| part(txn, key), commit)))
+                .collect();
+            while group.arriving.load(Ordering::SeqCst) < parts.len() {
+                std::thread::yield_now();
+            }
+            drop(entrance);
+            calls.into_iter().map(|call| call.join().unwrap()).collect()
+        });
+        let txn = database.begin_read().unwrap();
+        let keys = txn.open_table(TABLE).map_or(Vec::new(), |table| {
+            table.range::<u64>(..).unwrap().map(|row| row.unwrap().0.value()).collect()
+        });
+        (outcomes, keys, commits.into_inner())
+    }
+
+    #[test]
+    fn parts_that_wait_share_one_commit() {
+        let (outcomes, keys, commits) = run_at_once(&[put as Part; 8]);
+        assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Done)));
+        assert_eq!((keys, commits), ((0..8).collect(), 1));
+    }
+
+    #[test]
+    fn a_refused_part_does_not_hold_up_the_others() {
+        let (outcomes, keys, commits) = run_at_once(&[put, refuse, put, refuse]);
+        assert!(matches!(
+            outcomes[..],
+            [Outcome::Done, Outcome::Refused(_), Outcome::Done, Outcome::Refused(_)]
+        ));
+        assert_eq!((keys, commits), (vec![0, 2], 1));
+    }
+
+    #[test]
+    fn a_part_that_fails_takes_along_what_shares_its_transaction_and_says_so() {
+        let (outcomes, keys, _) = run_at_once(&[put, fail, put, put]);
+        assert!(matches!(outcomes[1], Outcome::Failed(_)));
+        let done = (0..).zip(&outcomes).filter(|(_, outcome)| matches!(outcome, Outcome::Done));
+        assert_eq!(keys, done.map(|(key, _)| key).collect::<Vec<u64>>());
+        let heard = |outcome: &&Outcome| matches!(outcome, Outcome::FailedElsewhere(_));
+        assert_eq!(keys.len() + outcomes.iter().filter(heard).count(), 3);
+    }
+}

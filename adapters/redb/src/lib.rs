@@ -4,13 +4,20 @@
 mod append;
 mod backend;
 mod block;
+mod bodies;
 mod cache;
 mod check;
 mod check_tables;
 mod codec;
 mod compact;
+#[cfg(test)]
+mod crash;
+mod directory;
+#[cfg(test)]
+mod disk;
 mod erase;
 mod fault;
+mod feeds;
 mod group;
 mod locate;
 mod options;

@@ -2,7 +2,7 @@
 //! read transaction and of a write transaction alike.
 
 use crate::block::{block_of, read_directory};
-use crate::codec::Directory;
+use crate::directory::Directory;
 use crate::fault::Fail;
 use crate::tables::BlockKey;
 use burnlog_log::Address;

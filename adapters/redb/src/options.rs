@@ -30,6 +30,9 @@ pub struct RedbOptions {
     pub block_bytes: usize,
     /// The level of zstd.
     pub compression_level: i32,
+    /// Compacts when the ledger is closed and its file has grown by more than a quarter (and 4 MiB) since it was
+    /// compacted last. While it is written, a redb file is up to twice as long as what it holds.
+    pub compact_on_close: bool,
 }
 
 impl Default for RedbOptions {
@@ -42,6 +45,7 @@ impl Default for RedbOptions {
             block_cache_bytes: 8 << 20,
             block_bytes: 1 << 20,
             compression_level: 3,
+            compact_on_close: true,
         }
     }
 }

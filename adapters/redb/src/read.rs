@@ -1,33 +1,12 @@
 //! Reading: pages of feeds, events by address, presence, heads. Everything of one call comes from one snapshot.
 
-use crate::block::{Codecs, read_pieces};
-use crate::cache::BlockCache;
+use crate::bodies::{Bodies, Budget, Reading, body_bytes, damage_of};
 use crate::codec::{BatchRow, FeedRow, State};
 use crate::fault::Fail;
 use crate::locate::{Directories, Located, locate};
-use crate::tables::{
-    BATCHES, BLOCKS, BlockKey, DATA_PART, EVENTS, FEEDS, FeedKey, META, MOVED, PLACES, TWINS, feed_key,
-    split_feed_key,
-};
-use burnlog_log::{
-    Address, BatchHead, Body, Entry, FeedState, FeedsPage, Found, LedgerId, Limit, Page, Presence, Token,
-    WriterId,
-};
-use bytes::Bytes;
-use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
-use std::collections::BTreeSet;
-use std::ops::Bound;
-
-/// What reading needs besides the tables.
-#[derive(Clone, Copy)]
-pub(crate) struct Reading<'a> {
-    /// What errors and damaged entries call the store.
-    pub(crate) name: &'a str,
-    /// Decompression.
-    pub(crate) codecs: &'a Codecs,
-    /// Blocks decompressed before.
-    pub(crate) cache: &'a BlockCache,
-}
+use crate::tables::{BATCHES, BLOCKS, EVENTS, FEEDS, FeedKey, PLACES, TWINS, feed_key, split_feed_key};
+use burnlog_log::{Address, Body, Entry, FeedState, Found, Limit, Page, Presence, WriterId};
+use redb::{ReadTransaction, ReadableTable};
 
 /// Reads the counters.
 pub(crate) fn read_state(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<State, Fail> {
@@ -44,15 +23,6 @@ pub(crate) fn read_feed(
     let Some(row) = feeds.get(&feed.0)? else { return Ok(None) };
     let row = FeedRow::decode(*feed, row.value());
     row.map(Some).ok_or_else(|| Fail::damaged(format!("the row of feed {feed} does not decode")))
-}
-
-/// The text of damage, or the failure where it is something else.
-fn damage_of(fail: Fail) -> Result<String, Fail> {
-    match fail {
-        Fail::Damaged(what) => Ok(what),
-        Fail::Redb(error) if matches!(*error, redb::Error::Corrupted(_)) => Ok(error.to_string()),
-        other => Err(other),
-    }
 }
 
 /// Reads a page of a feed.
@@ -150,13 +120,6 @@ impl PageBuilder<'_> {
     }
 }
 
-/// The bytes that an event will take in a page.
-fn body_bytes(located: &Located) -> u64 {
-    let lengths = located.directory.lengths[located.slot()];
-    let payload = if located.is_erased() { 0 } else { lengths.payload };
-    u64::from(lengths.skeleton) + u64::from(payload)
-}
-
 /// Gets events by address, for a prefix of `addresses`.
 pub(crate) fn get(
     txn: &ReadTransaction,
@@ -222,175 +185,5 @@ pub(crate) fn place_in(
     match located.origin() {
         (origin, index) if origin == feed => Ok(Some(index)),
         _ => Ok(places.get(&feed_key(feed, located.number))?.map(|row| row.value())),
-    }
-}
-
-/// Lists heads of feeds by ascending id.
-pub(crate) fn list_feeds(
-    txn: &ReadTransaction,
-    ledger: LedgerId,
-    after: Option<&WriterId>,
-    changed_since: Option<&Token>,
-    limit: usize,
-) -> Result<FeedsPage, Fail> {
-    let limit = limit.max(1);
-    let clock = read_state(&txn.open_table(META)?)?.clock;
-    let feeds = txn.open_table(FEEDS)?;
-    let since = changed_since.and_then(|token| understand(token, ledger)).filter(|since| *since <= clock);
-    let mut heads: Vec<BatchHead> = match since {
-        None => {
-            let start = after.map_or(Bound::Unbounded, |after| Bound::Excluded(&after.0));
-            let rows = feeds.range::<&[u8; 32]>((start, Bound::Unbounded))?.take(limit.saturating_add(1));
-            rows.map(|row| {
-                let (key, value) = row?;
-                head_of(WriterId(*key.value()), value.value())
-            })
-            .collect::<Result<_, Fail>>()?
-        }
-        Some(since) => {
-            // The smallest ids so far, one more than asked for, whatever number of feeds moved.
-            let mut ids = BTreeSet::new();
-            for row in txn.open_table(MOVED)?.range(since.saturating_add(1)..)? {
-                let id = WriterId(*row?.1.value());
-                if after.is_none_or(|after| id > *after) {
-                    ids.insert(id);
-                }
-                if ids.len() > limit.saturating_add(1) {
-                    ids.pop_last();
-                }
-            }
-            ids.iter()
-                .map(|id| {
-                    let row = feeds.get(&id.0)?;
-                    let row = row.ok_or_else(|| Fail::damaged(format!("feed {id} moved and has no row")))?;
-                    head_of(*id, row.value())
-                })
-                .collect::<Result<_, Fail>>()?
-        }
-    };
-    let more = heads.len() > limit;
-    heads.truncate(limit);
-    Ok(FeedsPage { heads, token: token(ledger, clock), more })
-}
-
-fn head_of(feed: WriterId, value: &[u8]) -> Result<BatchHead, Fail> {
-    let row = FeedRow::decode(feed, value);
-    row.map(|row| row.head).ok_or_else(|| Fail::damaged(format!("the row of feed {feed} does not decode")))
-}
-
-/// A token is of one ledger: a file put in its place has another clock.
-fn token(ledger: LedgerId, clock: u64) -> Token {
-    Token([ledger.0.as_slice(), &clock.to_le_bytes()].concat())
-}
-
-fn understand(token: &Token, ledger: LedgerId) -> Option<u64> {
-    let clock = token.0.strip_prefix(ledger.0.as_slice())?;
-    Some(u64::from_le_bytes(clock.try_into().ok()?))
-}
-
-/// What a page may still hold.
-struct Budget {
-    limit: Limit,
-    entries: usize,
-    bytes: u64,
-}
-
-impl Budget {
-    fn new(limit: Limit) -> Self {
-        Self { limit, entries: 0, bytes: 0 }
-    }
-
-    fn admits(&mut self, bytes: u64) -> bool {
-        self.entries += 1;
-        self.bytes += bytes;
-        self.entries == 1 || (self.entries <= self.limit.entries && self.bytes <= self.limit.bytes)
-    }
-}
-
-/// Reads the bodies of events, best in the order of their numbers: each block is decompressed once.
-struct Bodies<'a> {
-    blocks: ReadOnlyTable<&'static BlockKey, &'static [u8]>,
-    directories: Directories,
-    reading: Reading<'a>,
-    current: Option<Current>,
-}
-
-/// The block of the event that was read last.
-struct Current {
-    id: u64,
-    raw: Result<Bytes, String>,
-    /// A slot and where it begins, to go on from.
-    slot: usize,
-    start: usize,
-}
-
-impl<'a> Bodies<'a> {
-    fn new(blocks: ReadOnlyTable<&'static BlockKey, &'static [u8]>, reading: Reading<'a>) -> Self {
-        Self { blocks, directories: Directories::default(), reading, current: None }
-    }
-
-    /// Finds an event by number; where its directory is damaged, the body that says so.
-    fn find(&mut self, number: u64) -> Result<Result<Located, Body>, Fail> {
-        match self.directories.find(&self.blocks, number) {
-            Ok(located) => Ok(Ok(located)),
-            Err(fail) => {
-                let place = format!("{}: table blocks, event {number}", self.reading.name);
-                Ok(Err(Body::Damaged { place, reason: damage_of(fail)? }))
-            }
-        }
-    }
-
-    fn body(&mut self, located: &Located) -> Result<Body, Fail> {
-        let directory = &located.directory;
-        if self.current.as_ref().is_none_or(|current| current.id != directory.id) {
-            let raw = self.block(located)?;
-            self.current = Some(Current { id: directory.id, raw, slot: 0, start: 0 });
-        }
-        let current = self.current.as_mut().expect("set above");
-        let slot = located.slot();
-        if slot < current.slot {
-            (current.slot, current.start) = (0, 0);
-        }
-        let passed = &directory.lengths[current.slot..slot];
-        current.start += passed.iter().map(|lengths| lengths.total()).sum::<usize>();
-        current.slot = slot;
-        let lengths = directory.lengths[slot];
-        let middle = current.start + usize::from(lengths.skeleton);
-        let end = current.start + lengths.total();
-        Ok(match &current.raw {
-            Ok(raw) => {
-                let skeleton = raw.slice(current.start..middle);
-                if located.is_erased() {
-                    Body::Erased { skeleton }
-                } else {
-                    Body::Present { skeleton, payload: raw.slice(middle..end) }
-                }
-            }
-            Err(reason) => Body::Damaged {
-                place: format!(
-                    "{}: block at event {}, event {}",
-                    self.reading.name, located.first, located.number
-                ),
-                reason: reason.clone(),
-            },
-        })
-    }
-
-    /// The decompressed bytes, exactly as long as the directory says, or what is wrong with them.
-    fn block(&self, located: &Located) -> Result<Result<Bytes, String>, Fail> {
-        let directory = &located.directory;
-        let raw_bytes = directory.raw_bytes();
-        if let Some(raw) = self.reading.cache.get(directory.id).filter(|raw| raw.len() == raw_bytes) {
-            return Ok(Ok(raw));
-        }
-        let data = match read_pieces(&self.blocks, located.first, DATA_PART) {
-            Ok(data) => data,
-            Err(fail) => return Ok(Err(damage_of(fail)?)),
-        };
-        let raw = self.reading.codecs.decompress(&data, raw_bytes);
-        if let Ok(raw) = &raw {
-            self.reading.cache.put(directory.id, raw);
-        }
-        Ok(raw.map_err(|error| format!("the block does not decompress: {error}")))
     }
 }
