@@ -3,6 +3,7 @@
 mod bench;
 mod count;
 mod generate;
+mod manual;
 mod output;
 mod steps;
 mod tidy;
@@ -36,7 +37,8 @@ enum Command {
     },
     /// Checks rules about the tree: imports, sizes, headers, names, paths.
     Tidy,
-    /// Runs the built burnlog over fixtures and a generated set and compares its totals with the truth.
+    /// Runs the built burnlog over fixtures and a generated set and compares its totals with the truth, and its commands with
+    /// the README.
     Totals(totals::Options),
     /// Runs one program and writes what it cost.
     #[command(hide = true)]

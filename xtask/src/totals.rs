@@ -3,6 +3,7 @@
 
 use crate::count::{Counts, count_home};
 use crate::generate::{Days, Group, Parameters, Sum, Tokens, list_days, write_set};
+use crate::manual;
 use crate::output::say;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
@@ -92,6 +93,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         None => build(&workspace)?,
     };
     let scratch = workspace.scratch("totals")?;
+    let readme = fs::read_to_string(workspace.root.join("README.md")).context("read README.md")?;
+    let help = Archive::new(&program, scratch.path().join("no-home")).output(&["--help"])?;
+    manual::check(&readme, &help)?;
 
     let home = workspace.root.join("fixtures/sessions/claude-code");
     let counted = count_home(&home)?;

@@ -30,7 +30,8 @@ pub(crate) struct Options {
     /// Prints JSON.
     #[arg(long)]
     json: bool,
-    /// Measures ingest and sizes on this HOME folder instead of a generated set. Nothing in it is changed.
+    /// Measures this HOME folder instead of a generated set. Nothing in it is changed, so no turn is added; its totals are
+    /// not known, so they are not checked. The raw loops read its Claude Code sessions alone.
     #[arg(long = "corpus", value_name = "DIR")]
     folder: Option<PathBuf>,
     #[command(flatten)]
@@ -114,7 +115,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
         say_progress(number + 1, options.runs)?;
     }
-    let report = bench.report(if options.folder.is_some() { "a folder of yours" } else { "generated" });
+    let report = bench.report(if options.folder.is_some() {
+        "Claude Code sessions of the folder named"
+    } else {
+        "generated"
+    });
     if options.json { say(serde_json::to_string_pretty(&report)?) } else { say(report.table()) }
 }
 
