@@ -4,6 +4,8 @@
 mod calls;
 mod claude_code;
 mod compactions;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod derived;
 mod diagnostics;
 mod dump;
@@ -50,7 +52,9 @@ pub use projector::{CaughtUp, FoldLimits, PROJECTIONS_VERSION, Projector};
 pub use queries::{Filter, Page, PageRequest, Queries, Resume, ResumeKey, Turn, Usage, UsageBy, UsageGroup};
 pub use records::{Chunk, RecordClass, RecordPlace, fingerprint};
 pub use rollups::{Day, Session, UsageDay};
-pub use store::{FeedCursor, FoldStore, FoldTransaction, Generation, GenerationState, RowReader, StoreState};
+pub use store::{
+    FeedCursor, FoldStore, FoldTransaction, Generation, GenerationState, Promotion, RowReader, StoreState,
+};
 pub use streams::Stream;
 pub use table::{Column, ColumnKind, ColumnType, Merge, Rollup, Row, Table, Value, Values};
 pub use text::{KEY_BYTES_MAX, Name, Tokens, key_text};

@@ -2,11 +2,12 @@
 
 use crate::queries_scan::ScanQueries;
 use crate::store::{
-    FeedCursor, FoldStore, FoldTransaction, Generation, GenerationState, RowReader, StoreState,
+    FeedCursor, FoldStore, FoldTransaction, Generation, GenerationState, Promotion, RowReader, StoreState,
 };
 use crate::table::{ColumnKind, Table, Value, Values};
 use burnlog_log::{Error, ErrorKind, LedgerId, Result, Token, WriterId};
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 type Rows = BTreeMap<Values, Values>;
 
@@ -17,9 +18,12 @@ struct Tables {
     cursors: BTreeMap<WriterId, u64>,
 }
 
-/// Keeps projections in memory.
+/// Keeps projections in memory. Clones share one store, which is what "reopening" means here.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryProjections(Arc<Mutex<Kept>>);
+
 #[derive(Debug, Default)]
-pub struct MemoryProjections {
+struct Kept {
     ledger: Option<LedgerId>,
     last_generation: u32,
     live: Option<Generation>,
@@ -32,6 +36,12 @@ impl MemoryProjections {
         Self::default()
     }
 
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
     fn tables(&self, generation: Generation) -> Result<&Tables> {
         self.generations.get(&generation).ok_or_else(|| gone(generation))
     }
@@ -80,12 +90,13 @@ impl RowReader for MemoryProjections {
     }
 
     fn state(&self) -> Result<StoreState> {
+        let kept = self.lock();
         let state = |generation: Option<Generation>| {
             generation
-                .and_then(|generation| self.generations.get(&generation))
+                .and_then(|generation| kept.generations.get(&generation))
                 .map(|tables| tables.state.clone())
         };
-        Ok(StoreState { live: state(self.live), building: state(self.building()) })
+        Ok(StoreState { live: state(kept.live), building: state(kept.building()) })
     }
 
     fn get(
@@ -94,7 +105,8 @@ impl RowReader for MemoryProjections {
         table: &'static Table,
         key: &[Value<'_>],
     ) -> Result<Option<Values>> {
-        let rows = self.tables(generation)?.rows.get(table.name);
+        let kept = self.lock();
+        let rows = kept.tables(generation)?.rows.get(table.name);
         Ok(rows.and_then(|rows| rows.get(&owned(key))).cloned())
     }
 
@@ -106,64 +118,70 @@ impl RowReader for MemoryProjections {
         limit: usize,
     ) -> Result<Vec<Values>> {
         use std::ops::Bound;
-        let Some(rows) = self.tables(generation)?.rows.get(table.name) else { return Ok(Vec::new()) };
+        let kept = self.lock();
+        let Some(rows) = kept.tables(generation)?.rows.get(table.name) else { return Ok(Vec::new()) };
         let from = after.map_or(Bound::Unbounded, |key| Bound::Excluded(owned(key)));
         Ok(rows.range((from, Bound::Unbounded)).take(limit).map(|(_, row)| row.clone()).collect())
     }
 
     fn cursors(&self, generation: Generation) -> Result<Vec<FeedCursor>> {
-        let cursors = &self.tables(generation)?.cursors;
+        let kept = self.lock();
+        let cursors = &kept.tables(generation)?.cursors;
         Ok(cursors.iter().map(|(feed, next)| FeedCursor { feed: *feed, next: *next }).collect())
     }
 
     fn cursor(&self, generation: Generation, feed: &WriterId) -> Result<u64> {
-        Ok(self.tables(generation)?.cursors.get(feed).copied().unwrap_or(0))
+        Ok(self.lock().tables(generation)?.cursors.get(feed).copied().unwrap_or(0))
     }
 }
 
 impl FoldStore for MemoryProjections {
     fn bind(&mut self, ledger: LedgerId) -> Result<()> {
-        if *self.ledger.get_or_insert(ledger) == ledger {
+        let mut kept = self.lock();
+        if *kept.ledger.get_or_insert(ledger) == ledger {
             return Ok(());
         }
         Err(Error::new(ErrorKind::Invalid, "bind projections", "they belong to another ledger"))
     }
 
     fn create(&mut self, version: u32) -> Result<Generation> {
-        if let Some(stale) = self.building() {
-            self.generations.remove(&stale);
+        let mut kept = self.lock();
+        if let Some(stale) = kept.building() {
+            kept.generations.remove(&stale);
         }
-        self.last_generation += 1;
-        let generation = Generation(self.last_generation);
+        kept.last_generation += 1;
+        let generation = Generation(kept.last_generation);
         let state = GenerationState { generation, version, revision: 0, token: None, settled: false };
         let tables = Tables { state, rows: BTreeMap::new(), cursors: BTreeMap::new() };
-        self.generations.insert(generation, tables);
-        self.live.get_or_insert(generation);
+        kept.generations.insert(generation, tables);
+        kept.live.get_or_insert(generation);
         Ok(generation)
     }
 
-    fn promote(&mut self, generation: Generation) -> Result<()> {
+    fn promote(&mut self, generation: Generation, when: Promotion) -> Result<()> {
+        let mut kept = self.lock();
         let conflict = |message: &str| {
             Err(Error::new(ErrorKind::Conflict, "promote projections", message)
                 .at(format_args!("generation {}", generation.0)))
         };
-        if self.live == Some(generation) || !self.generations.contains_key(&generation) {
+        if kept.live == Some(generation) || !kept.generations.contains_key(&generation) {
             return conflict("this generation is not being built");
         }
-        let next = &self.generations[&generation].cursors;
-        if let Some(live) = self.live {
+        let next = &kept.generations[&generation].cursors;
+        if let Some(live) = kept.live {
             let behind = |(feed, at): (&WriterId, &u64)| next.get(feed).copied().unwrap_or(0) < *at;
-            if self.generations[&live].cursors.iter().any(behind) {
+            if when == Promotion::CaughtUp && kept.generations[&live].cursors.iter().any(behind) {
                 return conflict("the live generation is ahead; catch up first");
             }
-            self.generations.remove(&live);
+            kept.generations.remove(&live);
         }
-        self.live = Some(generation);
+        kept.live = Some(generation);
         Ok(())
     }
 
     fn settle(&mut self, generation: Generation) -> Result<()> {
-        let tables = self.generations.get_mut(&generation).ok_or_else(|| gone(generation))?;
+        let mut kept = self.lock();
+        let tables = kept.generations.get_mut(&generation).ok_or_else(|| gone(generation))?;
         tables.state.settled = true;
         Ok(())
     }
@@ -174,7 +192,8 @@ impl FoldStore for MemoryProjections {
         expected: u64,
         work: &mut dyn FnMut(&mut dyn FoldTransaction) -> Result<()>,
     ) -> Result<u64> {
-        let tables = self.generations.get_mut(&generation).ok_or_else(|| gone(generation))?;
+        let mut kept = self.lock();
+        let tables = kept.generations.get_mut(&generation).ok_or_else(|| gone(generation))?;
         if tables.state.revision != expected {
             let message = format!("revision {} instead of {expected}", tables.state.revision);
             return Err(Error::new(ErrorKind::Conflict, "commit projections", message));

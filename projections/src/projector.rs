@@ -2,7 +2,7 @@
 //! commits them together with the cursors. Whoever loses a race writes nothing and starts again.
 
 use crate::fold::{FoldInput, Pending, StoredChunks};
-use crate::store::{FoldStore, Generation, GenerationState};
+use crate::store::{FoldStore, Generation, GenerationState, Promotion};
 use burnlog_log::{Batch, Body, Error, ErrorKind, Ledger, Limit, Outcome, Result, Token, WriterId};
 use std::collections::BTreeMap;
 
@@ -244,12 +244,36 @@ impl<'s> Projector<'s> {
         })?;
         self.commit(Some(&token))?;
         if !self.is_live {
-            self.store.promote(self.generation)?;
-            self.is_live = true;
+            self.promote(ledger)?;
         }
         self.store.settle(self.generation)?;
         (done.damaged, done.unsupported) = (self.damaged, self.unsupported);
         Ok(done)
+    }
+
+    /// Makes the generation the live one, also in place of one that has folded what the ledger no longer has.
+    fn promote(&mut self, ledger: &Ledger) -> Result<()> {
+        match self.store.promote(self.generation, Promotion::CaughtUp) {
+            Err(error) if error.kind() == ErrorKind::Conflict && self.has_all_of(ledger)? => {
+                self.store.promote(self.generation, Promotion::Replacing)?;
+            }
+            result => result?,
+        }
+        self.is_live = true;
+        Ok(())
+    }
+
+    /// Whether wherever the live generation is ahead of this one, the ledger is not.
+    fn has_all_of(&mut self, ledger: &Ledger) -> Result<bool> {
+        let Some(live) = self.store.state()?.live else { return Ok(true) };
+        for ahead in self.store.cursors(live.generation)? {
+            let next = self.cursor(&ahead.feed)?.next;
+            let size = ledger.state(&ahead.feed)?.map_or(0, |state| state.head.size);
+            if ahead.next > next && size > next {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn fold_feed(&mut self, ledger: &Ledger, feed: &WriterId, size: u64) -> Result<()> {

@@ -34,6 +34,15 @@ pub struct StoreState {
     pub building: Option<GenerationState>,
 }
 
+/// When a generation may become the live one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Promotion {
+    /// When no cursor of it is behind the live one's.
+    CaughtUp,
+    /// In any case: what the live one has beyond it is no longer in the ledger.
+    Replacing,
+}
+
 /// How far a feed was folded into a generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FeedCursor {
@@ -85,9 +94,8 @@ pub trait FoldStore: RowReader {
 
     /// Makes the generation that is being built the live one and drops the one before, in one step.
     ///
-    /// `Conflict`, and nothing changes, when it is not the one that is being built or a cursor of it is behind the
-    /// live one's: catch up first.
-    fn promote(&mut self, generation: Generation) -> Result<()>;
+    /// `Conflict`, and nothing changes, when it is not the one that is being built or `when` does not hold: catch up first.
+    fn promote(&mut self, generation: Generation, when: Promotion) -> Result<()>;
 
     /// Tells that the folds have caught up: the place for work that pays only then, such as secondary indexes.
     /// May be called again and is then cheap.

@@ -7,8 +7,8 @@ use crate::statements;
 use crate::transaction::{SqliteTransaction, cursor, get_row, row_values};
 use burnlog_log::{Error, ErrorKind, LedgerId, Result, Token, WriterId};
 use burnlog_projections::{
-    FeedCursor, FoldStore, FoldTransaction, Generation, GenerationState, RowReader, StoreState, TABLES,
-    Table, Value, Values,
+    FeedCursor, FoldStore, FoldTransaction, Generation, GenerationState, Promotion, RowReader, StoreState,
+    TABLES, Table, Value, Values,
 };
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 use std::path::Path;
@@ -318,7 +318,7 @@ impl FoldStore for SqliteProjections {
         })
     }
 
-    fn promote(&mut self, generation: Generation) -> Result<()> {
+    fn promote(&mut self, generation: Generation, when: Promotion) -> Result<()> {
         self.write("promote projections", |connection, place, _| {
             let state = states(connection).located("promote projections", place)?;
             if state.building.is_none_or(|building| building.generation != generation) {
@@ -333,7 +333,7 @@ impl FoldStore for SqliteProjections {
                         [live.generation.0, generation.0],
                         |row| row.get(0),
                     )?;
-                    if behind > 0 {
+                    if behind > 0 && when == Promotion::CaughtUp {
                         return Ok(false);
                     }
                     drop_generation(connection, live.generation)?;

@@ -1,0 +1,137 @@
+//! The contract of [`FoldStore`](crate::FoldStore) and [`Queries`](crate::Queries) in executable form: one list of
+//! cases, each a claim. A store that passes all of them is done.
+//!
+//! ```text
+//! struct Sqlite(tempfile::TempDir);
+//! impl burnlog_projections::conformance::Fixture for Sqlite {
+//!     fn create() -> Self { … }
+//!     fn open(&self) -> Box<dyn burnlog_projections::conformance::Store> { … }
+//! }
+//! burnlog_projections::fold_store_conformance!(Sqlite);
+//! ```
+
+#![allow(clippy::unwrap_used)] // these are tests; a failed unwrap is a failed claim
+
+pub mod build;
+pub mod folds;
+pub mod queries;
+pub mod rows;
+pub mod store;
+
+use crate::{FoldStore, Queries};
+
+/// A store of which both halves are tested together.
+pub trait Store: FoldStore + Queries {
+    /// Returns the half that folds write to.
+    fn folds(&mut self) -> &mut dyn FoldStore;
+
+    /// Returns the half that is asked.
+    fn queries(&self) -> &dyn Queries;
+}
+
+impl<T: FoldStore + Queries + 'static> Store for T {
+    fn folds(&mut self) -> &mut dyn FoldStore {
+        self
+    }
+
+    fn queries(&self) -> &dyn Queries {
+        self
+    }
+}
+
+/// How the suite gets at a store. Durability is part of the contract, so every case may reopen.
+pub trait Fixture {
+    /// Makes a place for one new, empty store.
+    fn create() -> Self
+    where
+        Self: Sized;
+
+    /// Opens the store in that place; the first call creates it. Several may be open at once.
+    fn open(&self) -> Box<dyn Store>;
+}
+
+/// Calls `$each!(module, case)` for every case of the suite; the one list of them.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __fold_store_cases {
+    ($each:ident, $fixture:ty) => {
+        $crate::$each! { $fixture, store:
+            a_new_store_has_no_generation,
+            the_first_generation_is_live_at_once,
+            a_stale_revision_is_a_conflict_and_writes_nothing,
+            failed_work_writes_nothing,
+            a_cursor_moves_only_from_where_it_stands,
+            what_was_committed_survives_reopening,
+            a_generation_is_built_beside_the_live_one,
+            a_generation_behind_the_live_one_is_not_promoted,
+            a_generation_may_replace_one_that_has_more,
+            the_live_generation_is_not_promoted_again,
+            creating_again_replaces_what_is_being_built,
+            a_commit_to_a_dropped_generation_is_a_conflict,
+            settling_twice_is_fine,
+            another_ledger_is_refused,
+            a_newer_version_is_refused,
+        }
+        $crate::$each! { $fixture, rows:
+            every_kind_of_value_comes_back,
+            a_known_key_is_not_inserted_again,
+            replacing_what_is_not_there_is_not_found,
+            a_deleted_row_is_gone_and_may_come_again,
+            rows_are_scanned_in_the_order_of_their_keys,
+            a_scan_may_start_within_a_key,
+            names_outlive_a_failed_commit,
+        }
+        $crate::$each! { $fixture, folds:
+            the_dump_is_that_of_any_other_store,
+            a_log_folded_twice_is_folded_once,
+            a_log_in_pieces_gives_the_same_dump,
+            feeds_in_any_order_give_the_same_dump,
+            a_rebuild_gives_the_same_dump,
+            two_projectors_fold_everything_once,
+            an_append_is_folded_from_memory,
+            a_feed_that_shrank_is_refused_until_rebuilt,
+            an_erased_record_is_counted,
+            a_tail_counts_until_its_line_comes,
+            a_split_record_is_counted_as_oversized,
+            unknown_kinds_and_sources_are_counted,
+            extents_and_writers_are_outside_the_dump,
+        }
+        $crate::$each! { $fixture, queries:
+            nothing_folded_is_not_found,
+            lists_are_those_of_any_other_store,
+            pages_put_together_are_the_whole_list,
+            a_resume_of_another_list_is_invalid,
+            sums_are_those_of_any_other_store,
+            sums_without_calls_are_one_row_of_zeros,
+            a_session_is_found_by_a_unique_prefix,
+            records_are_found_by_number,
+            streams_of_a_session_are_listed,
+            a_query_goes_on_while_another_generation_is_built,
+        }
+    };
+}
+
+/// Makes one `#[test]` of each case for a [`Fixture`](crate::conformance::Fixture).
+#[macro_export]
+macro_rules! fold_store_conformance {
+    ($fixture:ty) => {
+        $crate::__fold_store_cases! { __fold_store_tests, $fixture }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __fold_store_tests {
+    ($fixture:ty, $module:ident: $($case:ident,)*) => {
+        mod $module {
+            use super::*;
+            $(
+                #[test]
+                fn $case() {
+                    let fixture = <$fixture as $crate::conformance::Fixture>::create();
+                    $crate::conformance::$module::$case(&fixture);
+                }
+            )*
+        }
+    };
+}

@@ -1,0 +1,272 @@
+//! The laws: merges are joins, and a fold of the same events gives the same dump whatever their order, repetition,
+//! feeds and commits.
+
+use burnlog_log::{Address, Timestamp};
+use burnlog_projections::conformance::build::{
+    Random, Record, append, catch_up, dumped, expected_dump, ledger, made_up, small_limits,
+};
+use burnlog_projections::{
+    Call, Compaction, Extent, Feed, MemoryProjections, Merge, Name, Notice, Projector, Stream, StreamFeed,
+    Tokens, ToolUse, UserTurn,
+};
+use proptest::prelude::*;
+
+fn name() -> impl Strategy<Value = Name> {
+    "[a-c]".prop_map(|text| Name::from(text.as_str()))
+}
+
+fn names() -> impl Strategy<Value = Option<Name>> {
+    proptest::option::of(name())
+}
+
+fn instant() -> impl Strategy<Value = Option<Timestamp>> {
+    proptest::option::of((0i64..4).prop_map(Timestamp::from_micros))
+}
+
+fn tokens() -> impl Strategy<Value = Option<Tokens>> {
+    proptest::option::of((0i64..3).prop_map(Tokens))
+}
+
+fn place() -> impl Strategy<Value = Address> {
+    (0u8..3).prop_map(|byte| Address([byte; 32]))
+}
+
+fn call() -> impl Strategy<Value = Call> {
+    let kept = (tokens(), tokens(), tokens(), names(), instant(), -2i64..2, place(), names());
+    let home = (name(), name(), any::<bool>(), instant(), names(), any::<bool>(), names());
+    (kept, home, proptest::collection::btree_set(name(), 0..3)).prop_map(|(kept, home, mut elsewhere)| {
+        elsewhere.remove(&home.0);
+        Call {
+            source: "s".into(),
+            call: "m".to_owned(),
+            request: None,
+            model: kept.7,
+            input_tokens: kept.0,
+            output_tokens: kept.1,
+            cache_read_tokens: kept.2,
+            cache_write_5m_tokens: None,
+            cache_write_1h_tokens: None,
+            reasoning_tokens: None,
+            complete: kept.3.is_some(),
+            stop_reason: kept.3,
+            service_tier: None,
+            speed: None,
+            clamped: false,
+            kept_at: kept.4,
+            payload_prefix: kept.5,
+            place: kept.6,
+            session: home.0,
+            stream: home.1,
+            copied: home.2,
+            timestamp: home.3,
+            cwd: home.4,
+            branch: None,
+            version: None,
+            sidechain: home.5,
+            agent: home.6,
+            elsewhere: elsewhere.into_iter().collect(),
+        }
+    })
+}
+
+fn tool_use() -> impl Strategy<Value = ToolUse> {
+    let used = proptest::option::of((any::<bool>(), names(), names(), name(), instant()));
+    let result = proptest::option::of((any::<bool>(), any::<bool>(), 0i64..3, name(), instant()));
+    (used, result).prop_map(|(used, result)| {
+        let mut row = ToolUse::unseen("s".into(), "t".to_owned());
+        if let Some((copied, tool, target, session, at)) = used {
+            (row.use_copied, row.tool, row.target) = (Some(copied), tool, target);
+            (row.session, row.used_at, row.call) = (Some(session), at, Some("m".to_owned()));
+        }
+        if let Some((copied, is_error, bytes, session, at)) = result {
+            (row.result_copied, row.is_error, row.result_bytes) = (Some(copied), Some(is_error), Some(bytes));
+            (row.result_session, row.result_at) = (Some(session), at);
+        }
+        row
+    })
+}
+
+fn user_turn() -> impl Strategy<Value = UserTurn> {
+    (any::<bool>(), instant(), name(), name(), name(), 0i64..2, place()).prop_map(|row| UserTurn {
+        source: "s".into(),
+        turn: "u".to_owned(),
+        copied: row.0,
+        timestamp: row.1,
+        session: row.2,
+        stream: row.3,
+        class: row.4,
+        characters: row.5,
+        images: 0,
+        place: row.6,
+    })
+}
+
+fn compaction() -> impl Strategy<Value = Compaction> {
+    (any::<bool>(), instant(), name(), name(), names(), tokens(), place()).prop_map(|row| Compaction {
+        source: "s".into(),
+        compaction: "u".to_owned(),
+        copied: row.0,
+        timestamp: row.1,
+        session: row.2,
+        stream: row.3,
+        trigger: row.4,
+        tokens_before: row.5,
+        place: row.6,
+    })
+}
+
+fn notice() -> impl Strategy<Value = Notice> {
+    let status = proptest::option::of(0i64..2);
+    (any::<bool>(), instant(), name(), name(), names(), status, place()).prop_map(|row| Notice {
+        source: "s".into(),
+        notice: "u".to_owned(),
+        copied: row.0,
+        timestamp: row.1,
+        session: row.2,
+        stream: row.3,
+        error: row.4,
+        status: row.5,
+        place: row.6,
+    })
+}
+
+fn stream() -> impl Strategy<Value = Stream> {
+    let project = proptest::option::of((name(), 0i64..3));
+    let title = proptest::option::of((name(), 1i64..4));
+    let version = proptest::option::of((name(), 0i64..3));
+    let span = proptest::option::of((0i64..4, 0i64..4));
+    (project, title, version, span, 0i64..4).prop_map(|(project, title, version, span, records)| {
+        let mut row = Stream::unseen("s".into(), "t".into(), "t".into(), None);
+        row.project_seq = project.as_ref().map_or(0, |project| project.1);
+        row.project = project.map(|project| project.0);
+        row.title_place = title.as_ref().map_or(0, |title| title.1);
+        row.title = title.map(|title| title.0.to_string());
+        row.version_seq = version.as_ref().map_or(0, |version| version.1);
+        row.version = version.map(|version| version.0);
+        row.first_at = span.map(|(one, two)| Timestamp::from_micros(one.min(two)));
+        row.last_at = span.map(|(one, two)| Timestamp::from_micros(one.max(two)));
+        row.records = records;
+        row
+    })
+}
+
+fn extent() -> impl Strategy<Value = Extent> {
+    (0u8..3, 0i64..3, 0i64..3, any::<bool>()).prop_map(|(root, records, bytes, ends_with_newline)| Extent {
+        source: "s".into(),
+        stream: "t".into(),
+        place: Address([1; 32]),
+        root: vec![root],
+        records,
+        bytes,
+        ends_with_newline,
+    })
+}
+
+fn feed() -> impl Strategy<Value = Feed> {
+    (names(), 0i64..3).prop_map(|(host, host_index)| Feed {
+        feed: vec![1],
+        writer: host.as_ref().map(ToString::to_string),
+        host,
+        host_index,
+    })
+}
+
+fn stream_feed() -> impl Strategy<Value = StreamFeed> {
+    (0i64..5).prop_map(|records| StreamFeed {
+        source: "s".into(),
+        stream: "t".into(),
+        feed: vec![1],
+        records,
+    })
+}
+
+fn merged<R: Merge>(one: &R, two: &R) -> R {
+    let mut joined = one.clone();
+    joined.merge(two.clone());
+    joined
+}
+
+macro_rules! joins {
+    ($($law:ident: $row:ident,)*) => {
+        proptest! {
+            #![proptest_config(ProptestConfig::with_cases(400))]
+            $(
+                #[test]
+                fn $law(one in $row(), two in $row(), three in $row()) {
+                    prop_assert_eq!(merged(&one, &two), merged(&two, &one));
+                    prop_assert_eq!(merged(&merged(&one, &two), &three), merged(&one, &merged(&two, &three)));
+                    prop_assert_eq!(merged(&one, &one), one.clone());
+                    let both = merged(&one, &two);
+                    prop_assert_eq!(merged(&both, &two), both);
+                }
+            )*
+        }
+    };
+}
+
+joins! {
+    calls_are_joined: call,
+    tool_uses_are_joined: tool_use,
+    user_turns_are_joined: user_turn,
+    compactions_are_joined: compaction,
+    notices_are_joined: notice,
+    streams_are_joined: stream,
+    extents_are_joined: extent,
+    feeds_are_joined: feed,
+    stream_feeds_are_joined: stream_feed,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Laws 1 to 4: any split over feeds, any order, any repetition, any cut into commits, and a rebuild.
+    #[test]
+    fn a_dump_depends_on_the_events_alone(seed: u64, lines in 1u32..120, feeds in 1u8..4, piece in 1usize..60) {
+        let records = made_up(seed, lines);
+        let expected = expected_dump(&records);
+        let mut random = Random(seed ^ 1);
+        let mut parts: Vec<Vec<Record>> = vec![Vec::new(); usize::from(feeds)];
+        for record in &records {
+            let first = random.below(u64::from(feeds)) as usize;
+            parts[first].push(record.clone());
+            let again = random.below(u64::from(feeds)) as usize;
+            if again != first {
+                parts[again].push(record.clone());
+            }
+        }
+        let ledger = ledger();
+        let mut store = MemoryProjections::new();
+        for (number, part) in parts.iter_mut().enumerate() {
+            random.shuffle(part);
+            for piece in part.chunks(piece) {
+                append(&ledger, number as u8 + 1, piece);
+                if random.below(2) == 0 {
+                    catch_up(&mut store, &ledger);
+                }
+            }
+        }
+        catch_up(&mut store, &ledger);
+        prop_assert_eq!(dumped(&store), expected.clone());
+        let mut projector = Projector::rebuild(&mut store, &ledger, small_limits()).unwrap();
+        projector.catch_up(&ledger).unwrap();
+        drop(projector);
+        prop_assert_eq!(dumped(&store), expected);
+    }
+
+    /// No bytes stop a fold, and every record is counted once.
+    #[test]
+    fn any_bytes_are_counted(payloads in proptest::collection::vec(any::<Vec<u8>>(), 1..20)) {
+        let records: Vec<Record> = payloads
+            .into_iter()
+            .enumerate()
+            .map(|(seq, payload)| burnlog_projections::conformance::build::line("s", seq as u64, payload))
+            .collect();
+        let store = burnlog_projections::conformance::build::folded(&records);
+        let counted: i64 = burnlog_projections::diagnostics(&store)
+            .unwrap()
+            .iter()
+            .map(|row| row.understood + row.unknown + row.unreadable)
+            .sum();
+        prop_assert_eq!(counted, records.len() as i64);
+    }
+}

@@ -1,0 +1,7 @@
+//! The tests of the projections: the conformance suite over the memory store, laws, and the traps of the formats.
+
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed claim
+
+mod laws;
+mod memory;
+mod traps;
