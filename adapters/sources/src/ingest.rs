@@ -1,5 +1,5 @@
-//! The ingest: closes what is gone, reads what changed, closes what is final. Decides for each file whether and
-//! from where it is read; how is in `reading`, where to in `outbox`.
+//! The ingest: closes what is gone, reads what changed, closes what is final. Decides for each file whether it
+//! is read; from where is in `reading`, what goes out in `records`, how in `outbox`.
 
 use crate::cursor::{Cursor, FeedPoint};
 use crate::cursor_file::CursorFile;
@@ -7,7 +7,8 @@ use crate::discover::{Plan, PlannedFile};
 use crate::files::{Files, OsFiles, io_error};
 use crate::filter::Filter;
 use crate::outbox::{Again, Outbox};
-use crate::reading::{Trouble, push_extent, push_tail};
+use crate::reading::Trouble;
+use crate::records::{push_extent, push_tail};
 use crate::report::{Failed, Notice, Observer, Report};
 use crate::run::{Role, Run, Start};
 use burnlog_log::limits::PAYLOAD_BYTES_MAX;

@@ -17,6 +17,7 @@ mod json;
 mod lines;
 mod outbox;
 mod reading;
+mod records;
 mod report;
 mod run;
 mod source;

@@ -1,7 +1,7 @@
 //! What goes out: events gathered into batches over file borders, their outcomes taken back to the files they came
 //! from, and cursors saved for what was acknowledged and nothing more.
 
-use crate::cursor::{Cursor, FeedPoint};
+use crate::cursor::Cursor;
 use crate::cursor_file::CursorFile;
 use crate::ingest::{Options, Sink};
 use crate::json;
@@ -9,7 +9,7 @@ use crate::report::{Counts, Failed, Notice, Observer, Progress, Report};
 use crate::run::{Role, Run, Start};
 use burnlog_log::{Batch, Error, ErrorKind, Kind, Outcome, Part, PayloadHash, Position, Result};
 use std::borrow::Cow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Files without events whose cursors wait for a batch.
 const RUNS_MAX: usize = 1024;
@@ -144,24 +144,28 @@ impl<'a> Outbox<'a> {
         let unfinished = self.runs.pop_if(|run| !run.finished);
         let finished = std::mem::take(&mut self.runs);
         let mut saves = Vec::with_capacity(finished.len() + 1);
-        if let Some(mut run) = unfinished {
-            stamp(&mut run.cursor, point);
+        let mut save = |path: &Path, cursor: &Cursor| {
+            if self.cursors.get(path) != Some(cursor) {
+                let point = point.unwrap_or(cursor.point);
+                saves.push((path.to_path_buf(), Cursor { point, ..cursor.clone() }));
+            }
+        };
+        if let Some(run) = unfinished {
             if !run.doomed {
-                saves.push((run.path.clone(), run.cursor.clone()));
+                save(&run.path, &run.cursor);
             }
             self.runs.push(run);
         }
-        for mut run in finished {
-            stamp(&mut run.cursor, point);
+        for run in finished {
             match run.index {
                 Some(index) if run.doomed => {
-                    let Counts { new, known, extents, .. } = run.final_counts();
-                    let carried = Counts { new, known, extents, ..Counts::default() };
+                    let Counts { new, known, extents, rewritten, .. } = run.final_counts();
+                    let carried = Counts { new, known, rewritten, extents, ..Counts::default() };
                     self.again.push(Again { index, cursor: run.cursor, carried });
                 }
                 _ => {
                     self.report.of(run.source).add(&run.final_counts());
-                    saves.push((run.path, run.cursor));
+                    save(&run.path, &run.cursor);
                 }
             }
         }
@@ -228,11 +232,5 @@ impl<'a> Outbox<'a> {
         self.progress.files_done += 1;
         self.progress.bytes_done += bytes;
         self.observer.progress(self.progress);
-    }
-}
-
-fn stamp(cursor: &mut Cursor, point: Option<FeedPoint>) {
-    if let Some(point) = point {
-        cursor.point = point;
     }
 }

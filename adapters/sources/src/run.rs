@@ -105,12 +105,13 @@ impl Run {
 
     /// Returns the counts of all attempts: an event that an earlier one stored is not present but new.
     pub(crate) fn final_counts(&self) -> Counts {
-        let Counts { new, known, extents, .. } = self.carried;
+        let Counts { new, known, extents, rewritten, .. } = self.carried;
         let mut counts = self.counts;
         counts.present = counts.present.saturating_sub(new + known);
         counts.new += new;
         counts.known += known;
         counts.extents += extents;
+        counts.rewritten += rewritten;
         counts
     }
 }

@@ -158,4 +158,8 @@ fn nothing_changed_means_nothing_opened() {
     host.options.recheck = true;
     let counts = host.ingest().total();
     assert_eq!((counts.files, counts.unchanged, counts.records, counts.rewritten), (3, 0, 0, 0));
+    // A cursor that says nothing new is not written again.
+    let bytes = fs::metadata(host.cursor_path()).unwrap().len();
+    host.ingest();
+    assert_eq!(fs::metadata(host.cursor_path()).unwrap().len(), bytes);
 }
