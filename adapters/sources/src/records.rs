@@ -36,7 +36,8 @@ impl Engine<'_> {
                     let is_unasked = end.terminated && !self.out.options.check_records;
                     let is_object =
                         is_unasked || lines.ahead(end.bytes, |text| json::is_object_stream(text))?;
-                    if !end.terminated && !(is_object && end.last == b'}') {
+                    let is_whole = end.terminated || (is_object && end.last == b'}');
+                    if !is_whole {
                         self.out.current().cursor.set_pending(end.bytes, b"");
                         return Ok(());
                     }

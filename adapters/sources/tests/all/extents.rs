@@ -165,6 +165,25 @@ fn lost_cursors_cost_nothing_but_longer_extents() {
 }
 
 #[test]
+fn an_answer_that_was_lost_in_the_middle_of_a_rewrite_is_made_up_for() {
+    let rewritten = "{\"a\":1}\n{\"b\":\"rewritten\"}\n{\"c\":3}\n";
+    for (batch_bytes, batches) in [(1 << 20, 0), (1, 0), (1, 1), (1, 2), (1, 3)] {
+        let mut host = Host::new();
+        host.options.batch_bytes = batch_bytes;
+        host.write("s.jsonl", TWO);
+        host.ingest();
+        host.write("s.jsonl", rewritten);
+        host.crash_after = Some(batches);
+        host.try_ingest_from(&[host.home()]).unwrap_err();
+        host.ingest();
+        // Back to what it was: both versions are in the feed already, and the newest is not the one.
+        host.write("s.jsonl", TWO);
+        host.close();
+        assert_eq!(host.contents("s").last().unwrap(), TWO, "batch {batches} of {batch_bytes}");
+    }
+}
+
+#[test]
 fn the_same_session_in_two_homes_restores_from_either() {
     let mut host = Host::new();
     let other = host.home().join("other/projects/-work/s.jsonl");
