@@ -3,7 +3,7 @@
 
 use crate::commit::{Commit, is_commit};
 use crate::line::{
-    CRC_PREFIX_BYTES, Parsed, Rest, SkeletonText, checked, parse_active, parse_sealed, restore_skeleton,
+    CRC_PREFIX_BYTES, Parsed, Rest, SkeletonText, parse_active, parse_sealed, restore_skeleton, sound_lines,
 };
 use burnlog_log::Address;
 use bytes::Bytes;
@@ -58,15 +58,18 @@ impl Block {
     pub(crate) fn of_active(bytes: Bytes, first_slot: u32, count: u32) -> Self {
         let (mut entries, mut commits) = (Vec::new(), Vec::new());
         for (start, end) in lines(&bytes) {
-            let Some(covered) = checked(&bytes[start as usize..end as usize]) else { continue };
-            if is_commit(covered) {
-                commits.push(Line { slot: first_slot + count, start, end });
-                continue;
-            }
-            let mut rest = Rest(covered);
-            let ordinal = rest.literal(b"\"entry\":").and_then(|()| rest.number());
-            if let Some(ordinal) = ordinal.filter(|ordinal| *ordinal < u64::from(count)) {
-                entries.push(Line { slot: first_slot + ordinal as u32, start, end });
+            for (range, covered) in sound_lines(&bytes[start as usize..end as usize]) {
+                let line =
+                    |slot| Line { slot, start: start + range.start as u32, end: start + range.end as u32 };
+                if is_commit(covered) {
+                    commits.push(line(first_slot + count));
+                    continue;
+                }
+                let mut rest = Rest(covered);
+                let ordinal = rest.literal(b"\"entry\":").and_then(|()| rest.number());
+                if let Some(ordinal) = ordinal.filter(|ordinal| *ordinal < u64::from(count)) {
+                    entries.push(line(first_slot + ordinal as u32));
+                }
             }
         }
         Self { bytes, is_sealed: false, entries, commits }

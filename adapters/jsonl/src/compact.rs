@@ -142,12 +142,15 @@ impl Store {
             }
         }
         self.put_in_place(&new, &writer.name)?;
+        // From here on the sealed form is what everybody reads: whatever fails now must not bring the active one back.
         let segment = &mut state.segments[number as usize];
         segment.set_form(Form::Sealed);
         segment.is_complete = true;
-        self.remove_active(&writer.name);
+        if self.sync_segments().is_ok() {
+            self.remove_active(&writer.name);
+        }
         state.version += 1;
-        state.changes = Some(self.lock.count()?);
+        state.changes = self.lock.count().ok();
         Ok(())
     }
 
@@ -161,11 +164,13 @@ impl Store {
     }
 
     fn put_in_place(&self, new: &std::path::Path, name: &str) -> Result<()> {
-        let rename = || {
-            self.files().rename(new, &Part::Sealed.path(&self.folder, name))?;
-            self.files().sync_folder(&self.folder.join("segments"))
-        };
-        rename().map_err(|error| io_error("seal segment", format_args!("segments/{name}.jsonl.zst"), error))
+        let sealed = Part::Sealed.path(&self.folder, name);
+        self.files().rename(new, &sealed).map_err(|error| io_error("seal segment", sealed.display(), error))
+    }
+
+    fn sync_segments(&self) -> Result<()> {
+        let folder = self.folder.join("segments");
+        self.files().sync_folder(&folder).map_err(|error| io_error("seal segment", folder.display(), error))
     }
 
     /// Removes the active form of a segment that is sealed. What cannot be removed is ignored from now on.
@@ -256,13 +261,15 @@ impl Store {
         // Another id, so that nothing read of the old file is used.
         state.segments[number as usize].set_form(Form::Gone);
         state.segments[number as usize].set_form(Form::Sealed);
+        self.sync_segments()?;
         Ok(true)
     }
 
     /// Removes leftovers: active segments whose sealed form is there, unfinished files.
     fn sweep(&self, state: &mut State) {
         let folder = self.folder.join("segments");
-        let Ok(listed) = self.files().list(&folder) else { return };
+        // A sealed form whose name is not durable needs the active one a little longer.
+        let (Ok(listed), Ok(())) = (self.files().list(&folder), self.sync_segments()) else { return };
         for listed in listed {
             let Some((name, part)) = Part::of(&listed.name) else { continue };
             let form = state.numbers.get(name).map(|number| state.segments[*number as usize].form);

@@ -3,7 +3,7 @@
 
 use crate::files::{Access, io_error};
 use crate::index::{Failure, Manifest, Run, Site, from_rows, merge, persist};
-use crate::refresh::tail_crc;
+use crate::refresh::tail_crcs;
 use crate::segment::{Form, Part};
 use crate::store::{State, Store};
 use burnlog_log::Result;
@@ -81,13 +81,13 @@ impl Store {
         for segment in &mut state.segments {
             if segment.form == Form::Active && segment.covered.bytes != segment.known.bytes {
                 let path = Part::Active.path(&self.folder, &segment.name);
-                let crc = self
+                let crcs = self
                     .files()
                     .open(&path, Access::Read)
-                    .and_then(|file| tail_crc(&*file, segment.known.bytes));
-                segment.tail_crc = match crc {
-                    Ok(crc) => crc,
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+                    .and_then(|file| tail_crcs(&*file, segment.known.bytes));
+                segment.tail_crcs = match crcs {
+                    Ok(crcs) => crcs,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => [0; 2],
                     Err(error) => return Err(io_error("write index", path.display(), error)),
                 };
             }
@@ -111,7 +111,7 @@ impl Store {
         let runs: Vec<String> = state.index.runs.iter().map(|run| Run::name(run).to_owned()).collect();
         let manifest = Manifest::new(self.ledger, stamp, segments, runs);
         manifest.write(self.files(), &folder).map_err(failed)?;
-        state.manifest_stamp = Some(stamp);
+        (state.manifest_stamp, state.index_is_stale) = (Some(stamp), false);
         state.changes = Some(self.lock.count()?);
         // Runs that no manifest names are leftovers; processes that have them mapped go on reading them.
         for listed in self.files().list(&folder).map_err(failed)? {

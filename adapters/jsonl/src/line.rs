@@ -1,5 +1,5 @@
 //! One line of a segment: how an entry is written and found again by its fixed parts, without a JSON parser.
-//! Knows nothing of files, batches or feeds. `docs/segment.md` is the normative text.
+//! Knows nothing of files, batches or feeds. The README is the normative text.
 
 use crate::payload::{Form, form_of};
 use base64::Engine;
@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use burnlog_log::{Address, PayloadHash, parse_hex, push_hex};
 use bytes::Bytes;
 use memchr::memmem;
+use std::ops::Range;
 
 /// `{"crc":"xxxxxxxx",`: the part of an active line that its checksum does not cover.
 pub(crate) const CRC_PREFIX_BYTES: usize = 18;
@@ -91,6 +92,30 @@ pub(crate) fn checked(line: &[u8]) -> Option<&[u8]> {
     let digits = line.strip_prefix(b"{\"crc\":\"")?.get(..8)?;
     let covered = line.get(CRC_PREFIX_BYTES..)?;
     (&line[16..18] == b"\"," && parse_hex8(digits)? == crc32fast::hash(covered)).then_some(covered)
+}
+
+/// Returns the sound active lines in a piece of text without newlines: the text itself, or where a newline was spoiled
+/// those that it had separated. What is returned are ranges of `text` and what their checksums cover.
+pub(crate) fn sound_lines(text: &[u8]) -> Vec<(Range<usize>, &[u8])> {
+    if let Some(covered) = checked(text) {
+        return vec![(0..text.len(), covered)];
+    }
+    // A payload may look like the start of a line, so every start is tried with every end, but not without limit.
+    let starts: Vec<usize> = memmem::find_iter(text, b"{\"crc\":\"").take(16).collect();
+    let mut found = Vec::new();
+    let mut from = 0;
+    for start in &starts {
+        let ends =
+            starts.iter().filter(|end| *end > start).flat_map(|end| [end - 1, *end]).chain([text.len()]);
+        let sound = ends
+            .filter(|end| *end > *start)
+            .find_map(|end| Some((*start..end, checked(&text[*start..end])?)));
+        if let Some((range, covered)) = sound.filter(|_| *start >= from) {
+            from = range.end;
+            found.push((range, covered));
+        }
+    }
+    found
 }
 
 /// Appends an active entry line.

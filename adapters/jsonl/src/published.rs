@@ -26,6 +26,7 @@ pub(crate) struct Published {
     file: Arc<dyn File>,
     sequence: u64,
     length: Option<Length>,
+    is_sound: bool,
 }
 
 impl Published {
@@ -34,7 +35,13 @@ impl Published {
         let file = files.open(path, Access::WriteOrCreate)?;
         let newest = newest(&*file)?;
         let sequence = newest.map_or(0, |(sequence, _)| sequence);
-        Ok(Self { file, sequence, length: newest.map(|(_, length)| length) })
+        let is_sound = is_sound(&*file)?;
+        Ok(Self { file, sequence, length: newest.map(|(_, length)| length), is_sound })
+    }
+
+    /// Whether no record was torn when the file was opened.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.is_sound
     }
 
     /// Returns what was published last; `None` where that cannot be read.

@@ -2,7 +2,7 @@
 //! No files in here, so that every offset and every flipped bit can be tested.
 
 use crate::commit::{Commit, is_commit, parse_header};
-use crate::line::{PayloadText, checked, parse_active};
+use crate::line::{PayloadText, checked, parse_active, sound_lines};
 use burnlog_log::Address;
 use memchr::memchr;
 use std::ops::Range;
@@ -301,11 +301,11 @@ fn next_commit(bytes: &[u8]) -> Option<FoundCommit> {
     let mut place = 0;
     while let Some(length) = memchr(b'\n', &bytes[place..]) {
         let line = &bytes[place..place + length];
-        // A lost newline glues a commit line to what stood before it.
-        let start = memchr::memmem::rfind(line, b"{\"crc\":\"").unwrap_or(0);
-        for start in [0, start] {
-            if let Some(commit) = Commit::parse_active(&line[start..]) {
-                return Some(FoundCommit { commit, line_start: place + start, line_end: place + length + 1 });
+        for (range, covered) in sound_lines(line) {
+            let commit = is_commit(covered).then(|| Commit::parse_active(&line[range.clone()])).flatten();
+            if let Some(commit) = commit {
+                let line_end = if range.end == line.len() { place + length + 1 } else { place + range.end };
+                return Some(FoundCommit { commit, line_start: place + range.start, line_end });
             }
         }
         place += length + 1;
@@ -315,19 +315,22 @@ fn next_commit(bytes: &[u8]) -> Option<FoundCommit> {
 
 /// Returns the entries of a damaged batch that can be read, each at its own ordinal.
 fn sound_entries(bytes: &[u8], count: u32) -> Vec<ScannedEntry> {
-    let sound = sound_lines(bytes).map(|(entry, _)| entry);
+    let sound = sound_entry_lines(bytes).map(|(entry, _)| entry);
     let mut entries: Vec<ScannedEntry> = sound.filter(|entry| entry.ordinal < count).collect();
     entries.dedup_by_key(|entry| entry.ordinal);
     entries
 }
 
 /// Returns every entry line with a checksum that fits, and where it stands.
-fn sound_lines(bytes: &[u8]) -> impl Iterator<Item = (ScannedEntry, Range<usize>)> {
+fn sound_entry_lines(bytes: &[u8]) -> impl Iterator<Item = (ScannedEntry, Range<usize>)> {
     let mut start = 0;
-    bytes.split(|byte| *byte == b'\n').filter_map(move |line| {
-        let place = start..start + line.len() + 1;
-        start = place.end;
-        Some((scan_entry(checked(line)?)?, place))
+    bytes.split(|byte| *byte == b'\n').flat_map(move |line| {
+        let base = start;
+        start += line.len() + 1;
+        let sound = sound_lines(line).into_iter();
+        sound.filter_map(move |(range, covered)| {
+            Some((scan_entry(covered)?, base + range.start..(base + range.end + 1)))
+        })
     })
 }
 
@@ -336,7 +339,7 @@ fn sound_lines(bytes: &[u8]) -> impl Iterator<Item = (ScannedEntry, Range<usize>
 fn salvage(bytes: &[u8], at: Start, slot_max: Option<u32>, each: &mut dyn FnMut(ScannedBatch)) -> u32 {
     // Ordinals restart with each batch, so each group gets lines of its own.
     let mut groups: Vec<(Range<usize>, Vec<ScannedEntry>)> = Vec::new();
-    for (entry, place) in sound_lines(bytes) {
+    for (entry, place) in sound_entry_lines(bytes) {
         match groups.last_mut() {
             Some((lines, group)) if group.last().is_some_and(|last| last.ordinal < entry.ordinal) => {
                 lines.end = place.end;

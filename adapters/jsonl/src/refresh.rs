@@ -4,6 +4,7 @@
 use crate::erased::Erased;
 use crate::files::{Access, File, Listed, io_error, read_range};
 use crate::index::{Failure, Fault, Index, Manifest, ManifestRead, Run, read_manifest};
+use crate::published;
 use crate::sealed::SealedFile;
 use crate::segment::{Form, Part, Segment};
 use crate::store::{State, Store};
@@ -27,32 +28,57 @@ impl Store {
             for number in 0..state.segments.len() as u32 {
                 let segment = &state.segments[number as usize];
                 let is_sound = segment.form == Form::Active && !state.is_damaged(&segment.name);
-                if is_sound && self.has_more(segment)? {
+                if is_sound && self.is_unsettled(segment)? {
                     crashed.push(number);
                 }
             }
             if self.options.read_only {
                 return crashed.into_iter().try_for_each(|number| self.take_up_abandoned(state, number));
             }
-            let is_in_memory = state.index.runs.iter().any(|run| !run.is_file());
+            let is_stale = state.index_is_stale || state.index.runs.iter().any(|run| !run.is_file());
             // Whoever holds the lock is at work on these, or will settle them before it appends.
-            if (crashed.is_empty() && !is_in_memory) || (!state.lock_is_held && !self.lock.try_take()?) {
+            if (crashed.is_empty() && !is_stale) || (!state.lock_is_held && !self.lock.try_take()?) {
                 return Ok(());
             }
             state.lock_is_held = true;
-            let settled = crashed.into_iter().try_for_each(|number| self.adopt(state, number).map(drop));
-            let settled = settled.and_then(|()| if is_in_memory { self.flush(state) } else { Ok(()) });
+            let settled = self.settle_crashed(state, crashed);
             self.release_lock(state);
             settled
         })
     }
 
-    /// Whether the file of an active segment is longer than what is known of it.
-    fn has_more(&self, segment: &Segment) -> Result<bool> {
-        match self.open_active(&segment.name) {
-            Ok(file) => Ok(file.bytes().unwrap_or_default() > segment.known.bytes),
+    /// Settles what crashed processes left behind and writes the index where it had to be made again.
+    fn settle_crashed(&self, state: &mut State, crashed: Vec<u32>) -> Outcome<()> {
+        // Once more, with the lock: what was seen before it may have changed.
+        self.refresh(state)?;
+        for number in crashed {
+            if state.segments.get(number as usize).is_some_and(|segment| segment.form == Form::Active) {
+                self.adopt(state, number)?;
+            }
+        }
+        if state.index_is_stale || state.index.runs.iter().any(|run| !run.is_file()) {
+            self.flush(state)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a crash left something to settle in an active segment: bytes beyond what is known, or
+    /// no sound published length.
+    fn is_unsettled(&self, segment: &Segment) -> Result<bool> {
+        let look = || -> io::Result<bool> {
+            let bytes = self.open_active(&segment.name)?.bytes()?;
+            let path = Part::Published.path(&self.folder, &segment.name);
+            let is_published = match self.files().open(&path, Access::Read) {
+                Ok(file) => published::is_sound(&*file)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+                Err(error) => return Err(error),
+            };
+            Ok(bytes > segment.known.bytes || !is_published)
+        };
+        match look() {
+            // Sealed meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(io_error("open segment", &segment.name, error)),
+            result => result.map_err(|error| io_error("open segment", &segment.name, error)),
         }
     }
 
@@ -70,6 +96,9 @@ impl Store {
             let durable = state.segments[number as usize].known.bytes;
             self.scan_active_to(state, number, &*file, end, Some(durable))?;
             file.unlock().map_err(failed)?;
+            // Remembered, so that an index made again has it as well.
+            let segment = &mut state.segments[number as usize];
+            segment.accepted_bytes = segment.known.bytes;
         }
         Ok(())
     }
@@ -96,10 +125,8 @@ impl Store {
         self.take_up_manifest(state);
         self.take_up_listing(state, &listed);
         let is_unknown = |segment: &Segment| segment.form == Form::Sealed && segment.known.slots == 0;
-        if state.manifest_stamp.is_none() && state.notices.is_empty() && state.segments.iter().any(is_unknown)
-        {
-            let message = "there is no index; it is made from the segments".to_owned();
-            state.note("index-rebuilt", "index/manifest".to_owned(), message);
+        if state.manifest_stamp.is_none() && state.segments.iter().any(is_unknown) {
+            state.note_stale_index("index/manifest", "there is no index; it is made from the segments");
         }
         let erased = self.files().open(&self.folder.join(crate::erased::FILE_NAME), Access::Read);
         let erased_bytes = erased.and_then(|file| file.bytes()).unwrap_or_default();
@@ -122,26 +149,22 @@ impl Store {
         let folder = self.folder.join("index");
         let manifest = match read_manifest(self.files(), &folder, self.ledger) {
             ManifestRead::Absent => return,
-            ManifestRead::Damaged if state.manifest_stamp.is_some() => return,
             ManifestRead::Damaged => {
-                let message = "the manifest of the index cannot be read; the index is made again".to_owned();
-                state.note("index-rebuilt", "index/manifest".to_owned(), message);
+                let message = "the manifest of the index cannot be read; the index is made again";
+                state.note_stale_index("index/manifest", message);
                 return;
             }
             ManifestRead::Sound(manifest) if state.manifest_stamp == Some(manifest.stamp) => return,
             ManifestRead::Sound(manifest) => manifest,
         };
         let Some(runs) = self.open_runs(state, &manifest) else {
-            if state.manifest_stamp.is_none() {
-                let message = "a run of the index is missing or damaged; the index is made again".to_owned();
-                state.note("index-rebuilt", "index/".to_owned(), message);
-            }
+            let message = "a run of the index is missing or damaged; the index is made again";
+            state.note_stale_index("index/", message);
             return;
         };
         if let Some(changed) = self.changed_segment(&manifest) {
-            let message =
-                "a segment is not the one that the index was made of; the index is made again".to_owned();
-            state.note("index-rebuilt", format!("segments/{changed}"), message);
+            let message = "a segment is not the one that the index was made of; the index is made again";
+            state.note_stale_index(&format!("segments/{changed}.jsonl"), message);
             Self::forget_index(state);
             return;
         }
@@ -166,7 +189,8 @@ impl Store {
         let changed =
             manifest.segments.iter().filter(|covered| !covered.is_complete && covered.bytes > 0).find(
                 |covered| match self.open_active(&covered.name) {
-                    Ok(file) => tail_crc(&*file, covered.bytes).ok() != Some(covered.tail_crc),
+                    Ok(file) => tail_crcs(&*file, covered.bytes)
+                        .is_ok_and(|found| found.iter().zip(covered.tail_crcs).all(|(one, two)| *one != two)),
                     // Sealed meanwhile, or gone: both are seen elsewhere.
                     Err(_) => false,
                 },
@@ -187,7 +211,7 @@ impl Store {
                 segments.len() as u32 - 1
             });
             let new = &mut segments[number as usize];
-            (new.id, new.form) = (old.id, old.form);
+            (new.id, new.form, new.accepted_bytes) = (old.id, old.form, old.accepted_bytes);
             // Rows between what the new runs cover and what the old ones covered are in neither.
             if old.covered.slots <= new.covered.slots && old.known.slots > new.covered.slots {
                 new.known = old.known;
@@ -271,9 +295,10 @@ impl Store {
     }
 }
 
-/// Returns the CRC of the last bytes before `end`.
-pub(crate) fn tail_crc(file: &dyn File, end: u64) -> io::Result<u32> {
-    let start = end.saturating_sub(TAIL_CRC_BYTES);
+/// Returns the CRCs of the last bytes before `end` and of those before them.
+pub(crate) fn tail_crcs(file: &dyn File, end: u64) -> io::Result<[u32; 2]> {
+    let (middle, start) = (end.saturating_sub(TAIL_CRC_BYTES), end.saturating_sub(2 * TAIL_CRC_BYTES));
     let bytes = read_range(file, start, (end - start) as usize)?;
-    Ok(crc32fast::hash(&bytes))
+    let (before, last) = bytes.split_at(((middle - start) as usize).min(bytes.len()));
+    Ok([crc32fast::hash(last), crc32fast::hash(before)])
 }

@@ -27,14 +27,16 @@ type Outcome<T> = std::result::Result<T, Failure>;
 impl Store {
     /// Reads what was appended to an active segment since it was last looked at.
     pub(crate) fn scan_active(&self, state: &mut State, number: u32) -> Outcome<()> {
-        let Segment { name, known, .. } = state.segments[number as usize].clone();
+        let Segment { name, known, accepted_bytes, .. } = state.segments[number as usize].clone();
         let path = Part::Published.path(&self.folder, &name);
         let failed = |error| io_error("read segment", format_args!("segments/{name}.jsonl"), error);
         let own =
             state.writer.as_ref().filter(|writer| writer.name == name).map(|writer| writer.durable.bytes);
         let published = match own {
             Some(bytes) => Some(Length { visible: bytes, synced: bytes }),
-            None => read_length(self.files(), &path).map_err(failed)?,
+            None => read_length(self.files(), &path)
+                .map_err(failed)?
+                .map(|length| Length { visible: length.visible.max(accepted_bytes), ..length }),
         };
         if published.is_some_and(|length| length.visible == known.bytes) {
             return Ok(());

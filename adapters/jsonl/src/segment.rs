@@ -38,8 +38,10 @@ pub(crate) struct Segment {
     pub(crate) covered: Extent,
     /// What runs and tail hold together.
     pub(crate) known: Extent,
-    /// The CRC of the last bytes before `covered.bytes`.
-    pub(crate) tail_crc: u32,
+    /// The CRCs of the last bytes before `covered.bytes`, by which the file is recognised.
+    pub(crate) tail_crcs: [u32; 2],
+    /// Of an abandoned segment on which only readers are at work: the bytes that they count beyond the published length.
+    pub(crate) accepted_bytes: u64,
     /// Whether everything in the file is known, so that it need not be looked at again. Sealed segments only.
     pub(crate) is_complete: bool,
 }
@@ -52,7 +54,8 @@ impl Segment {
             form,
             covered: Extent::default(),
             known: Extent::default(),
-            tail_crc: 0,
+            tail_crcs: [0; 2],
+            accepted_bytes: 0,
             is_complete: false,
         }
     }
@@ -68,7 +71,7 @@ impl Segment {
         Self {
             covered: extent,
             known: extent,
-            tail_crc: covered.tail_crc,
+            tail_crcs: covered.tail_crcs,
             is_complete: covered.is_complete,
             ..Self::new(covered.name.as_str().into(), Form::Gone)
         }
@@ -80,7 +83,7 @@ impl Segment {
             name: self.name.to_string(),
             slots: self.covered.slots,
             bytes: self.covered.bytes,
-            tail_crc: self.tail_crc,
+            tail_crcs: self.tail_crcs,
             events: self.covered.events,
             payload_bytes: self.covered.payload_bytes,
             is_complete: self.is_complete && self.covered == self.known,
@@ -97,8 +100,8 @@ impl Segment {
 
     /// Forgets everything known, so that it is read again.
     pub(crate) fn forget(&mut self) {
-        (self.covered, self.known, self.tail_crc, self.is_complete) =
-            (Extent::default(), Extent::default(), 0, false);
+        (self.covered, self.known, self.tail_crcs, self.is_complete) =
+            (Extent::default(), Extent::default(), [0; 2], false);
     }
 
     /// Returns what reading needs to know.

@@ -52,6 +52,8 @@ pub(crate) struct State {
     pub(crate) index: Index,
     /// The stamp of the manifest that the runs are from.
     pub(crate) manifest_stamp: Option<u64>,
+    /// Whether the index on disk is of no use and has to be written again.
+    pub(crate) index_is_stale: bool,
     /// The counter of the lock file when everything was looked at.
     pub(crate) changes: Option<u64>,
     pub(crate) erased: Arc<Erased>,
@@ -237,6 +239,13 @@ impl State {
     pub(crate) fn note_damage(&mut self, name: &Arc<str>, ending: &str, offset: u64, reason: String) {
         if self.damage.insert((Arc::clone(name), offset), reason.clone()).is_none() {
             self.note("segment-damaged", format!("segments/{name}{ending} at {offset}"), reason);
+        }
+    }
+
+    /// Notes that the index on disk is of no use, once until it is written again.
+    pub(crate) fn note_stale_index(&mut self, place: &str, message: &str) {
+        if !std::mem::replace(&mut self.index_is_stale, true) {
+            self.note("index-rebuilt", place.to_owned(), message.to_owned());
         }
     }
 

@@ -181,7 +181,7 @@ impl Store {
         let end = file.bytes().map_err(failed)?;
         let length = published.length();
         let visible = length.map_or(known.bytes, |length| length.visible);
-        if end != known.bytes || visible != known.bytes || length.is_none() {
+        if end != known.bytes || visible != known.bytes || !published.is_sound() {
             let rest =
                 crate::files::read_range(&*file, known.bytes, (end.max(known.bytes) - known.bytes) as usize)
                     .map_err(failed)?;
@@ -208,7 +208,9 @@ impl Store {
             self.cut(state, &name, &*file, committed, &rest[(committed - known.bytes) as usize..])?;
             file.sync().map_err(failed)?;
             let length = Length { visible: committed, synced: committed };
-            published.publish(length).and_then(|()| published.sync()).map_err(failed)?;
+            // Twice, so that neither record is a torn one.
+            let twice = published.publish(length).and_then(|()| published.publish(length));
+            twice.and_then(|()| published.sync()).map_err(failed)?;
             state.changes = Some(self.lock.count()?);
         }
         let extent = state.segments[number as usize].known;

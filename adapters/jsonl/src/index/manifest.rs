@@ -34,8 +34,9 @@ pub(crate) struct Covered {
     pub(crate) slots: u32,
     /// The bytes covered while the segment was active; 0 where it was only ever seen sealed.
     pub(crate) bytes: u64,
-    /// The CRC of the last bytes before that, by which the file is recognised.
-    pub(crate) tail_crc: u32,
+    /// The CRCs of the last bytes before that and of those before them, by which the file is recognised. Two, so
+    /// that a flipped bit does not make it another file.
+    pub(crate) tail_crcs: [u32; 2],
     /// The events among the slots.
     pub(crate) events: u64,
     /// The bytes of their payloads.

@@ -58,7 +58,7 @@ pub(crate) fn header_page(ledger: LedgerId, sections: [Section; 3]) -> Vec<u8> {
     let encoded = codec::encode(&header);
     let mut page = (encoded.len() as u32).to_le_bytes().to_vec();
     page.extend(encoded);
-    page.resize(PAGE_BYTES, 0);
+    finish_page(&mut page);
     page
 }
 
@@ -69,9 +69,15 @@ pub(crate) fn finish_page(page: &mut Vec<u8>) {
     page.extend_from_slice(&crc.to_le_bytes());
 }
 
+/// Whether the checksum of a whole page fits.
+fn page_is_sound(page: &[u8]) -> bool {
+    page.len() == PAGE_BYTES && crc32fast::hash(&page[..PAGE_ROOM]).to_le_bytes() == page[PAGE_ROOM..]
+}
+
 impl Run {
     /// Takes up the bytes of a run; `None` unless the header is sound, of this ledger and version, and the length fits.
     pub(crate) fn open(name: String, is_file: bool, bytes: Mapped, ledger: LedgerId) -> Option<Self> {
+        bytes.get(..PAGE_BYTES).filter(|page| page_is_sound(page))?;
         let length = u32::from_le_bytes(*bytes.first_chunk()?) as usize;
         let header: Header = codec::decode(bytes.get(4..4usize.checked_add(length)?)?)?;
         let mut page = 1;
@@ -126,7 +132,7 @@ impl Run {
         if word.load(Ordering::Relaxed) & bit != 0 {
             return Ok(());
         }
-        if crc32fast::hash(&bytes[..PAGE_ROOM]).to_le_bytes() != bytes[PAGE_ROOM..] {
+        if !page_is_sound(bytes) {
             return Err(Fault { run: self.name.clone(), page });
         }
         word.fetch_or(bit, Ordering::Relaxed);
@@ -135,9 +141,7 @@ impl Run {
 
     /// Checks every page anew and returns those that do not fit.
     pub(crate) fn check(&self) -> Vec<Fault> {
-        let pages = self.bytes.chunks(PAGE_BYTES).enumerate().skip(1);
-        let bad =
-            pages.filter(|(_, page)| crc32fast::hash(&page[..PAGE_ROOM]).to_le_bytes() != page[PAGE_ROOM..]);
+        let bad = self.bytes.chunks(PAGE_BYTES).enumerate().filter(|(_, page)| !page_is_sound(page));
         bad.map(|(page, _)| Fault { run: self.name.clone(), page: page as u64 }).collect()
     }
 

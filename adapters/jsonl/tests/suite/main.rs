@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
+mod crash;
+mod damage;
+mod simulated;
+
 use burnlog_jsonl::JsonlBackend;
 use burnlog_log::Backend;
 use burnlog_log::conformance::Fixture;
