@@ -6,6 +6,8 @@ mod manifest;
 mod rows;
 mod run;
 mod tail;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use build::{Failure, Site, from_rows, merge, persist};
 pub(crate) use manifest::{

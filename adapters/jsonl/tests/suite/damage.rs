@@ -178,8 +178,8 @@ fn flip_every_bit(
     events_max: usize,
 ) {
     let bytes = system.bytes_of(path).unwrap();
-    for at in 0..bytes.len() {
-        // Every bit of every byte would take minutes; the bits take turns.
+    // Every bit of every byte would take minutes (recovery alone is tested with all of them): the bits take turns.
+    for at in (0..bytes.len()).step_by(5) {
         let bit = at % 8;
         let what = format!("{} byte {at} bit {bit}", path.display());
         let mut flipped = bytes.clone();

@@ -4,6 +4,8 @@
 
 mod crash;
 mod damage;
+mod forms;
+mod sharing;
 mod simulated;
 
 use burnlog_jsonl::JsonlBackend;
