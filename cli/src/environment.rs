@@ -1,6 +1,7 @@
 //! The one place that reads the environment.
 
-use burnlog_host::{Config, Home};
+use burnlog_host::{Config, Home, parse_key};
+use burnlog_log::{Error, ErrorKind, Result, WriterKey};
 use std::env;
 use std::path::PathBuf;
 
@@ -48,5 +49,13 @@ impl Environment {
     pub(crate) fn host_name(&self, config: &Config) -> String {
         let system = || gethostname::gethostname().to_string_lossy().into_owned();
         self.host_name.clone().or_else(|| config.host_name.clone()).unwrap_or_else(system)
+    }
+
+    /// The writer key that the environment gives to this process. `Invalid` when it is not a key.
+    pub(crate) fn given_key(&self) -> Result<Option<WriterKey>> {
+        let Some(text) = &self.writer_key else { return Ok(None) };
+        parse_key(text.trim().as_bytes()).map(Some).ok_or_else(|| {
+            Error::new(ErrorKind::Invalid, "open feed", "RELAYBURN_WRITER_KEY is not 64 hex digits")
+        })
     }
 }

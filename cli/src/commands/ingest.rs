@@ -6,8 +6,8 @@ use crate::environment::Environment;
 use crate::open::{self, Access, StoreUrl};
 use crate::output::{bytes, count, counted, print_one, say};
 use crate::progress;
-use burnlog_host::{Config, FeedStart, HostWriter, Identity, IngestLock, LedgerState, parse_key};
-use burnlog_log::{Batch, Error, ErrorKind, Ledger, Result, Root, Timestamp, WriterId, WriterKey};
+use burnlog_host::{Config, FeedStart, HostWriter, Identity, IngestLock, LedgerState};
+use burnlog_log::{Batch, Error, ErrorKind, Ledger, Result, Root, Timestamp, WriterId};
 use burnlog_projections::{FoldLimits, Projector};
 use burnlog_sources::{
     Acknowledged, CursorFile, FeedPoint, Filter, Notice, Observer, Options, Places, Plan, Progress, Report,
@@ -164,7 +164,7 @@ fn open_feed(
     state: &LedgerState,
 ) -> anyhow::Result<(HostWriter, CursorFile)> {
     let Context { global, environment } = context;
-    let given = given_key(environment)?;
+    let given = environment.given_key()?;
     let identity = Identity {
         host: environment.host_name(config),
         os: std::env::consts::OS,
@@ -207,7 +207,7 @@ fn dry_run(context: &Context, url: &StoreUrl, plan: Plan, options: &Options) -> 
         None => CursorFile::open(PathBuf::new(), WriterId([0; 32]))?,
         Some(ledger) => {
             let state = environment.home.ledger_state(ledger.location().id);
-            let key = match given_key(environment)? {
+            let key = match environment.given_key()? {
                 None if state.key().exists() => Some(burnlog_host::load_or_create_key(&state.key())?),
                 given => given,
             };
@@ -239,14 +239,6 @@ fn places(arguments: &Ingest, environment: &Environment) -> Places {
         Places::Environment(environment.sources())
     } else {
         Places::Roots(arguments.root.clone())
-    }
-}
-
-fn given_key(environment: &Environment) -> Result<Option<WriterKey>> {
-    let Some(text) = &environment.writer_key else { return Ok(None) };
-    match parse_key(text.trim().as_bytes()) {
-        Some(key) => Ok(Some(key)),
-        None => Err(Error::new(ErrorKind::Invalid, "open feed", "RELAYBURN_WRITER_KEY is not 64 hex digits")),
     }
 }
 

@@ -88,11 +88,12 @@ pub(super) fn run(context: &Context) -> anyhow::Result<ExitCode> {
 /// What this host's cursors say; nothing where this host never ingested into the ledger.
 fn sources(context: &Context, ledger: &Ledger) -> anyhow::Result<Vec<SourceLine>> {
     let state = context.environment.home.ledger_state(ledger.location().id);
-    if !state.key().exists() {
-        return Ok(Vec::new());
-    }
-    let cursors =
-        CursorFile::open(state.cursors(), burnlog_host::load_or_create_key(&state.key())?.writer())?;
+    let key = match context.environment.given_key()? {
+        None if state.key().exists() => Some(burnlog_host::load_or_create_key(&state.key())?),
+        given => given,
+    };
+    let Some(key) = key else { return Ok(Vec::new()) };
+    let cursors = CursorFile::open(state.cursors(), key.writer())?;
     let line = |source| {
         let state = cursors.source_state(source);
         SourceLine { source, files: state.files, pending_bytes: state.pending_bytes }

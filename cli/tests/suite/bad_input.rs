@@ -143,7 +143,7 @@ fn a_ledger_of_a_newer_version_is_refused() {
     good(&machine);
     machine.ok(&["ingest"]);
     let path = machine.ledger().join("ledger.json");
-    let text = fs::read_to_string(&path).unwrap().replacen("1", "9", 1);
+    let text = fs::read_to_string(&path).unwrap().replacen('1', "9", 1);
     fs::write(&path, text).unwrap();
     for command in [&["status"][..], &["ingest"], &["verify"]] {
         let ended = machine.run(command);

@@ -176,12 +176,13 @@ proptest! {
         for host in &hosts {
             host.ingest();
         }
-        let merged = Host::new(on, 4).ledger;
+        let merging = Host::new(on, 4);
+        let merged = &merging.ledger;
         for at in order.iter().chain(&[0, 1, 2]) {
-            let report = replay(&hosts[*at].ledger, &merged, &mut |_| {}).unwrap();
+            let report = replay(&hosts[*at].ledger, merged, &mut |_| {}).unwrap();
             prop_assert_eq!(report.divergences, []);
         }
-        prop_assert_eq!(dump_of(&merged), dump_of(&alone.ledger));
+        prop_assert_eq!(dump_of(merged), dump_of(&alone.ledger));
         prop_assert_eq!(merged.stat().unwrap().events, alone.ledger.stat().unwrap().events);
         for host in &hosts {
             for head in host.ledger.feeds().unwrap() {

@@ -156,7 +156,8 @@ fn every_segment_can_be_read_with_standard_tools() {
                 _ => continue,
             };
             for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-                serde_json::from_slice::<serde_json::Value>(line).unwrap();
+                // A lone surrogate is JSON by its grammar, whatever it means; `Value` would refuse it.
+                serde_json::from_slice::<serde::de::IgnoredAny>(line).unwrap();
                 lines += 1;
             }
         }
