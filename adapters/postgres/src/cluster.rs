@@ -5,9 +5,10 @@ use crate::options::PostgresOptions;
 use crate::pool::Pool;
 use crate::target::Target;
 use burnlog_log::{Error, ErrorKind, Result};
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -38,6 +39,9 @@ pub struct Database {
     url: String,
 }
 
+/// One connection, kept until this value is dropped.
+pub struct Connection(Pool);
+
 impl Cluster {
     /// Returns the cluster of this process: started at the first call, or the server that `BURNLOG_TEST_POSTGRES`
     /// names (a URL of a role that may create databases).
@@ -60,26 +64,25 @@ impl Cluster {
         Self::start(arguments).map(|cluster| &*Box::leak(Box::new(cluster)))
     }
 
+    /// Starts a cluster that offers TLS with this certificate and key (files in PEM), for the rest of the process.
+    pub fn start_with_tls(certificate: &Path, key: &Path) -> Result<&'static Self> {
+        let arguments = ["-c", "ssl=on", "-c", "ssl_cert_file=server.pem", "-c", "ssl_key_file=server.key"];
+        let files = [(certificate, "server.pem"), (key, "server.key")];
+        Self::start_with_files(&arguments, &files).map(|cluster| &*Box::leak(Box::new(cluster)))
+    }
+
     /// Starts a cluster with these arguments of `postgres`.
     pub fn start(arguments: &[&str]) -> Result<Self> {
+        Self::start_with_files(arguments, &[])
+    }
+
+    fn start_with_files(arguments: &[&str], files: &[(&Path, &str)]) -> Result<Self> {
         let binaries = find_binaries()?;
         let account = Account::unprivileged()?;
         let folder = make_folder(&account)?;
-        let data = folder.join("data");
-        std::fs::write(folder.join("password"), PASSWORD).map_err(|error| failed(&folder, error))?;
-        let mut initdb = account.command(&binaries.join("initdb"), &folder);
-        initdb.arg("-D").arg(&data).arg("--pwfile").arg(folder.join("password")).args([
-            "-U",
-            "burnlog",
-            "--auth-local=trust",
-            "--auth-host=scram-sha-256",
-            "--encoding=UTF8",
-            "--locale=C",
-            "--no-sync",
-        ]);
-        let output = initdb.output().map_err(|error| failed(&folder, error))?;
-        if !output.status.success() {
-            return Err(failed(&folder, String::from_utf8_lossy(&output.stderr)));
+        let data = initialise(&account, &binaries, &folder)?;
+        for (from, name) in files {
+            account.copy(from, &data.join(name)).map_err(|error| failed(from, error))?;
         }
         let mut last = String::new();
         // Between finding a free port and using it somebody else may take it.
@@ -162,6 +165,12 @@ impl Database {
         format!("postgres://{user}:{password}@{behind}")
     }
 
+    /// Makes one connection of the superuser, with transactions and locks of its own.
+    pub fn connect(&self) -> Result<Connection> {
+        let options = PostgresOptions { connections: 1, ..PostgresOptions::default() };
+        Ok(Connection(Pool::new(Target::parse(&self.url)?, &options)?))
+    }
+
     /// Runs statements as the superuser.
     pub fn run(&self, sql: &str) -> Result<()> {
         self.pool.plain("run", async |session| session.run(sql).await)
@@ -170,6 +179,18 @@ impl Database {
     /// Runs one statement as the superuser and returns its rows as text.
     pub fn rows(&self, sql: &str) -> Result<Vec<Vec<String>>> {
         self.pool.plain("run", async |session| session.rows_as_text(sql).await)
+    }
+}
+
+impl Connection {
+    /// Runs statements.
+    pub fn run(&self, sql: &str) -> Result<()> {
+        self.0.plain("run", async |session| session.run(sql).await)
+    }
+
+    /// Runs one statement and returns its rows as text.
+    pub fn rows(&self, sql: &str) -> Result<Vec<Vec<String>>> {
+        self.0.plain("run", async |session| session.rows_as_text(sql).await)
     }
 }
 
@@ -223,6 +244,16 @@ impl Account {
         })
     }
 
+    /// Copies a file so that the account, and nobody else, can read it.
+    fn copy(&self, from: &Path, to: &Path) -> std::io::Result<()> {
+        std::fs::write(to, std::fs::read(from)?)?;
+        std::fs::set_permissions(to, Permissions::from_mode(0o600))?;
+        match self.0 {
+            Some((user, group)) => chown(to, Some(user), Some(group)),
+            None => Ok(()),
+        }
+    }
+
     fn command(&self, program: &Path, folder: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir(folder).env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C");
@@ -230,6 +261,28 @@ impl Account {
             command.uid(user).gid(group);
         }
         command
+    }
+}
+
+/// Makes the data folder of a cluster.
+fn initialise(account: &Account, binaries: &Path, folder: &Path) -> Result<PathBuf> {
+    let data = folder.join("data");
+    std::fs::write(folder.join("password"), PASSWORD).map_err(|error| failed(folder, error))?;
+    let mut initdb = account.command(&binaries.join("initdb"), folder);
+    initdb.arg("-D").arg(&data).arg("--pwfile").arg(folder.join("password")).args([
+        "-U",
+        "burnlog",
+        "--auth-local=trust",
+        "--auth-host=scram-sha-256",
+        "--encoding=UTF8",
+        "--locale=C",
+        "--no-sync",
+    ]);
+    let output = initdb.output().map_err(|error| failed(folder, error))?;
+    if output.status.success() {
+        Ok(data)
+    } else {
+        Err(failed(folder, String::from_utf8_lossy(&output.stderr)))
     }
 }
 

@@ -22,5 +22,5 @@ mod tls;
 
 pub use backend::PostgresBackend;
 #[cfg(feature = "cluster")]
-pub use cluster::{Cluster, Database};
+pub use cluster::{Cluster, Connection, Database};
 pub use options::PostgresOptions;

@@ -140,7 +140,7 @@ impl Pool {
         body: impl AsyncFnOnce(&Session<'_>) -> Result<T>,
     ) -> Result<T> {
         let lease = self.lease(operation)?;
-        let session = lease.session(operation);
+        let session = lease.session();
         let result = self.driver.wait(body(&session));
         lease.give_back();
         result
@@ -159,26 +159,40 @@ impl Pool {
         first: Statement<'_>,
         body: impl AsyncFnOnce(&Session<'_>, Vec<Row>) -> Result<T>,
     ) -> Result<T> {
-        let lease = self.lease(operation)?;
-        let session = lease.session(operation);
-        let all = async {
+        loop {
+            let lease = self.lease(operation)?;
+            let session = lease.session();
             // The beginning and the first statement travel together; nothing goes on before both are answered.
-            let (begun, rows) = join(session.run(begin), session.query(first.0, first.1)).await;
-            begun?;
-            body(&session, rows?).await
-        };
-        let result = self.driver.wait(async {
-            match timeout {
-                Some(limit) => tokio::time::timeout(limit, all).await.ok(),
-                None => Some(all.await),
+            let opening = join(session.run(begin), session.query(first.0, first.1));
+            let Some((begun, rows)) = self.driver.wait(within(timeout, opening)) else {
+                return Err(errors::timed_out(operation, self.url()));
+            };
+            match begun {
+                // The server ended this connection while it was idle; nothing was done on it.
+                Err(error) if lease.reused && error.kind() == ErrorKind::Unavailable => {}
+                begun => return self.go_on(lease, timeout, begun.and(rows), body),
             }
+        }
+    }
+
+    /// Runs the body of a transaction that has begun, and gives the connection back where it is still of use.
+    fn go_on<T>(
+        &self,
+        lease: Lease<'_>,
+        timeout: Option<Duration>,
+        opened: Result<Vec<Row>>,
+        body: impl AsyncFnOnce(&Session<'_>, Vec<Row>) -> Result<T>,
+    ) -> Result<T> {
+        let session = lease.session();
+        let result = opened.and_then(|rows| {
+            let done = self.driver.wait(within(timeout, body(&session, rows)));
+            done.unwrap_or_else(|| Err(errors::timed_out(lease.operation, self.url())))
         });
-        let Some(result) = result else {
-            // The connection hangs with a transaction in it: dropped, not given back.
-            return Err(errors::timed_out(operation, self.url()));
-        };
-        if result.is_err() {
-            session.send_only("ROLLBACK");
+        match &result {
+            // The connection hangs, or is about to end: dropped, with whatever is open in it.
+            Err(error) if error.kind() == ErrorKind::Unavailable => return result,
+            Err(_) => session.send_only("ROLLBACK"),
+            Ok(_) => {}
         }
         lease.give_back();
         result
@@ -190,7 +204,13 @@ impl Pool {
         loop {
             while let Some(client) = state.idle.pop() {
                 if !client.is_closed() {
-                    return Ok(Lease { pool: self, client: Some(client), sound: false });
+                    return Ok(Lease {
+                        pool: self,
+                        operation,
+                        client: Some(client),
+                        reused: true,
+                        sound: false,
+                    });
                 }
                 state.open -= 1;
             }
@@ -208,7 +228,7 @@ impl Pool {
             }
         }
         drop(state);
-        let mut lease = Lease { pool: self, client: None, sound: false };
+        let mut lease = Lease { pool: self, operation, client: None, reused: false, sound: false };
         lease.client = Some(self.driver.wait(self.connect(operation))?);
         Ok(lease)
     }
@@ -233,17 +253,28 @@ impl Pool {
     }
 }
 
+/// Runs a future for at most so long; `None` when the time is over.
+async fn within<T>(limit: Option<Duration>, future: impl Future<Output = T>) -> Option<T> {
+    match limit {
+        Some(limit) => tokio::time::timeout(limit, future).await.ok(),
+        None => Some(future.await),
+    }
+}
+
 /// A connection in use. Dropped without being given back, it is closed.
 struct Lease<'p> {
     pool: &'p Pool,
+    operation: &'static str,
     client: Option<Client>,
+    /// Whether it was idle before, so that the server may have ended it unnoticed.
+    reused: bool,
     sound: bool,
 }
 
 impl Lease<'_> {
-    fn session(&self, operation: &'static str) -> Session<'_> {
+    fn session(&self) -> Session<'_> {
         let client = self.client.as_ref().expect("a lease has its client once it is handed out");
-        Session { client, operation, url: self.pool.url() }
+        Session { client, operation: self.operation, url: self.pool.url() }
     }
 
     fn give_back(mut self) {

@@ -2,6 +2,12 @@
 
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
+mod access;
+mod concurrency;
+mod damage;
+mod kill;
+mod tls;
+
 use burnlog_log::Backend;
 use burnlog_log::conformance::Fixture;
 use burnlog_postgres::{Cluster, Database, PostgresBackend, PostgresOptions};
