@@ -51,12 +51,8 @@ fn locate(stream: &str) -> (&str, Option<&str>) {
 }
 
 fn fold(record: &SourceRecord<'_>, stream: &mut Stream, facts: &mut Facts) -> Reading {
-    let read = json::with_payload(record.payload, |text| {
-        let line: Line<'_> = json::read(text)?;
-        Some(fold_line(record, &line, stream, facts))
-    });
-    match read {
-        Some(reading) => reading,
+    match json::read::<Line<'_>>(&json::text_of(record.payload)) {
+        Some(line) => fold_line(record, &line, stream, facts),
         None if record.payload.iter().all(u8::is_ascii_whitespace) => {
             Reading::of_class(RecordClass::Other, "blank", facts)
         }

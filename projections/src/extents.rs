@@ -52,7 +52,8 @@ lenient! {
 impl Extent {
     /// Reads the payload of an `extent` event of `source`; `None` when it is not one.
     pub(crate) fn of_payload(source: &Name, place: Address, payload: &[u8]) -> Option<Self> {
-        let fields: Payload<'_> = json::read(std::str::from_utf8(payload).ok()?)?;
+        let text = json::text_of(payload);
+        let fields: Payload<'_> = json::read(&text)?;
         let root = Root::parse(fields.root.as_deref()?.as_bytes())?;
         Some(Self {
             source: source.clone(),

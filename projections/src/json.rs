@@ -1,107 +1,27 @@
 //! Reading JSON that somebody else shapes: fields by name, in place, borrowed, in one pass. A field of the wrong type
 //! is absent, a name that comes twice has its last value, and what is not asked for is skipped unread.
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use crate::scan::{Scanner, Word};
 use std::borrow::Cow;
-use std::fmt;
 
-/// How a value is filled by what a JSON parser comes with. What it does not take leaves it as it is: absent.
-pub(crate) trait Taken<'de>: Default {
-    fn take_str(&mut self, _: &str) {}
-
-    fn take_borrowed_str(&mut self, text: &'de str) {
-        self.take_str(text);
-    }
-
-    fn take_bool(&mut self, _: bool) {}
-
-    fn take_integer(&mut self, _: i128) {}
-
-    fn take_float(&mut self, _: f64) {}
-
-    fn take_map<A: MapAccess<'de>>(&mut self, mut map: A) -> Result<(), A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(())
-    }
-
-    fn take_seq<A: SeqAccess<'de>>(&mut self, mut seq: A) -> Result<(), A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(())
-    }
-}
-
-/// Fills a value.
-pub(crate) struct Taker<'t, T>(pub(crate) &'t mut T);
-
-impl<'de, T: Taken<'de>> DeserializeSeed<'de> for Taker<'_, T> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de, T: Taken<'de>> Visitor<'de> for Taker<'_, T> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any JSON value")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        self.0.take_str(text);
-        Ok(())
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<(), E> {
-        self.0.take_borrowed_str(text);
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<(), E> {
-        self.0.take_bool(value);
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<(), E> {
-        self.0.take_integer(i128::from(value));
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<(), E> {
-        self.0.take_integer(i128::from(value));
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<(), E> {
-        self.0.take_float(value);
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
-        self.0.take_map(map)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<(), A::Error> {
-        self.0.take_seq(seq)
-    }
+/// How a value is filled from the next one of a text. What is of another type is skipped and leaves it as it is: absent.
+pub(crate) trait Taken<'a>: Default {
+    /// Goes past the next value. `None` when it is not JSON.
+    fn take(&mut self, from: &mut Scanner<'a>) -> Option<()>;
 }
 
 /// Text, borrowed from the payload where it has no escapes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Text<'a>(Option<Cow<'a, str>>);
 
-impl<'de> Taken<'de> for Text<'de> {
-    fn take_str(&mut self, text: &str) {
-        self.0 = Some(Cow::Owned(text.to_owned()));
-    }
-
-    fn take_borrowed_str(&mut self, text: &'de str) {
-        self.0 = Some(Cow::Borrowed(text));
+impl<'a> Taken<'a> for Text<'a> {
+    #[inline]
+    fn take(&mut self, from: &mut Scanner<'a>) -> Option<()> {
+        if from.peek()? != b'"' {
+            return from.skip();
+        }
+        self.0 = Some(from.string()?.text());
+        Some(())
     }
 }
 
@@ -115,9 +35,13 @@ impl Text<'_> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Flag(pub(crate) Option<bool>);
 
-impl Taken<'_> for Flag {
-    fn take_bool(&mut self, value: bool) {
-        self.0 = Some(value);
+impl<'a> Taken<'a> for Flag {
+    fn take(&mut self, from: &mut Scanner<'a>) -> Option<()> {
+        if !matches!(from.peek()?, b't' | b'f') {
+            return from.skip();
+        }
+        self.0 = Some(from.word()? == Word::True);
+        Some(())
     }
 }
 
@@ -125,33 +49,10 @@ impl Taken<'_> for Flag {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct There(pub(crate) bool);
 
-impl<'de> Taken<'de> for There {
-    fn take_str(&mut self, _: &str) {
-        self.0 = true;
-    }
-
-    fn take_bool(&mut self, _: bool) {
-        self.0 = true;
-    }
-
-    fn take_integer(&mut self, _: i128) {
-        self.0 = true;
-    }
-
-    fn take_float(&mut self, _: f64) {
-        self.0 = true;
-    }
-
-    fn take_map<A: MapAccess<'de>>(&mut self, mut map: A) -> Result<(), A::Error> {
-        self.0 = true;
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(())
-    }
-
-    fn take_seq<A: SeqAccess<'de>>(&mut self, mut seq: A) -> Result<(), A::Error> {
-        self.0 = true;
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(())
+impl<'a> Taken<'a> for There {
+    fn take(&mut self, from: &mut Scanner<'a>) -> Option<()> {
+        self.0 = from.peek()? != b'n';
+        from.skip()
     }
 }
 
@@ -162,64 +63,78 @@ pub(crate) struct Count {
     pub(crate) clamped: bool,
 }
 
-impl Taken<'_> for Count {
-    fn take_integer(&mut self, value: i128) {
-        let kept = value.clamp(0, i128::from(i64::MAX)) as i64;
-        *self = Self { value: Some(kept), clamped: i128::from(kept) != value };
+impl<'a> Taken<'a> for Count {
+    fn take(&mut self, from: &mut Scanner<'a>) -> Option<()> {
+        if !matches!(from.peek()?, b'-' | b'0'..=b'9') {
+            return from.skip();
+        }
+        let number = from.number()?;
+        *self = match number.parse::<i64>() {
+            Ok(value) => Self { value: Some(value.max(0)), clamped: value < 0 },
+            Err(_) => Self::of_float(number.parse().unwrap_or(f64::NAN)),
+        };
+        Some(())
     }
+}
 
-    fn take_float(&mut self, value: f64) {
-        // Floats cast to the nearest number that fits; a fraction of a token is cut off and said so.
+impl Count {
+    /// Floats cast to the nearest number that fits; a fraction of a token is cut off and said so.
+    fn of_float(value: f64) -> Self {
         let kept = (value as i64).max(0);
-        *self = Self { value: Some(kept), clamped: (kept as f64).to_bits() != value.to_bits() };
+        Self { value: Some(kept), clamped: kept == i64::MAX || (kept as f64).to_bits() != value.to_bits() }
     }
 }
 
-impl<'de, T: Taken<'de>> Taken<'de> for Option<T> {
-    fn take_map<A: MapAccess<'de>>(&mut self, map: A) -> Result<(), A::Error> {
-        self.insert(T::default()).take_map(map)
+impl<'a, T: Taken<'a>> Taken<'a> for Option<T> {
+    fn take(&mut self, from: &mut Scanner<'a>) -> Option<()> {
+        if from.peek()? != b'{' {
+            return from.skip();
+        }
+        self.insert(T::default()).take(from)
     }
 }
 
-impl<'de, T: Taken<'de>> Taken<'de> for Box<T> {
-    fn take_map<A: MapAccess<'de>>(&mut self, map: A) -> Result<(), A::Error> {
-        self.as_mut().take_map(map)
+impl<'a, T: Taken<'a>> Taken<'a> for Box<T> {
+    fn take(&mut self, from: &mut Scanner<'a>) -> Option<()> {
+        self.as_mut().take(from)
     }
 }
 
 /// A list. Most lists have one element: it needs no memory of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct List<T> {
-    first: T,
-    is_empty: bool,
+    first: Option<T>,
     rest: Vec<T>,
 }
 
-impl<T: Default> Default for List<T> {
+impl<T> Default for List<T> {
     fn default() -> Self {
-        Self { first: T::default(), is_empty: true, rest: Vec::new() }
+        Self { first: None, rest: Vec::new() }
     }
 }
 
 impl<T> List<T> {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        (!self.is_empty).then_some(&self.first).into_iter().chain(&self.rest)
+        self.first.iter().chain(&self.rest)
     }
 }
 
-impl<'de, T: Taken<'de>> Taken<'de> for List<T> {
-    fn take_seq<A: SeqAccess<'de>>(&mut self, mut seq: A) -> Result<(), A::Error> {
-        if seq.next_element_seed(Taker(&mut self.first))?.is_none() {
-            return Ok(());
+impl<'a, T: Taken<'a>> Taken<'a> for List<T> {
+    fn take(&mut self, from: &mut Scanner<'a>) -> Option<()> {
+        if from.peek()? != b'[' {
+            return from.skip();
         }
-        self.is_empty = false;
-        loop {
-            let mut element = T::default();
-            if seq.next_element_seed(Taker(&mut element))?.is_none() {
-                return Ok(());
+        from.advance();
+        let mut is_first = true;
+        while from.next_element(&mut is_first)? {
+            if self.first.is_none() {
+                self.first.insert(T::default()).take(from)?;
+            } else {
+                self.rest.push(T::default());
+                self.rest.last_mut()?.take(from)?;
             }
-            self.rest.push(element);
         }
+        Some(())
     }
 }
 
@@ -234,31 +149,26 @@ macro_rules! lenient {
         }
 
         impl<$life> $crate::json::Taken<$life> for $name<$life> {
-            fn take_map<A: serde::de::MapAccess<$life>>(&mut self, mut map: A) -> Result<(), A::Error> {
+            fn take(&mut self, from: &mut $crate::scan::Scanner<$life>) -> Option<()> {
                 #[allow(non_camel_case_types)]
                 #[derive(Clone, Copy)]
                 enum Field { $($field,)+ Other }
-                struct Key;
-                impl<'de> serde::de::DeserializeSeed<'de> for Key {
-                    type Value = Field;
-                    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Field, D::Error> {
-                        deserializer.deserialize_bytes(self)
+                fn field_of(name: &[u8]) -> Field {
+                    match name {
+                        $($key => Field::$field,)+
+                        _ => Field::Other,
                     }
                 }
-                impl serde::de::Visitor<'_> for Key {
-                    type Value = Field;
-                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                        f.write_str("a name")
-                    }
-                    fn visit_bytes<E>(self, name: &[u8]) -> Result<Field, E> {
-                        Ok(match name {
-                            $($key => Field::$field,)+
-                            _ => Field::Other,
-                        })
-                    }
+                if from.peek()? != b'{' {
+                    return from.skip();
                 }
-                let mut seen = 0u64;
-                while let Some(field) = map.next_key_seed(Key)? {
+                from.advance();
+                let (mut seen, mut is_first) = (0u64, true);
+                while let $crate::scan::Step::Name(name) = from.next_name(&mut is_first)? {
+                    let field = match name.plain() {
+                        Some(plain) => field_of(plain.as_bytes()),
+                        None => field_of(name.text().as_bytes()),
+                    };
                     let bit = 1 << field as u32;
                     let again = seen & bit != 0;
                     seen |= bit;
@@ -267,14 +177,12 @@ macro_rules! lenient {
                             if again {
                                 self.$field = Default::default();
                             }
-                            map.next_value_seed($crate::json::Taker(&mut self.$field))?;
+                            $crate::json::Taken::take(&mut self.$field, from)?;
                         })+
-                        Field::Other => {
-                            map.next_value::<serde::de::IgnoredAny>()?;
-                        }
+                        Field::Other => from.skip()?,
                     }
                 }
-                Ok(())
+                Some(())
             }
         }
     };
@@ -284,19 +192,18 @@ pub(crate) use lenient;
 /// Reads one JSON text into a value. `None` when it is not one, or anything follows it.
 pub(crate) fn read<'a, T: Taken<'a>>(text: &'a str) -> Option<T> {
     let mut value = T::default();
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    Taker(&mut value).deserialize(&mut deserializer).ok()?;
-    deserializer.end().ok()?;
-    Some(value)
+    let mut scanner = Scanner::new(text);
+    value.take(&mut scanner)?;
+    scanner.is_at_end().then_some(value)
 }
 
-/// Gives a payload to `take` as text: as it is, or mended where only trifles keep a strict parser from it.
-pub(crate) fn with_payload<R>(payload: &[u8], mut take: impl FnMut(&str) -> Option<R>) -> Option<R> {
-    if let Some(read) = std::str::from_utf8(payload).ok().and_then(&mut take) {
-        return Some(read);
+/// Returns a payload as text: without a byte order mark, and with U+FFFD for what is not UTF-8.
+pub(crate) fn text_of(payload: &[u8]) -> Cow<'_, str> {
+    let payload = payload.strip_prefix(b"\xef\xbb\xbf").unwrap_or(payload);
+    match std::str::from_utf8(payload) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(payload),
     }
-    let mended = crate::text::mended(payload)?;
-    take(std::str::from_utf8(&mended).ok()?)
 }
 
 #[cfg(test)]
@@ -326,33 +233,53 @@ mod tests {
 
     #[test]
     fn of_a_name_that_comes_twice_the_last_value_counts() {
-        let sample: Sample<'_> =
-            read(r#"{"name":"a","name":"b","count":1,"count":null,"na\u006de":"c","inner":{"name":"x"},"inner":{}}"#)
-                .unwrap();
+        let text = r#"{"name":"a","name":"b","count":1,"count":null,"na\u006de":"c","inner":{"name":"x"},"inner":{},"list":["1","2"],"list":["3", 4]}"#;
+        let sample: Sample<'_> = read(text).unwrap();
         assert_eq!(sample.name.as_deref(), Some("c"));
         assert_eq!(sample.count.value, None);
         assert_eq!(sample.inner.unwrap().name.as_deref(), None);
+        assert_eq!(sample.list.iter().map(Text::as_deref).collect::<Vec<_>>(), [Some("3"), None]);
     }
 
     #[test]
     fn numbers_that_do_not_fit_are_clamped_and_say_so() {
-        let count = |text: &str| {
-            let sample: Sample<'_> = read(text).unwrap();
+        let count = |number: &str| {
+            let text = format!("{{\"count\":{number}}}");
+            let sample: Sample<'_> = read(&text).unwrap();
             (sample.count.value, sample.count.clamped)
         };
-        assert_eq!(count(r#"{"count":9007199254740993}"#), (Some(9_007_199_254_740_993), false));
-        assert_eq!(count(r#"{"count":18446744073709551615}"#), (Some(i64::MAX), true));
-        assert_eq!(count(r#"{"count":1e300}"#), (Some(i64::MAX), true));
-        assert_eq!(count(r#"{"count":-5}"#), (Some(0), true));
-        assert_eq!(count(r#"{"count":2.0}"#), (Some(2), false));
-        assert_eq!(count(r#"{"count":2.5}"#), (Some(2), true));
+        assert_eq!(count("9007199254740993"), (Some(9_007_199_254_740_993), false));
+        assert_eq!(count("18446744073709551615"), (Some(i64::MAX), true));
+        assert_eq!(count("1e999"), (Some(i64::MAX), true));
+        assert_eq!(count("-1e999"), (Some(0), true));
+        assert_eq!(count("-5"), (Some(0), true));
+        assert_eq!(count("2.0"), (Some(2), false));
+        assert_eq!(count("2.5"), (Some(2), true));
+        assert_eq!(count("0"), (Some(0), false));
     }
 
     #[test]
-    fn what_follows_the_text_makes_it_none() {
-        assert!(read::<Sample<'_>>(r#"{"name":"a"}{"name":"b"}"#).is_none());
-        assert!(read::<Sample<'_>>(r#"{"name":"a""#).is_none());
-        assert!(read::<Sample<'_>>(r#"  {"name":"a"}  "#).is_some());
+    fn what_is_not_one_text_is_none() {
+        for text in [
+            r#"{"name":"a"}{"name":"b"}"#,
+            r#"{"name":"a""#,
+            r#"{"name":"a",}"#,
+            r#"{"list":["a",]}"#,
+            r#"{"list":[,]}"#,
+            r#"{"name" "a"}"#,
+            r#"{"count":01}"#,
+            r#"{"other":tru}"#,
+            "",
+        ] {
+            assert!(read::<Sample<'_>>(text).is_none(), "{text}");
+        }
+        assert!(read::<Sample<'_>>(" {\"name\" : \"a\" , \"list\" : [ \"a\" , \"b\" ] } \r").is_some());
         assert!(read::<Sample<'_>>("[1]").is_some());
+    }
+
+    #[test]
+    fn bytes_that_are_not_text_become_text() {
+        assert_eq!(text_of(b"\xef\xbb\xbf{}"), "{}");
+        assert_eq!(text_of(b"a\xffb"), "a\u{fffd}b");
     }
 }

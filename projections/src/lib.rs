@@ -25,6 +25,7 @@ mod queries_scan;
 mod records;
 mod rollups;
 mod rows;
+mod scan;
 mod sources;
 mod store;
 mod streams;

@@ -1,5 +1,5 @@
-//! The one normalisation of what databases refuse: NUL, lone surrogates, long keys, numbers beyond 64 bits.
-//! Holds the small types that rows are made of; knows no table.
+//! The one normalisation of text that databases refuse: NUL and keys that are too long. Holds the small types that
+//! rows are made of; knows no table.
 
 use hashbrown::HashSet;
 use std::borrow::{Borrow, Cow};
@@ -137,73 +137,9 @@ pub fn key_text(text: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{}#b3:{}", &plain[..end], &hash[..32]))
 }
 
-/// Returns `payload` as text that a strict JSON parser accepts where only these stand in its way: a byte order
-/// mark, bytes that are not UTF-8, escapes of lone surrogates, numbers beyond a double. `None` when there is nothing to mend.
-///
-/// Bytes and surrogates become U+FFFD, numbers 1e308.
-pub(crate) fn mended(payload: &[u8]) -> Option<Vec<u8>> {
-    let text = String::from_utf8_lossy(payload);
-    let mut bytes = text.trim_start_matches('\u{feff}').as_bytes().to_vec();
-    let mut at = 0;
-    let mut in_string = false;
-    while at < bytes.len() {
-        match bytes[at] {
-            b'"' => in_string = !in_string,
-            b'\\' if in_string => {
-                at += mend_escape(&mut bytes[at..]);
-                continue;
-            }
-            b'-' | b'0'..=b'9' if !in_string => {
-                at += mend_number(&mut bytes[at..]);
-                continue;
-            }
-            _ => {}
-        }
-        at += 1;
-    }
-    (bytes != payload).then_some(bytes)
-}
-
-/// Mends the escape at the front of `bytes` and returns its length (at least 1).
-fn mend_escape(bytes: &mut [u8]) -> usize {
-    let Some(first) = surrogate(bytes) else { return 2 };
-    let pair = (0xD800..0xDC00).contains(&first)
-        && bytes.get(6..).and_then(surrogate).is_some_and(|second| second >= 0xDC00);
-    if pair {
-        return 12;
-    }
-    bytes[2..6].copy_from_slice(b"fffd");
-    6
-}
-
-/// Returns the code unit of a `\uXXXX` escape at the front of `bytes` if it is a surrogate.
-fn surrogate(bytes: &[u8]) -> Option<u32> {
-    let digits = bytes.get(..6)?.strip_prefix(b"\\u")?;
-    let unit = u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-    (0xD800..0xE000).contains(&unit).then_some(unit)
-}
-
-/// Mends the number at the front of `bytes` and returns its length (at least 1).
-fn mend_number(bytes: &mut [u8]) -> usize {
-    let is_part = |byte: &&u8| matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9');
-    let length = bytes.iter().take_while(is_part).count();
-    let number = &mut bytes[..length];
-    let value = std::str::from_utf8(number).ok().and_then(|text| text.parse::<f64>().ok());
-    // The shortest number beyond a double, `2e308`, has room for the largest that is not.
-    if let Some(value) = value.filter(|value| value.is_infinite() && length >= 6) {
-        number.fill(b' ');
-        let largest: &[u8] = if value > 0.0 { b"1e308" } else { b"-1e308" };
-        number[..largest.len()].copy_from_slice(largest);
-    } else if value.is_some_and(f64::is_infinite) {
-        number.copy_from_slice(&b"1e308"[..length.min(5)]);
-    }
-    length
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     #[test]
     fn long_keys_keep_their_beginning_and_stay_distinct() {
@@ -213,35 +149,5 @@ mod tests {
         assert!(key_text(&one).starts_with("xxxx"));
         assert_eq!(key_text("a\0b"), "a\u{fffd}b");
         assert_eq!(key_text(&"x".repeat(256)).len(), 256);
-    }
-
-    #[test]
-    fn what_a_strict_parser_refuses_is_mended() {
-        for (bad, good) in [
-            (&b"{\"a\":\"\\ud83d\"}"[..], "{\"a\":\"\\ufffd\"}"),
-            (b"{\"a\":\"\\ud83d\\u0041\"}", "{\"a\":\"\\ufffd\\u0041\"}"),
-            (b"{\"a\":\"\\udc00\\ud83d\\ude00\"}", "{\"a\":\"\\ufffd\\ud83d\\ude00\"}"),
-            (b"{\"a\":1e999}", "{\"a\":1e308}"),
-            (b"{\"a\":-1e999}", "{\"a\":-1e308}"),
-            (b"{\"a\":9e999999}", "{\"a\":1e308   }"),
-            (b"{\"a\":\"\xff\"}", "{\"a\":\"\u{fffd}\"}"),
-            (b"\xef\xbb\xbf{}", "{}"),
-        ] {
-            let mended = mended(bad).unwrap();
-            assert_eq!(String::from_utf8_lossy(&mended), good);
-            assert!(serde_json::from_slice::<serde_json::Value>(&mended).is_ok());
-        }
-        for fine in ["{\"a\":\"\\\\ud83d 1e999\"}", "{\"a\":\"\\ud83d\\ude00\"}", "{\"a\":1e3}"] {
-            assert_eq!(mended(fine.as_bytes()), None, "{fine}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn mending_takes_any_bytes_and_is_done_once(payload: Vec<u8>) {
-            if let Some(once) = mended(&payload) {
-                prop_assert_eq!(mended(&once), None);
-            }
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::user_text::Prose;
 use crate::json::{Count, Flag, List, Taken, Text, There, lenient};
-use serde::de::SeqAccess;
+use crate::scan::Scanner;
 
 lenient! {
     /// A line.
@@ -131,13 +131,12 @@ pub(crate) struct Content<'a> {
     pub(crate) blocks: List<Block<'a>>,
 }
 
-impl<'de> Taken<'de> for Content<'de> {
-    fn take_str(&mut self, text: &str) {
-        self.text.insert(Prose::default()).take_str(text);
-    }
-
-    fn take_seq<A: SeqAccess<'de>>(&mut self, seq: A) -> Result<(), A::Error> {
-        self.blocks.take_seq(seq)
+impl<'a> Taken<'a> for Content<'a> {
+    fn take(&mut self, from: &mut Scanner<'a>) -> Option<()> {
+        if from.peek()? == b'"' {
+            return self.text.insert(Prose::default()).take(from);
+        }
+        self.blocks.take(from)
     }
 }
 
@@ -145,16 +144,16 @@ impl<'de> Taken<'de> for Content<'de> {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct ResultText(pub(crate) i64);
 
-impl<'de> Taken<'de> for ResultText {
-    fn take_str(&mut self, text: &str) {
-        self.0 = text.len() as i64;
-    }
-
-    fn take_seq<A: SeqAccess<'de>>(&mut self, seq: A) -> Result<(), A::Error> {
-        let mut blocks = List::<ResultBlock<'de>>::default();
-        blocks.take_seq(seq)?;
+impl<'a> Taken<'a> for ResultText {
+    fn take(&mut self, from: &mut Scanner<'a>) -> Option<()> {
+        if from.peek()? == b'"' {
+            self.0 = from.string()?.bytes() as i64;
+            return Some(());
+        }
+        let mut blocks = List::<ResultBlock<'a>>::default();
+        blocks.take(from)?;
         self.0 = blocks.iter().map(|block| block.text.0).sum();
-        Ok(())
+        Some(())
     }
 }
 
@@ -169,8 +168,12 @@ lenient! {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct TextBytes(i64);
 
-impl Taken<'_> for TextBytes {
-    fn take_str(&mut self, text: &str) {
-        self.0 = text.len() as i64;
+impl<'a> Taken<'a> for TextBytes {
+    fn take(&mut self, from: &mut Scanner<'a>) -> Option<()> {
+        if from.peek()? != b'"' {
+            return from.skip();
+        }
+        self.0 = from.string()?.bytes() as i64;
+        Some(())
     }
 }

@@ -2,6 +2,7 @@
 //! types by their shape as a whole: nothing but complete elements of known names, in known company.
 
 use crate::json::Taken;
+use crate::scan::Scanner;
 
 /// The shape of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,9 +29,17 @@ pub(crate) struct Prose {
     pub(crate) shape: Shape,
 }
 
-impl Taken<'_> for Prose {
-    fn take_str(&mut self, text: &str) {
-        *self = Self { characters: text.chars().count() as i64, shape: shape(text) };
+impl<'a> Taken<'a> for Prose {
+    fn take(&mut self, from: &mut Scanner<'a>) -> Option<()> {
+        if from.peek()? != b'"' {
+            return from.skip();
+        }
+        let raw = from.string()?;
+        // Only what begins like an element or a mark needs to be looked at as text.
+        let looks_like_one = matches!(raw.first_mark(), Some(b'<' | b'[' | b'\\'));
+        let shape = if looks_like_one { shape(&raw.text()) } else { Shape::Plain };
+        *self = Self { characters: raw.characters() as i64, shape };
+        Some(())
     }
 }
 
