@@ -166,13 +166,16 @@ fn lost_cursors_cost_nothing_but_longer_extents() {
 
 #[test]
 fn an_answer_that_was_lost_in_the_middle_of_a_rewrite_is_made_up_for() {
-    let rewritten = "{\"a\":1}\n{\"b\":\"rewritten\"}\n{\"c\":3}\n";
-    for (batch_bytes, batches) in [(1 << 20, 0), (1, 0), (1, 1), (1, 2), (1, 3)] {
+    let rewritten = ["{\"a\":1}\n{\"b\":\"rewritten\"}\n", "{\"a\":1}\n{\"b\":\"rewritten\"}\n{\"c\":3}\n"];
+    let failing = [(1 << 20, 0), (1, 0), (1, 1), (1, 2)];
+    for (content, (batch_bytes, batches)) in
+        rewritten.iter().flat_map(|content| failing.map(|at| (content, at)))
+    {
         let mut host = Host::new();
         host.options.batch_bytes = batch_bytes;
         host.write("s.jsonl", TWO);
         host.ingest();
-        host.write("s.jsonl", rewritten);
+        host.write("s.jsonl", content);
         host.crash_after = Some(batches);
         host.try_ingest_from(&[host.home()]).unwrap_err();
         host.ingest();
