@@ -13,8 +13,9 @@ use zstd::bulk::{Compressor, Decompressor};
 const PAGE_BYTES: usize = 4096;
 /// What redb adds to the one value in a page: its header, the end of the value, the key.
 const PAGE_OVERHEAD: usize = 4 + 4 + size_of::<BlockKey>();
-/// The largest page used for a piece, as a power of two of [`PAGE_BYTES`]: 256 KiB.
-const PAGE_ORDER_MAX: u32 = 6;
+/// The largest page used for a piece, as a power of two of [`PAGE_BYTES`]: 32 KiB. Where a piece comes to stand
+/// between smaller rows, redb may put it into a page twice as large; small pieces keep that loss small.
+const PAGE_ORDER_MAX: u32 = 3;
 
 /// Returns the length of the next piece of `rest` bytes: the largest that leaves no page half empty.
 fn piece_bytes(rest: usize) -> usize {
@@ -93,6 +94,20 @@ pub(crate) fn block_of(
     let last = block_key(number, u16::MAX);
     let row = blocks.range::<&BlockKey>(..=&last)?.next_back().transpose()?;
     Ok(row.map(|(key, _)| split_block_key(key.value()).0))
+}
+
+/// Returns the first event of the first block at or after event `from`.
+pub(crate) fn next_block(
+    blocks: &impl ReadableTable<&'static BlockKey, &'static [u8]>,
+    from: u64,
+) -> Result<Option<u64>, Fail> {
+    let row = blocks.range::<&BlockKey>(&block_key(from, 0)..)?.next().transpose()?;
+    let first = row.map(|(key, _)| split_block_key(key.value()).0);
+    // On a damaged page redb may answer anything; whoever goes from block to block must come to an end.
+    match first {
+        Some(first) if first < from || first == u64::MAX => Err(Fail::damaged("the blocks are not in order")),
+        first => Ok(first),
+    }
 }
 
 /// Reads the pieces of a block's directory or of its compressed bytes.
@@ -192,8 +207,8 @@ mod tests {
             pieces.push(piece_bytes(rest));
             rest -= piece_bytes(rest);
         }
-        assert_eq!(pieces, [131_054, 32_750, 8174, 4078, 3944]);
+        assert_eq!(pieces, [32_750, 32_750, 32_750, 32_750, 32_750, 8174, 4078, 3998]);
         assert_eq!(piece_bytes(1), 1);
-        assert_eq!(piece_bytes(1 << 30), (256 << 10) - 18);
+        assert_eq!(piece_bytes(1 << 30), (32 << 10) - 18);
     }
 }

@@ -1,14 +1,14 @@
 //! Checking the tables against each other: what each row says must be what the others make of it.
 
-use crate::block::{Codecs, read_directory, read_pieces};
+use crate::block::{Codecs, next_block, read_directory, read_pieces};
 use crate::codec::{BatchRow, FeedRow, State};
 use crate::directory::Directory;
 use crate::fault::{Fail, caught};
 use crate::locate::{Directories, prefix};
 use crate::read::{place_in, read_state};
 use crate::tables::{
-    BATCHES, BLOCKS, BlockKey, DATA_PART, EVENTS, FEEDS, FeedKey, META, MOVED, PLACES, TWINS, block_key,
-    feed_key, split_block_key, split_feed_key,
+    BATCHES, BLOCKS, BlockKey, DATA_PART, EVENTS, FEEDS, FeedKey, META, MOVED, PLACES, TWINS, feed_key,
+    split_feed_key,
 };
 use burnlog_log::WriterId;
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTableMetadata};
@@ -22,7 +22,8 @@ pub(crate) fn check_tables(txn: &ReadTransaction, codecs: &Codecs, find: &mut Fi
     let state = part(find, "meta", &mut |_| read_state(&txn.open_table(META)?))?;
     let Some(state) = state else { return Ok(()) };
     let sums = part(find, "blocks", &mut |find| check_blocks(txn, codecs, &state, find))?;
-    if let Some(sums) = sums {
+    // What is missing because a block is damaged is told by the block.
+    if let Some(sums) = sums.filter(|sums| sums.is_whole) {
         compare(find, "events", state.events, sums.events, "events in blocks");
         compare(
             find,
@@ -78,8 +79,9 @@ fn compare(find: &mut Find<'_>, counter: &str, said: u64, found: u64, what: &str
     }
 }
 
-#[derive(Default)]
 struct Sums {
+    /// Whether every event was looked at.
+    is_whole: bool,
     events: u64,
     payload_bytes: u64,
     erased_bytes: u64,
@@ -93,24 +95,22 @@ fn check_blocks(
 ) -> Result<Sums, Fail> {
     let blocks = txn.open_table(BLOCKS)?;
     let (events, twins) = (txn.open_table(EVENTS)?, txn.open_table(TWINS)?);
-    let (mut sums, mut next, mut from) = (Sums::default(), 0, block_key(0, 0));
-    while let Some(row) = blocks.range::<&BlockKey>(&from..)?.next() {
-        let first = split_block_key(row?.0.value()).0;
-        from = block_key(first, u16::MAX);
+    let mut sums = Sums { is_whole: true, events: 0, payload_bytes: 0, erased_bytes: 0 };
+    let (mut next, mut from) = (0, 0);
+    while let Some(first) = next_block(&blocks, from)? {
+        from = first + 1;
         let place = format!("table blocks, block at event {first}");
         if first != next {
             find("block-order", &place, format!("a block at event {next} was expected"));
+            sums.is_whole = false;
         }
         let directory = match read_directory(&blocks, first) {
             Ok(directory) => directory,
             Err(Fail::Damaged(what)) => {
                 find("block-directory", &place, what);
+                sums.is_whole = false;
                 // How many events it had is told by the next block.
-                next = blocks
-                    .range::<&BlockKey>(&block_key(first + 1, 0)..)?
-                    .next()
-                    .transpose()?
-                    .map_or(state.events, |(key, _)| split_block_key(key.value()).0);
+                next = next_block(&blocks, first + 1)?.unwrap_or(state.events);
                 continue;
             }
             Err(fail) => return Err(fail),
@@ -159,6 +159,7 @@ fn check_feeds(txn: &ReadTransaction, state: &State, find: &mut Find<'_>) -> Res
         state,
         rows: 0,
         later: 0,
+        is_whole: true,
     };
     let mut numbers = HashSet::new();
     for row in feeds.range::<&[u8; 32]>(..)? {
@@ -166,6 +167,7 @@ fn check_feeds(txn: &ReadTransaction, state: &State, find: &mut Find<'_>) -> Res
         let feed = WriterId(*key.value());
         let Some(row) = FeedRow::decode(feed, value.value()) else {
             find("feed-row", &format!("table feeds, {feed}"), "the row does not decode".to_owned());
+            checker.is_whole = false;
             continue;
         };
         if row.number >= state.feeds || !numbers.insert(row.number) {
@@ -184,11 +186,11 @@ fn check_feeds(txn: &ReadTransaction, state: &State, find: &mut Find<'_>) -> Res
     compare(find, "feeds", u64::from(state.feeds), feeds.len()?, "rows of feeds");
     compare(find, "feeds", u64::from(state.feeds), moved.len()?, "rows of feeds that moved");
     let batches = checker.batches.len()?;
-    if batches != checker.rows {
+    if checker.is_whole && batches != checker.rows {
         find("batch-order", "table batches", format!("{batches} rows, {} belong to a feed", checker.rows));
     }
     let places = checker.places.len()?;
-    if places != checker.later {
+    if checker.is_whole && places != checker.later {
         find("place-index", "table places", format!("{places} rows, {} entries need one", checker.later));
     }
     Ok(())
@@ -205,6 +207,8 @@ struct Feeds<'a> {
     rows: u64,
     /// Entries of events that another entry brought.
     later: u64,
+    /// Whether every entry was looked at.
+    is_whole: bool,
 }
 
 impl Feeds<'_> {
@@ -221,16 +225,19 @@ impl Feeds<'_> {
             let Some(batch) = BatchRow::decode(feed, value.value()).filter(|batch| batch.head.size == end)
             else {
                 find("batch-row", &place, "the row does not decode".to_owned());
+                self.is_whole = false;
                 size = end;
                 continue;
             };
             if end - batch.count != size {
                 find("batch-order", &place, format!("it begins at {}, not at {size}", end - batch.count));
+                self.is_whole = false;
             }
             let mut index = end - batch.count;
             for run in &batch.runs {
                 if run.first + u64::from(run.count) > self.state.events {
                     find("batch-row", &place, format!("it names event {}, which is not there", run.first));
+                    self.is_whole = false;
                     index += u64::from(run.count);
                     continue;
                 }
@@ -261,7 +268,10 @@ impl Feeds<'_> {
         let located = match self.directories.find(&self.blocks, number) {
             Ok(located) => located,
             // Reported with its block.
-            Err(Fail::Damaged(_)) => return Ok(()),
+            Err(Fail::Damaged(_)) => {
+                self.is_whole = false;
+                return Ok(());
+            }
             Err(fail) => return Err(fail),
         };
         self.later += u64::from(located.origin() != (feed, index));

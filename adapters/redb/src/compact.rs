@@ -3,15 +3,15 @@
 
 use crate::append::Packing;
 use crate::backend::RedbBackend;
-use crate::block::{read_directory, read_pieces, remove_block, write_block};
+use crate::block::{next_block, read_directory, read_pieces, remove_block, write_block};
 use crate::codec::State;
 use crate::directory::{Directory, Lengths};
 use crate::fault::Fail;
 use crate::place::{Place, Store};
 use crate::read::read_state;
-use crate::tables::{BLOCKS, BlockKey, DATA_PART, FILLER, META, block_key, split_block_key};
+use crate::tables::{BLOCKS, BlockKey, DATA_PART, FILLER, META};
 use burnlog_log::{Compacted, Error, ErrorKind, Result};
-use redb::{Database, ReadableDatabase, ReadableTable, Table, WriteTransaction};
+use redb::{Database, ReadableDatabase, Table, WriteTransaction};
 
 /// The bytes of blocks rewritten in one transaction.
 const REWRITE_BYTES_MAX: usize = 32 << 20;
@@ -107,16 +107,15 @@ fn rewrite(txn: &WriteTransaction, packing: Packing<'_>, mut next: u64) -> Resul
 
 /// Returns the first block at or after event `next` whose directory decodes.
 fn block_from(blocks: &Blocks<'_>, next: u64) -> Result<Option<(u64, Directory)>, Fail> {
-    let mut from = block_key(next, 0);
-    loop {
-        let row = blocks.range::<&BlockKey>(&from..)?.next().transpose()?;
-        let Some(first) = row.map(|(key, _)| split_block_key(key.value()).0) else { return Ok(None) };
+    let mut from = next;
+    while let Some(first) = next_block(blocks, from)? {
         match read_directory(blocks, first) {
             Ok(directory) => return Ok(Some((first, directory))),
-            Err(Fail::Damaged(_)) => from = block_key(first, u16::MAX),
+            Err(Fail::Damaged(_)) => from = first + 1,
             Err(fail) => return Err(fail),
         }
     }
+    Ok(None)
 }
 
 /// The bytes of erased payloads that a block still holds.

@@ -221,7 +221,7 @@ impl Place for Disk {
 
     fn open(&self, options: &RedbOptions) -> Result<Store, Error> {
         let opened = builder(options).create_with_backend(self.clone());
-        opened.map(Store::Writer).map_err(|error| crate::fault::fault("open ledger", "memory", error))
+        opened.map(Store::writer).map_err(|error| crate::fault::fault("open ledger", "memory", error))
     }
 
     fn bytes(&self) -> Result<u64, Error> {

@@ -52,6 +52,14 @@ pub(crate) fn list_feeds(
                 .collect::<Result<_, Fail>>()?
         }
     };
+    // On a damaged page redb may answer anything; whoever goes from page to page must come to an end.
+    let mut last = after.copied();
+    for head in &heads {
+        if last.is_some_and(|last| last >= head.feed) {
+            return Err(Fail::damaged("the feeds are not in order"));
+        }
+        last = Some(head.feed);
+    }
     let more = heads.len() > limit;
     heads.truncate(limit);
     Ok(FeedsPage { heads, token: token(ledger, clock), more })

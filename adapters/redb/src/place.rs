@@ -1,7 +1,7 @@
 //! Where the bytes of a ledger are: a file, or in tests anything that has redb's storage seam. Opens and creates;
 //! knows nothing of what the tables hold.
 
-use crate::fault::fault;
+use crate::fault::{caught, fault};
 use crate::options::{Durability, RedbOptions};
 use burnlog_log::{Error, ErrorKind, Result};
 use redb::backends::FileBackend;
@@ -10,23 +10,56 @@ use redb::{
 };
 use std::fs::{self, File};
 use std::io;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 
 /// An open redb file.
 pub(crate) enum Store {
     /// For writing.
-    Writer(Database),
+    Writer(Closing<Database>),
     /// For reading only.
-    Reader(ReadOnlyDatabase),
+    Reader(Closing<ReadOnlyDatabase>),
 }
 
 impl Store {
+    pub(crate) fn writer(database: Database) -> Self {
+        Self::Writer(Closing(Some(database)))
+    }
+
     pub(crate) fn begin_read(&self) -> Result<ReadTransaction, redb::Error> {
         match self {
             Self::Writer(database) => database.begin_read(),
             Self::Reader(database) => database.begin_read(),
         }
         .map_err(redb::Error::from)
+    }
+}
+
+/// A database whose closing may find damage, and then panic.
+pub(crate) struct Closing<D>(Option<D>);
+
+impl<D> Deref for Closing<D> {
+    type Target = D;
+
+    fn deref(&self) -> &D {
+        self.0.as_ref().expect("taken only when dropped")
+    }
+}
+
+impl<D> DerefMut for Closing<D> {
+    fn deref_mut(&mut self) -> &mut D {
+        self.0.as_mut().expect("taken only when dropped")
+    }
+}
+
+impl<D> Drop for Closing<D> {
+    fn drop(&mut self) {
+        let database = self.0.take();
+        // What cannot be closed is recovered by the next open, or refused as damaged.
+        let _ = caught(|| {
+            drop(database);
+            Ok(())
+        });
     }
 }
 
@@ -138,9 +171,9 @@ impl Place for FilePlace {
 
     fn open(&self, options: &RedbOptions) -> Result<Store> {
         let opened = if options.read_only {
-            builder(options).open_read_only(&self.path).map(Store::Reader)
+            builder(options).open_read_only(&self.path).map(|database| Store::Reader(Closing(Some(database))))
         } else {
-            builder(options).open(&self.path).map(Store::Writer)
+            builder(options).open(&self.path).map(Store::writer)
         };
         opened.map_err(|error| fault("open ledger", &self.name, error))
     }

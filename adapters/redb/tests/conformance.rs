@@ -1,10 +1,11 @@
-//! The backend from outside: the conformance suite of the seam.
+//! The backend from outside: the conformance suite of the seam, and what is of redb alone.
 
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
+mod suite;
+
 use burnlog_log::Backend;
 use burnlog_log::conformance::Fixture;
-use burnlog_redb::{RedbBackend, RedbOptions};
 use std::sync::Arc;
 
 struct Redb(tempfile::TempDir);
@@ -15,8 +16,7 @@ impl Fixture for Redb {
     }
 
     fn open(&self) -> Arc<dyn Backend> {
-        let options = RedbOptions { create: true, ..RedbOptions::default() };
-        Arc::new(RedbBackend::open(self.0.path().join("ledger.redb"), options).unwrap())
+        Arc::new(suite::open(&self.0.path().join("ledger.redb")))
     }
 }
 
