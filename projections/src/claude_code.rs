@@ -11,7 +11,7 @@ use crate::notices::Notice;
 use crate::records::{RecordClass, fingerprint};
 use crate::sources::{Facts, Reading, SourceFold, SourceRecord};
 use crate::streams::Stream;
-use crate::text::{Name, Tokens, key_text, plain_text};
+use crate::text::{Name, Tokens, instant_of, key_text, plain_text};
 use crate::tool_uses::ToolUse;
 use crate::user_turns::{CLASS_PROMPT, UserTurn};
 use burnlog_log::Timestamp;
@@ -61,7 +61,7 @@ fn fold(record: &SourceRecord<'_>, stream: &mut Stream, facts: &mut Facts) -> Re
 }
 
 fn fold_line(record: &SourceRecord<'_>, line: &Line<'_>, stream: &mut Stream, facts: &mut Facts) -> Reading {
-    let timestamp = line.timestamp.as_deref().and_then(Timestamp::parse);
+    let timestamp = line.timestamp.as_deref().and_then(instant_of);
     let elsewhere = line.session.as_deref().is_some_and(|session| session != record.session);
     let copied = line.forked_from.0 || elsewhere;
     let cwd = facts.names.option(line.cwd.as_deref());
@@ -183,7 +183,7 @@ impl<'f> LineFold<'f> {
         let envelope = Envelope {
             message: inner.message.as_deref(),
             request: inner.request.as_deref(),
-            timestamp: inner.timestamp.as_deref().and_then(Timestamp::parse).or(self.timestamp),
+            timestamp: inner.timestamp.as_deref().and_then(instant_of).or(self.timestamp),
             sidechain: true,
             agent: data.agent.as_deref(),
         };

@@ -15,6 +15,8 @@ pub struct Derived {
     pub(crate) sessions: Rows<Session>,
     pub(crate) usage: Rows<UsageDay>,
     pub(crate) diagnostics: Rows<Diagnostic>,
+    /// Where the counts that changed lately are.
+    recent_diagnostics: [usize; 4],
     pub(crate) joins: Vec<CallSession>,
     pub(crate) leaves: Vec<CallSession>,
 }
@@ -39,8 +41,23 @@ impl Derived {
         version: &Name,
         record_type: &Name,
     ) -> &mut Diagnostic {
-        let (source, version, record_type) = (source.clone(), version.clone(), record_type.clone());
-        self.diagnostics.delta(Diagnostic { source, version, record_type, ..Diagnostic::default() })
+        let is = |row: &Diagnostic| {
+            row.record_type == *record_type && row.version == *version && row.source == *source
+        };
+        let recent = self.recent_diagnostics.iter().find(|at| self.diagnostics.at(**at).is_some_and(is));
+        let at = recent.copied().unwrap_or_else(|| {
+            let (source, version, record_type) = (source.clone(), version.clone(), record_type.clone());
+            let at = self.diagnostics.delta_at(Diagnostic {
+                source,
+                version,
+                record_type,
+                ..Diagnostic::default()
+            });
+            self.recent_diagnostics.rotate_right(1);
+            self.recent_diagnostics[0] = at;
+            at
+        });
+        self.diagnostics.at_mut(at)
     }
 
     /// Writes everything and is empty afterwards.

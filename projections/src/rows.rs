@@ -90,7 +90,22 @@ impl<R: Merge> Rows<R> {
 impl<R: Rollup> Rows<R> {
     /// Returns the delta for a key; `delta` is an empty one.
     pub(crate) fn delta(&mut self, delta: R) -> &mut R {
-        let (at, _) = self.enter(delta);
+        let at = self.delta_at(delta);
+        &mut self.list[at]
+    }
+
+    /// Returns where the delta for a key is, until the rows are written.
+    pub(crate) fn delta_at(&mut self, delta: R) -> usize {
+        self.enter(delta).0
+    }
+
+    /// Returns the row at a place, if there is one.
+    pub(crate) fn at(&self, at: usize) -> Option<&R> {
+        self.list.get(at)
+    }
+
+    /// Returns the row at a place that [`Rows::delta_at`] returned.
+    pub(crate) fn at_mut(&mut self, at: usize) -> &mut R {
         &mut self.list[at]
     }
 

@@ -8,6 +8,8 @@ use std::borrow::Cow;
 pub(crate) struct Scanner<'a> {
     text: &'a str,
     at: usize,
+    /// Whether there are control characters anywhere, so that strings must be searched for them.
+    has_controls: bool,
 }
 
 /// A string as it stands in the text, between its quotes; its escapes are known to be good.
@@ -36,7 +38,9 @@ pub(crate) enum Word {
 
 impl<'a> Scanner<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        Self { text, at: 0 }
+        // Lines are compact, so that one quick look at all bytes saves one at each string.
+        let has_controls = text.as_bytes().iter().fold(0, |found, byte| found | u8::from(*byte < 0x20)) != 0;
+        Self { text, at: 0, has_controls }
     }
 
     /// Returns the first byte of what comes next, whitespace left behind; `None` at the end.
@@ -118,15 +122,15 @@ impl<'a> Scanner<'a> {
         let mut end = start;
         let mut escaped = false;
         loop {
-            end = next_special(bytes, end)?;
-            match bytes[end] {
-                b'"' => break,
-                b'\\' => {
-                    escaped = true;
-                    end += escape_length(&bytes[end..])?;
-                }
-                _ => return None,
+            end = next_mark(bytes, end)?;
+            if bytes[end] == b'"' {
+                break;
             }
+            escaped = true;
+            end += escape_length(&bytes[end..])?;
+        }
+        if self.has_controls && bytes[start..end].iter().any(|byte| *byte < 0x20) {
+            return None;
         }
         self.at = end + 1;
         Some(RawText { raw: &self.text[start..end], escaped })
@@ -258,26 +262,23 @@ impl Nesting {
     }
 }
 
-/// Returns where the first quote, backslash or control character is, from `at` on.
+/// Returns where the first quote or backslash is, from `at` on.
 #[inline]
-fn next_special(bytes: &[u8], mut at: usize) -> Option<usize> {
+fn next_mark(bytes: &[u8], mut at: usize) -> Option<usize> {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const TOPS: u64 = 0x8080_8080_8080_8080;
-    // Eight bytes at a time: a byte's top bit is set in the mask where the byte is below a bound or becomes zero.
-    // Carries make false marks only behind a true one.
-    let below = |word: u64, bound: u64| word.wrapping_sub(ONES * bound) & !word & TOPS;
+    // Eight bytes at a time: a byte's top bit is set in the mask where the byte is zero. Carries make false marks
+    // only behind a true one.
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word;
     while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
         let word = u64::from_le_bytes(*chunk);
-        let marks = below(word, 0x20)
-            | below(word ^ (ONES * u64::from(b'"')), 1)
-            | below(word ^ (ONES * u64::from(b'\\')), 1);
+        let marks = (zeros(word ^ (ONES * u64::from(b'"'))) | zeros(word ^ (ONES * u64::from(b'\\')))) & TOPS;
         if marks != 0 {
             return Some(at + marks.trailing_zeros() as usize / 8);
         }
         at += 8;
     }
-    let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
-    bytes.get(at..)?.iter().position(is_special).map(|found| at + found)
+    bytes.get(at..)?.iter().position(|byte| matches!(byte, b'"' | b'\\')).map(|found| at + found)
 }
 
 /// Returns the length of the escape at the front of `bytes`; `None` when it is none.

@@ -6,14 +6,39 @@ use std::collections::HashMap;
 /// The most names kept in memory.
 const CACHED_MAX: usize = 1 << 15;
 
+/// How many names are found without hashing; a power of two.
+const RECENT: usize = 256;
+
 /// The numbers of names, as far as they were asked for. Forget them when a transaction is rolled back.
 #[derive(Debug, Default)]
-pub(crate) struct NameIds(HashMap<Box<str>, i64>);
+pub(crate) struct NameIds {
+    known: HashMap<Box<str>, i64>,
+    /// Names that were asked for lately, each at the place that its length and last bytes give it.
+    recent: Vec<(Box<str>, i64)>,
+}
+
+/// Returns where a name would stand among the recent ones.
+fn recent_place(name: &str) -> usize {
+    let last = name.as_bytes().last_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let mixed = (last ^ name.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 56) as usize % RECENT
+}
 
 impl NameIds {
     /// Returns the number of `name`, which gets one if it has none.
     pub(crate) fn id(&mut self, connection: &Connection, name: &str) -> rusqlite::Result<i64> {
-        if let Some(id) = self.0.get(name) {
+        let place = recent_place(name);
+        if let Some((_, id)) = self.recent.get(place).filter(|(known, _)| &**known == name) {
+            return Ok(*id);
+        }
+        let id = self.any_id(connection, name)?;
+        self.recent.resize_with(RECENT, Default::default);
+        self.recent[place] = (name.into(), id);
+        Ok(id)
+    }
+
+    fn any_id(&mut self, connection: &Connection, name: &str) -> rusqlite::Result<i64> {
+        if let Some(id) = self.known.get(name) {
             return Ok(*id);
         }
         let known = Self::known(connection, name)?;
@@ -23,10 +48,10 @@ impl NameIds {
             connection.prepare_cached("INSERT INTO names (name) VALUES (?1)")?.execute([name])?;
             connection.last_insert_rowid()
         };
-        if self.0.len() >= CACHED_MAX {
-            self.0.clear();
+        if self.known.len() >= CACHED_MAX {
+            self.known.clear();
         }
-        self.0.insert(name.into(), id);
+        self.known.insert(name.into(), id);
         Ok(id)
     }
 
@@ -38,6 +63,7 @@ impl NameIds {
 
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
-        self.0.clear();
+        self.known.clear();
+        self.recent.clear();
     }
 }

@@ -11,11 +11,25 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 /// The statements of one table, prepared when first needed.
 struct Prepared<'c> {
     table: &'static Table,
+    /// What the parameters of `insert` were bound to last; those of rows in key order often stay.
+    bound: Vec<Last>,
     insert: Option<CachedStatement<'c>>,
     replace: Option<CachedStatement<'c>>,
     delete: Option<CachedStatement<'c>>,
     get: Option<CachedStatement<'c>>,
 }
+
+/// What a parameter was bound to last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Last {
+    Unknown,
+    Null,
+    Integer(i64),
+    Text(Box<str>),
+}
+
+/// The longest text that is worth remembering.
+const REMEMBERED_TEXT_BYTES: usize = 24;
 
 /// A transaction that has begun.
 pub(crate) struct SqliteTransaction<'c> {
@@ -39,9 +53,47 @@ impl<'c> SqliteTransaction<'c> {
     fn position(&mut self, table: &'static Table) -> usize {
         let known = self.prepared.iter().rposition(|prepared| prepared.table.name == table.name);
         known.unwrap_or_else(|| {
-            self.prepared.push(Prepared { table, insert: None, replace: None, delete: None, get: None });
+            self.prepared.push(Prepared {
+                table,
+                bound: Vec::new(),
+                insert: None,
+                replace: None,
+                delete: None,
+                get: None,
+            });
             self.prepared.len() - 1
         })
+    }
+
+    /// Binds a row to the insert statement of a table, leaving out what is bound already.
+    fn bind_new(&mut self, at: usize, row: &[Value<'_>]) -> rusqlite::Result<usize> {
+        let Prepared { table, bound, insert, .. } = &mut self.prepared[at];
+        let statement = insert.as_mut().expect("it was just prepared");
+        bound.resize(row.len(), Last::Unknown);
+        for (position, (value, last)) in row.iter().zip(bound).enumerate() {
+            let now = match value {
+                Value::Null => Last::Null,
+                Value::Integer(number) => Last::Integer(*number),
+                Value::Text(name) if is_interned(table, position) => {
+                    Last::Integer(self.names.id(self.connection, name)?)
+                }
+                Value::Text(text) if text.len() <= REMEMBERED_TEXT_BYTES => {
+                    if matches!(last, Last::Text(same) if **same == **text) {
+                        continue;
+                    }
+                    Last::Text((&**text).into())
+                }
+                Value::Text(_) | Value::Blob(_) => Last::Unknown,
+            };
+            match now {
+                Last::Unknown | Last::Text(_) => statement.raw_bind_parameter(position + 1, Bound(value))?,
+                _ if now == *last => continue,
+                Last::Integer(number) => statement.raw_bind_parameter(position + 1, number)?,
+                Last::Null => statement.raw_bind_parameter(position + 1, rusqlite::types::Null)?,
+            }
+            *last = now;
+        }
+        statement.raw_execute()
     }
 
     fn bind(
@@ -78,11 +130,9 @@ macro_rules! prepared {
 
 impl FoldTransaction for SqliteTransaction<'_> {
     fn insert_new(&mut self, table: &'static Table, row: &[Value<'_>]) -> Result<bool> {
-        let statement = prepared!(self, table, insert, statements::insert);
-        Self::bind(statement, self.connection, self.names, table, row)
-            .and_then(|()| statement.raw_execute())
-            .map(|changed| changed > 0)
-            .located("insert projection row", self.place)
+        prepared!(self, table, insert, statements::insert);
+        let at = self.position(table);
+        self.bind_new(at, row).map(|changed| changed > 0).located("insert projection row", self.place)
     }
 
     fn get(&mut self, table: &'static Table, key: &[Value<'_>]) -> Result<Option<Values>> {
