@@ -4,8 +4,10 @@ use super::{append, damages, noise, noisy, open, places_of, reader};
 use burnlog_log::conformance::build::{Event, read_all};
 use burnlog_log::{Backend, Body, ErrorKind, Limit};
 use burnlog_redb::RedbBackend;
+use std::collections::HashSet;
+use std::path::Path;
 
-fn is_in_file(path: &std::path::Path, event: &Event) -> bool {
+fn is_in_file(path: &Path, event: &Event) -> bool {
     // Any part of it: a payload may be cut into pieces.
     event.payload.chunks(64).any(|part| !places_of(path, part).is_empty())
 }
@@ -41,6 +43,29 @@ fn erase_and_compact_remove_the_bytes_from_the_file() {
     }
     drop(backend);
     assert!(!is_in_file(&path, &large), "closing brings nothing back");
+}
+
+#[test]
+fn no_free_page_keeps_an_erased_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.redb");
+    let backend = open(&path);
+    let events = noisy("a", 600, 3000);
+    append(&backend, 1, &events, 7);
+    let erased: Vec<Event> = events.iter().step_by(5).cloned().collect();
+    let addresses: Vec<_> = erased.iter().map(|event| event.address).collect();
+    backend.erase(&addresses).unwrap();
+    assert!(bytes_in_file(&path, &erased) > 300_000);
+    backend.compact().unwrap();
+    assert_eq!(bytes_in_file(&path, &erased), 0);
+    assert_eq!(damages(&backend), []);
+}
+
+/// How many places of the file hold eight bytes of one of the payloads.
+fn bytes_in_file(path: &Path, events: &[Event]) -> usize {
+    let windows = events.iter().flat_map(|event| event.payload.windows(8));
+    let needles: HashSet<&[u8]> = windows.collect();
+    std::fs::read(path).unwrap().windows(8).filter(|window| needles.contains(window)).count()
 }
 
 #[test]

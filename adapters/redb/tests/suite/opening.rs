@@ -109,6 +109,8 @@ fn a_second_writer_is_refused_and_readers_go_on() {
             assert_feed(reader, &feed, &events[..range.end]);
         }
     }
+    assert_eq!(super::damages(&readers[0]), [], "checked beside a writer");
+    assert_eq!(super::damages(&writer), []);
     writer.erase(&[events[0].address]).unwrap();
     let page = readers[0].read(&feed.id(), 0, Limit::default()).unwrap();
     assert!(matches!(page.entries[0].body, burnlog_log::Body::Erased { .. }), "erased for readers too");

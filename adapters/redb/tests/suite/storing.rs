@@ -129,6 +129,35 @@ fn addresses_that_begin_alike_are_kept_apart() {
 }
 
 #[test]
+fn the_same_events_brought_by_four_threads_are_stored_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.redb");
+    let backend = open(&path);
+    let events = Event::lines("a", 240);
+    let start = std::sync::Barrier::new(4);
+    let feeds = std::thread::scope(|scope| {
+        let (backend, events, start) = (&backend, &events, &start);
+        let bring = |number: u8| {
+            move || {
+                let mut feed = TestFeed::new(number);
+                for chunk in events.chunks(4) {
+                    start.wait();
+                    feed.append(backend, chunk).unwrap();
+                }
+                feed
+            }
+        };
+        let threads: Vec<_> = (1..=4).map(|number| scope.spawn(bring(number))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    for feed in &feeds {
+        assert_feed(&backend, feed, &events);
+    }
+    assert_eq!(backend.stat().unwrap().events, 240);
+    assert_eq!(damages(&backend), []);
+}
+
+#[test]
 fn closing_after_much_writing_gives_space_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.redb");
