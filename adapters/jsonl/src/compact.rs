@@ -110,6 +110,7 @@ impl Store {
             ledger: self.ledger,
             frame_bytes: self.options.frame_bytes,
             compression_level: self.options.compression_level,
+            recomputes_hashes: self.options.seal_recomputes_hashes,
             is_erased,
         }
     }

@@ -32,6 +32,10 @@ pub struct JsonlOptions {
     pub frame_bytes: usize,
     /// The level of zstd.
     pub compression_level: i32,
+    /// Whether sealing computes both hashes of every event again before it leaves them out. An event that does not fit
+    /// its hashes is then stored with them, as it was given. May be unset where every event comes through
+    /// [`Ledger`](burnlog_log::Ledger), which has computed them all; the checksum of the line is compared in any case.
+    pub seal_recomputes_hashes: bool,
     /// How long to wait for another process that is appending before giving up with `InUse`.
     pub lock_wait_max: Duration,
     /// The operating system.
@@ -48,6 +52,7 @@ impl Default for JsonlOptions {
             seal_bytes_min: 8 << 20,
             frame_bytes: 1 << 20,
             compression_level: 3,
+            seal_recomputes_hashes: true,
             lock_wait_max: Duration::from_secs(30),
             files: Arc::new(SystemFiles),
         }

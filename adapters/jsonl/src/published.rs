@@ -73,9 +73,14 @@ pub(crate) fn read_length(files: &dyn Files, path: &Path) -> io::Result<Option<L
     }
 }
 
-/// Whether both records are sound or were never written, and the newest one is there.
+/// Whether both records are sound or were never written, one of them is there, and nothing else is in the file.
 pub(crate) fn is_sound(file: &dyn File) -> io::Result<bool> {
-    let bytes = read_range(file, 0, PLACES[1] as usize + RECORD_BYTES)?;
+    let end = PLACES[1] as usize + RECORD_BYTES;
+    let bytes = read_range(file, 0, end + 1)?;
+    let between = bytes.iter().take(PLACES[1] as usize).skip(RECORD_BYTES);
+    if bytes.len() > end || between.into_iter().any(|byte| *byte != 0) {
+        return Ok(false);
+    }
     let records = PLACES.map(|place| bytes.get(place as usize..).unwrap_or_default());
     let is_blank = |record: &[u8]| record.iter().take(RECORD_BYTES).all(|byte| *byte == 0);
     Ok(records.iter().all(|record| is_blank(record) || decode(record).is_some())

@@ -20,6 +20,8 @@ pub(crate) struct SealSettings<'a> {
     pub(crate) ledger: LedgerId,
     pub(crate) frame_bytes: usize,
     pub(crate) compression_level: i32,
+    /// Whether hashes are computed again before they are left out.
+    pub(crate) recomputes_hashes: bool,
     /// Tells whether the payload of an address is to vanish.
     pub(crate) is_erased: &'a dyn Fn(&Address) -> bool,
 }
@@ -200,7 +202,7 @@ impl<'a> SealedWriter<'a> {
     }
 
     fn entry(&mut self, address: &Address, event: Option<(Stored<'_>, Option<&[u8]>)>) -> Result<()> {
-        push_sealed(&mut self.plain, address, event);
+        push_sealed(&mut self.plain, address, event, self.settings.recomputes_hashes);
         self.line_done()
     }
 

@@ -1,6 +1,7 @@
 //! Making runs: from sorted rows or by merging two, page by page, into a file or into memory. Nothing is synced; a torn page
 //! is found by its checksum and the index made again.
 
+use super::filter::{FilterBlock, FilterWriter, block_count};
 use super::rows::{AddressRow, BatchRow, Row, SlotRow};
 use super::run::{Fault, PAGE_BYTES, Run, Section, finish_page, header_page, rows_per_page};
 use crate::files::{Access, File, Files, io_error};
@@ -51,6 +52,7 @@ pub(crate) fn from_rows(
     let (addresses, batches, slots) = rows;
     build(
         site,
+        addresses.len() as u64,
         addresses.iter().copied().map(Ok),
         batches.iter().copied().map(Ok),
         slots.iter().copied().map(Ok),
@@ -61,6 +63,7 @@ pub(crate) fn from_rows(
 pub(crate) fn merge(site: Site<'_>, one: &Run, two: &Run) -> std::result::Result<Run, Failure> {
     build(
         site,
+        one.rows::<AddressRow>() + two.rows::<AddressRow>(),
         Merge::new(one.iterate::<AddressRow>(0), two.iterate(0)),
         Merge::new(one.iterate::<BatchRow>(0), two.iterate(0)),
         Merge::new(one.iterate::<SlotRow>(0), two.iterate(0)),
@@ -76,24 +79,26 @@ pub(crate) fn persist(site: Site<'_>, run: &Run) -> Result<Run> {
 
 fn build(
     site: Site<'_>,
+    address_count: u64,
     addresses: impl Iterator<Item = std::result::Result<AddressRow, Fault>>,
     batches: impl Iterator<Item = std::result::Result<BatchRow, Fault>>,
     slots: impl Iterator<Item = std::result::Result<SlotRow, Fault>>,
 ) -> std::result::Result<Run, Failure> {
-    let mut sink = Sink::new(site)?;
-    sink.write(&[0; PAGE_BYTES])?;
     let mut first_page = 1;
     let mut section = |rows: u64, per_page: u64| {
         let section = Section { first_page, rows };
         first_page += rows.div_ceil(per_page);
         section
     };
-    let sections = [
-        section(sink.rows(addresses)?, rows_per_page::<AddressRow>()),
-        section(sink.rows(batches)?, rows_per_page::<BatchRow>()),
-        section(sink.rows(slots)?, rows_per_page::<SlotRow>()),
-    ];
-    sink.header(&header_page(site.ledger, sections))?;
+    let filter = section(block_count(address_count), rows_per_page::<FilterBlock>());
+    let mut sink = Sink::new(site)?;
+    // The filter stands first but is made along with the addresses.
+    let address_pages = section(address_count, rows_per_page::<AddressRow>());
+    sink.skip(address_pages.first_page * PAGE_BYTES as u64);
+    sink.addresses(addresses, address_count)?;
+    let batches = section(sink.rows(batches)?, rows_per_page::<BatchRow>());
+    let slots = section(sink.rows(slots)?, rows_per_page::<SlotRow>());
+    sink.put(&header_page(site.ledger, [address_pages, batches, slots, filter]), 0)?;
     Ok(sink.finish(site)?)
 }
 
@@ -149,6 +154,37 @@ impl Sink {
         Ok(Self { name, file, buffer: Vec::new(), written: 0 })
     }
 
+    /// Writes the addresses, and the filter into the pages that were left out for it.
+    fn addresses(
+        &mut self,
+        rows: impl Iterator<Item = std::result::Result<AddressRow, Fault>>,
+        count: u64,
+    ) -> std::result::Result<(), Failure> {
+        let mut filter = FilterWriter::new(count);
+        let mut offset = PAGE_BYTES as u64;
+        let (mut page, mut in_page) = (Vec::with_capacity(PAGE_BYTES), 0);
+        for row in rows {
+            let row = row?;
+            filter.add(&row.fingerprint);
+            row.push(&mut page);
+            in_page += 1;
+            if in_page == rows_per_page::<AddressRow>() {
+                self.page(&mut page)?;
+                in_page = 0;
+            }
+            if filter.ready.len() >= WRITE_BYTES {
+                self.put(&filter.ready, offset)?;
+                offset += filter.ready.len() as u64;
+                filter.ready.clear();
+            }
+        }
+        if in_page > 0 {
+            self.page(&mut page)?;
+        }
+        filter.finish();
+        Ok(self.put(&filter.ready, offset)?)
+    }
+
     fn rows<R: Row>(
         &mut self,
         rows: impl Iterator<Item = std::result::Result<R, Fault>>,
@@ -158,25 +194,45 @@ impl Sink {
             row?.push(&mut page);
             (count, in_page) = (count + 1, in_page + 1);
             if in_page == rows_per_page::<R>() {
-                finish_page(&mut page);
-                self.write(&page)?;
-                page.clear();
+                self.page(&mut page)?;
                 in_page = 0;
             }
         }
         if in_page > 0 {
-            finish_page(&mut page);
-            self.write(&page)?;
+            self.page(&mut page)?;
         }
         Ok(count)
     }
 
+    /// Writes a page of rows and empties it.
+    fn page(&mut self, page: &mut Vec<u8>) -> Result<()> {
+        finish_page(page);
+        self.write(page)?;
+        page.clear();
+        Ok(())
+    }
+
+    /// Leaves out bytes at the start, to be put there later.
+    fn skip(&mut self, bytes: u64) {
+        if self.file.is_some() {
+            self.written = bytes;
+        } else {
+            self.buffer.resize(bytes as usize, 0);
+        }
+    }
+
+    /// Writes into what was left out.
+    fn put(&mut self, bytes: &[u8], offset: u64) -> Result<()> {
+        if let Some(file) = &self.file {
+            return file.write_at(bytes, offset).map_err(|error| self.failed(error));
+        }
+        self.buffer[offset as usize..offset as usize + bytes.len()].copy_from_slice(bytes);
+        Ok(())
+    }
+
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.buffer.extend_from_slice(bytes);
-        if self.file.is_some() && self.buffer.len() >= WRITE_BYTES {
-            self.flush()?;
-        }
-        Ok(())
+        if self.file.is_some() && self.buffer.len() >= WRITE_BYTES { self.flush() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -184,16 +240,6 @@ impl Sink {
         file.write_at(&self.buffer, self.written).map_err(|error| self.failed(error))?;
         self.written += self.buffer.len() as u64;
         self.buffer.clear();
-        Ok(())
-    }
-
-    fn header(&mut self, page: &[u8]) -> Result<()> {
-        match &self.file {
-            Some(file) if self.written > 0 => {
-                file.write_at(page, 0).map_err(|error| self.failed(error))?;
-            }
-            _ => self.buffer[..page.len()].copy_from_slice(page),
-        }
         Ok(())
     }
 

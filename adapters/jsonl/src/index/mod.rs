@@ -2,6 +2,7 @@
 //! anything in it does not fit. Knows rows, not files of segments.
 
 mod build;
+mod filter;
 mod manifest;
 mod rows;
 mod run;

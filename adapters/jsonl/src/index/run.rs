@@ -1,6 +1,7 @@
-//! A run: three sections of sorted rows in pages of 4,096 bytes, each page with a checksum that is looked at when the page is
+//! A run: sections of sorted rows and a filter in front of them, in pages of 4,096 bytes, each page with a checksum that is looked at when the page is
 //! first touched. Read-only; knows nothing of segments or of other runs.
 
+use super::filter::{FilterBlock, block_count, block_of};
 use super::rows::{AddressRow, BatchRow, Fingerprint, Row, SlotRow};
 use crate::codec;
 use crate::map::Mapped;
@@ -11,6 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) const PAGE_BYTES: usize = 4096;
 const PAGE_ROOM: usize = PAGE_BYTES - 4;
 const RUN_FORMAT: u32 = 1;
+/// Addresses, batches by feed, batches by place, the filter; in the file the filter comes first.
+pub(crate) const SECTIONS: usize = 4;
 
 /// A page of the index that is not what was written, or rows that cannot be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +36,7 @@ struct Header {
     magic: [u8; 8],
     format: u32,
     ledger: [u8; 16],
-    sections: [Section; 3],
+    sections: [Section; SECTIONS],
 }
 
 /// Sorted rows, read-only.
@@ -42,7 +45,7 @@ pub(crate) struct Run {
     name: String,
     is_file: bool,
     bytes: Mapped,
-    sections: [Section; 3],
+    sections: [Section; SECTIONS],
     /// One bit a page: its checksum was looked at and fits.
     checked: Vec<AtomicU64>,
 }
@@ -53,7 +56,7 @@ pub(crate) const fn rows_per_page<R: Row>() -> u64 {
 }
 
 /// Encodes the header page.
-pub(crate) fn header_page(ledger: LedgerId, sections: [Section; 3]) -> Vec<u8> {
+pub(crate) fn header_page(ledger: LedgerId, sections: [Section; SECTIONS]) -> Vec<u8> {
     let header = Header { magic: *b"BLindex1", format: RUN_FORMAT, ledger: ledger.0, sections };
     let encoded = codec::encode(&header);
     let mut page = (encoded.len() as u32).to_le_bytes().to_vec();
@@ -81,9 +84,14 @@ impl Run {
         let length = u32::from_le_bytes(*bytes.first_chunk()?) as usize;
         let header: Header = codec::decode(bytes.get(4..4usize.checked_add(length)?)?)?;
         let mut page = 1;
-        let rows_in_page =
-            [rows_per_page::<AddressRow>(), rows_per_page::<BatchRow>(), rows_per_page::<SlotRow>()];
-        for (section, per_page) in header.sections.iter().zip(rows_in_page) {
+        let [addresses, batches, slots, filter] = header.sections;
+        let in_order = [
+            (filter, rows_per_page::<FilterBlock>()),
+            (addresses, rows_per_page::<AddressRow>()),
+            (batches, rows_per_page::<BatchRow>()),
+            (slots, rows_per_page::<SlotRow>()),
+        ];
+        for (section, per_page) in in_order {
             if section.first_page != page {
                 return None;
             }
@@ -92,6 +100,7 @@ impl Run {
         let fits = header.magic == *b"BLindex1"
             && header.format == RUN_FORMAT
             && header.ledger == ledger.0
+            && filter.rows == block_count(addresses.rows)
             && bytes.len() as u64 == page * PAGE_BYTES as u64;
         let checked = (0..page.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
         fits.then_some(Self { name, is_file, bytes, sections: header.sections, checked })
@@ -193,7 +202,10 @@ impl Run {
         fingerprint: &Fingerprint,
         each: &mut dyn FnMut(AddressRow),
     ) -> Result<(), Fault> {
-        let rows = self.rows::<AddressRow>();
+        let (rows, blocks) = (self.rows::<AddressRow>(), self.rows::<FilterBlock>());
+        if rows == 0 || !self.row::<FilterBlock>(block_of(fingerprint, blocks))?.may_hold(fingerprint) {
+            return Ok(());
+        }
         // Fingerprints are evenly spread, so the place can be guessed to within a page or two.
         let leading = u64::from_be_bytes(*fingerprint.first_chunk().expect("16 bytes"));
         let guess = ((u128::from(leading) * u128::from(rows)) >> 64) as u64;
