@@ -5,6 +5,7 @@ mod count;
 mod generate;
 mod manual;
 mod output;
+mod postgres;
 mod steps;
 mod tidy;
 mod totals;

@@ -3,7 +3,7 @@
 
 use crate::output::say;
 use crate::workspace::Workspace;
-use crate::{tidy, totals};
+use crate::{postgres, tidy, totals};
 use anyhow::{Context, Result, bail};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -23,7 +23,7 @@ struct Step {
     run: fn(&Workspace, &'static str) -> Result<Outcome>,
 }
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     Step { name: "format", alone: "cargo fmt --all --check", run: format },
     Step { name: "tidy", alone: "cargo xtask tidy", run: |_, _| Ok(outcome(tidy::run().map(|()| true)?)) },
     Step {
@@ -31,7 +31,16 @@ const STEPS: [Step; 8] = [
         alone: "cargo clippy --workspace --all-targets --all-features -- -D warnings",
         run: clippy,
     },
-    Step { name: "tests", alone: "cargo nextest run --workspace --all-features", run: tests },
+    Step {
+        name: "postgres",
+        alone: "apt-get install postgresql",
+        run: |_, _| Ok(outcome(postgres::provide()?)),
+    },
+    Step {
+        name: "tests",
+        alone: "cargo test --workspace --all-features --lib --bins --tests --quiet",
+        run: cargo,
+    },
     Step { name: "doc tests", alone: "cargo test --workspace --all-features --doc --quiet", run: cargo },
     Step {
         name: "totals",
@@ -127,14 +136,6 @@ fn clippy(workspace: &Workspace, alone: &'static str) -> Result<Outcome> {
         return Ok(Outcome::Missing("clippy is not installed (rustup component add clippy)".to_owned()));
     }
     cargo(workspace, alone)
-}
-
-fn tests(workspace: &Workspace, alone: &'static str) -> Result<Outcome> {
-    if installed(workspace, "nextest") {
-        return status(workspace.cargo(arguments(alone)).args(["--status-level", "fail"]));
-    }
-    say("   cargo-nextest is not installed: cargo test runs them instead")?;
-    status(&mut workspace.cargo("test --workspace --all-features --lib --bins --tests"))
 }
 
 fn docs(workspace: &Workspace, alone: &'static str) -> Result<Outcome> {
