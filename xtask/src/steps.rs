@@ -38,7 +38,7 @@ const STEPS: [Step; 9] = [
     },
     Step {
         name: "tests",
-        alone: "cargo test --workspace --all-features --lib --bins --tests --quiet",
+        alone: "cargo test --workspace --all-features --lib --bins --tests --quiet --no-fail-fast",
         run: cargo,
     },
     Step { name: "doc tests", alone: "cargo test --workspace --all-features --doc --quiet", run: cargo },
