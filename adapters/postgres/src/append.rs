@@ -2,7 +2,7 @@
 
 use crate::backend::PostgresBackend;
 use crate::plan::{Block, Plan};
-use crate::pool::{Parameters, Session};
+use crate::session::{Parameters, Session};
 use crate::sql::{COUNTER_SHARDS, Sql};
 use burnlog_log::{Address, Append, Error, ErrorKind, Result};
 use futures_util::future::{join, join5};

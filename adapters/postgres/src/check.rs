@@ -2,8 +2,8 @@
 //! against heads, places against feeds.
 
 use crate::backend::PostgresBackend;
-use crate::pool::Session;
 use crate::schema;
+use crate::session::Session;
 use crate::sql::{TABLES, bytes_on_disk};
 use burnlog_log::{Compacted, Damage, Result, Stat};
 use futures_util::TryStreamExt;

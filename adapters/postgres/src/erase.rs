@@ -3,7 +3,7 @@
 
 use crate::backend::PostgresBackend;
 use crate::block::{self, Encoder};
-use crate::pool::{Parameters, Session};
+use crate::session::{Parameters, Session};
 use burnlog_log::{Address, Error, ErrorKind, Result};
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;

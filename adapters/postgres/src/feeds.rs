@@ -2,8 +2,8 @@
 //! still running when the listing was taken, so a transaction held open while others commit is never missed.
 
 use crate::backend::PostgresBackend;
-use crate::pool::Parameters;
 use crate::read::head;
+use crate::session::Parameters;
 use burnlog_log::{Address, BatchHead, FeedsPage, Found, Presence, Result, Token, WriterId};
 use tokio_postgres::types::Type;
 

@@ -16,6 +16,7 @@ mod plan;
 mod pool;
 mod read;
 mod schema;
+mod session;
 mod sql;
 mod target;
 mod tls;

@@ -9,7 +9,8 @@ pub struct PostgresOptions {
     pub create: bool,
     /// The most connections at once, at least 1. Reads go on beside an append with 2 or more.
     pub connections: usize,
-    /// The longest a single statement may take on the server. `check` and `compact` have no limit.
+    /// The longest a single statement may take on the server; a call that gets no answer ends after three of these
+    /// and one `lock_timeout`. `check` and `compact` have no limit.
     pub statement_timeout: Duration,
     /// The longest to wait for another writer's batch, and the longest that the server keeps a transaction of ours
     /// open without hearing from us.

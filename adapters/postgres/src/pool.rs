@@ -4,16 +4,14 @@
 use crate::driver::Driver;
 use crate::errors;
 use crate::options::PostgresOptions;
+use crate::session::{Session, Statement};
 use crate::target::Target;
 use burnlog_log::{Error, ErrorKind, Result};
 use futures_util::future::join;
 use std::future::Future;
-use std::pin::pin;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Waker};
 use std::time::Duration;
-use tokio_postgres::types::{FromSql, ToSql, Type};
-use tokio_postgres::{Client, Row, RowStream};
+use tokio_postgres::{Client, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// Settings of every transaction, after its `BEGIN`. The planner is told what it cannot know: that a few
@@ -30,7 +28,8 @@ pub(crate) struct Pool {
     target: Target,
     tls: MakeRustlsConnect,
     connections_max: usize,
-    statement_timeout: Duration,
+    /// The most time for a call: a few statements and one wait for a lock.
+    call_timeout: Duration,
     begin_read: String,
     begin_write: String,
     begin_long: String,
@@ -45,12 +44,6 @@ struct State {
     idle: Vec<Client>,
     open: usize,
 }
-
-/// Values of parameters with their types, as unnamed statements want them.
-pub(crate) type Parameters<'a> = [(&'a (dyn ToSql + Sync), Type)];
-
-/// A statement with its parameters.
-pub(crate) type Statement<'a> = (&'a str, &'a Parameters<'a>);
 
 impl Pool {
     /// Prepares for connections; makes none yet.
@@ -67,7 +60,7 @@ impl Pool {
             tls: crate::tls::connector(&target)?,
             target,
             connections_max: options.connections.max(1),
-            statement_timeout: options.statement_timeout,
+            call_timeout: options.statement_timeout * 3 + options.lock_timeout,
             begin_read: format!(
                 "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}{PLANNER}",
                 timeouts(statement)
@@ -98,7 +91,7 @@ impl Pool {
         self.transaction(
             operation,
             &self.begin_read,
-            Some(self.call_timeout()),
+            Some(self.call_timeout),
             first,
             async |session, rows| {
                 let result = body(session, rows).await?;
@@ -130,7 +123,7 @@ impl Pool {
         first: Statement<'_>,
         body: impl AsyncFnOnce(&Session<'_>, Vec<Row>) -> Result<T>,
     ) -> Result<T> {
-        self.transaction(operation, &self.begin_write, Some(self.call_timeout()), first, body)
+        self.transaction(operation, &self.begin_write, Some(self.call_timeout), first, body)
     }
 
     /// Runs `body` on a connection outside any transaction, without a limit of time.
@@ -144,11 +137,6 @@ impl Pool {
         let result = self.driver.wait(body(&session));
         lease.give_back();
         result
-    }
-
-    /// A transaction has a few statements; each may take as long as the server allows it.
-    fn call_timeout(&self) -> Duration {
-        self.statement_timeout * 3 + Duration::from_secs(5)
     }
 
     fn transaction<T>(
@@ -218,9 +206,8 @@ impl Pool {
                 state.open += 1;
                 break;
             }
-            let patience = self.statement_timeout * 3;
             let (again, waited) =
-                self.freed.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner);
+                self.freed.wait_timeout(state, self.call_timeout).unwrap_or_else(PoisonError::into_inner);
             state = again;
             if waited.timed_out() && state.idle.is_empty() && state.open >= self.connections_max {
                 let message = format!("all {} connections are busy; try again", self.connections_max);
@@ -274,7 +261,7 @@ struct Lease<'p> {
 impl Lease<'_> {
     fn session(&self) -> Session<'_> {
         let client = self.client.as_ref().expect("a lease has its client once it is handed out");
-        Session { client, operation: self.operation, url: self.pool.url() }
+        Session::new(client, self.operation, self.pool.url())
     }
 
     fn give_back(mut self) {
@@ -293,74 +280,5 @@ impl Drop for Lease<'_> {
         }
         drop(state);
         self.pool.freed.notify_one();
-    }
-}
-
-/// A connection as the body of a transaction sees it: statements without names, errors translated.
-pub(crate) struct Session<'a> {
-    client: &'a Client,
-    operation: &'static str,
-    url: &'a str,
-}
-
-impl Session<'_> {
-    /// Returns what is being done, for errors.
-    pub(crate) fn operation(&self) -> &'static str {
-        self.operation
-    }
-
-    /// Returns the rows of a query.
-    pub(crate) async fn query(&self, sql: &str, parameters: &Parameters<'_>) -> Result<Vec<Row>> {
-        self.client.query_typed(sql, parameters).await.map_err(|error| self.error(&error))
-    }
-
-    /// Returns the rows of a query one by one, as they arrive.
-    pub(crate) async fn stream(&self, sql: &str, parameters: &Parameters<'_>) -> Result<RowStream> {
-        let parameters = parameters.iter().map(|(value, kind)| (*value, kind.clone()));
-        self.client.query_typed_raw(sql, parameters).await.map_err(|error| self.error(&error))
-    }
-
-    /// Runs a statement and returns how many rows it touched.
-    pub(crate) async fn execute(&self, sql: &str, parameters: &Parameters<'_>) -> Result<u64> {
-        self.client.execute_typed(sql, parameters).await.map_err(|error| self.error(&error))
-    }
-
-    /// Runs statements without parameters.
-    pub(crate) async fn run(&self, sql: &str) -> Result<()> {
-        self.client.batch_execute(sql).await.map_err(|error| self.error(&error))
-    }
-
-    /// Runs one statement without parameters and returns its rows as text.
-    #[cfg(feature = "cluster")]
-    pub(crate) async fn rows_as_text(&self, sql: &str) -> Result<Vec<Vec<String>>> {
-        let messages = self.client.simple_query(sql).await.map_err(|error| self.error(&error))?;
-        let text = |message| match message {
-            tokio_postgres::SimpleQueryMessage::Row(row) => {
-                Some((0..row.len()).map(|column| row.get(column).unwrap_or_default().to_owned()).collect())
-            }
-            _ => None,
-        };
-        Ok(messages.into_iter().filter_map(text).collect())
-    }
-
-    /// Sends a statement whose answer nobody needs: what follows on this connection comes after it.
-    pub(crate) fn send_only(&self, sql: &str) {
-        let sending = pin!(self.client.batch_execute(sql));
-        let _ = sending.poll(&mut Context::from_waker(Waker::noop()));
-    }
-
-    /// Reads a column. `Corrupt` where it has another type than this program's schema gives it, or is null.
-    pub(crate) fn get<'r, T: FromSql<'r>>(&self, row: &'r Row, column: usize) -> Result<T> {
-        row.try_get(column).map_err(|error| self.error(&error))
-    }
-
-    /// Translates an error of the driver.
-    pub(crate) fn error(&self, error: &tokio_postgres::Error) -> Error {
-        errors::of_driver(self.operation, self.url, error)
-    }
-
-    /// Says that stored rows are not what this program wrote.
-    pub(crate) fn corrupt(&self, message: impl Into<String>) -> Error {
-        errors::corrupt(self.operation, self.url, message)
     }
 }

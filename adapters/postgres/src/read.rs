@@ -3,7 +3,7 @@
 
 use crate::backend::PostgresBackend;
 use crate::block;
-use crate::pool::{Parameters, Session};
+use crate::session::{Parameters, Session};
 use burnlog_log::{
     Address, BatchHead, Body, Entry, Error, ErrorKind, FeedState, Limit, Page, Result, Root, Signature,
     Timestamp, WriterId,

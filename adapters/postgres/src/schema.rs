@@ -2,7 +2,8 @@
 //! of a newer program is refused.
 
 use crate::options::PostgresOptions;
-use crate::pool::{Pool, Session};
+use crate::pool::Pool;
+use crate::session::Session;
 use crate::sql::Sql;
 use burnlog_log::{Error, ErrorKind, LedgerId, Result};
 use tokio_postgres::types::Type;

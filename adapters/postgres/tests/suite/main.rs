@@ -6,6 +6,7 @@ mod access;
 mod concurrency;
 mod damage;
 mod kill;
+mod proxy;
 mod tls;
 
 use burnlog_log::Backend;
