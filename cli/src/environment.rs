@@ -6,7 +6,7 @@ use std::env;
 use std::path::PathBuf;
 
 /// What the environment says.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Environment {
     /// The user's home, where agents keep their sessions.
     pub(crate) user_home: PathBuf,
@@ -14,6 +14,10 @@ pub(crate) struct Environment {
     pub(crate) home: Home,
     /// `RELAYBURN_STORAGE`.
     pub(crate) storage: Option<String>,
+    /// `RELAYBURN_REDB_PATH`.
+    redb_path: Option<PathBuf>,
+    /// `RELAYBURN_POSTGRES_URL`. Holds secrets: never printed.
+    pub(crate) postgres_url: Option<String>,
     /// `RELAYBURN_HOST_NAME`.
     pub(crate) host_name: Option<String>,
     /// `RELAYBURN_WRITER_KEY`.
@@ -31,9 +35,16 @@ impl Environment {
             user_home,
             home: Home::new(home),
             storage: text("RELAYBURN_STORAGE"),
+            redb_path: path("RELAYBURN_REDB_PATH"),
+            postgres_url: text("RELAYBURN_POSTGRES_URL"),
             host_name: text("RELAYBURN_HOST_NAME"),
             writer_key: text("RELAYBURN_WRITER_KEY"),
         }
+    }
+
+    /// Where the redb ledger is.
+    pub(crate) fn redb_path(&self) -> PathBuf {
+        self.redb_path.clone().unwrap_or_else(|| self.home.folder().join("ledger.redb"))
     }
 
     /// What says where the sources keep their sessions.

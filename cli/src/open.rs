@@ -6,14 +6,24 @@ use crate::environment::Environment;
 use crate::output::say;
 use burnlog_jsonl::{JsonlBackend, JsonlOptions};
 use burnlog_log::{Error, ErrorKind, Ledger, Result};
+use burnlog_postgres::{PostgresBackend, PostgresOptions};
+use burnlog_redb::{RedbBackend, RedbOptions};
 use burnlog_sqlite::{SqliteOptions, SqliteProjections};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What every message about URLs ends with.
+const FORMS: &str = "write file:DIR, redb:PATH or postgres://USER@HOST/DATABASE[?ledger=NAME]";
 
 /// Where a ledger is, as the user says it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) enum StoreUrl {
     /// `file:DIR`: JSONL segments in a folder.
     File(PathBuf),
+    /// `redb:PATH`: one redb file.
+    Redb(PathBuf),
+    /// `postgres://…`: a database. Holds secrets: never printed.
+    Postgres(String),
 }
 
 /// What a ledger is opened for.
@@ -28,21 +38,19 @@ pub(crate) enum Access {
 }
 
 impl StoreUrl {
-    /// Parses a URL of `--store`, `--from` or `--to`.
+    /// Parses a URL of `--store`, `--from` or `--to`. Messages name the scheme only: the rest may be a secret.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let invalid = |message: String| Err(Error::new(ErrorKind::Invalid, "open ledger", message));
         let Some((scheme, rest)) = text.split_once(':') else {
-            return invalid(format!("{text:?} is not a store URL; write file:DIR"));
+            return invalid(format!("{text:?} is not a store URL; {FORMS}"));
         };
+        let path = rest.strip_prefix("//").unwrap_or(rest);
         match scheme {
-            "file" => {
-                let path = rest.strip_prefix("//").unwrap_or(rest);
-                if path.is_empty() {
-                    return invalid(format!("{text:?} names no folder; write file:DIR"));
-                }
-                Ok(Self::File(PathBuf::from(path)))
-            }
-            _ => invalid(format!("this program has no backend {scheme:?}; it has file:DIR")),
+            "file" | "redb" if path.is_empty() => invalid(format!("{text:?} names no place; {FORMS}")),
+            "file" => Ok(Self::File(PathBuf::from(path))),
+            "redb" => Ok(Self::Redb(PathBuf::from(path))),
+            "postgres" | "postgresql" => Ok(Self::Postgres(text.to_owned())),
+            _ => invalid(format!("this program has no backend {scheme:?}; {FORMS}")),
         }
     }
 
@@ -51,37 +59,81 @@ impl StoreUrl {
         if let Some(url) = &global.store {
             return Self::parse(url);
         }
+        let invalid = |message: String| Err(Error::new(ErrorKind::Invalid, "open ledger", message));
         match environment.storage.as_deref() {
             None | Some("file") => Ok(Self::File(environment.home.ledger())),
-            Some(other) => Err(Error::new(
-                ErrorKind::Invalid,
-                "open ledger",
-                format!("RELAYBURN_STORAGE is {other:?}; this program has the backend file"),
-            )),
+            Some("redb") => Ok(Self::Redb(environment.redb_path())),
+            Some("postgres") => match &environment.postgres_url {
+                Some(url) => Ok(Self::Postgres(url.clone())),
+                None => {
+                    invalid("RELAYBURN_STORAGE is postgres; set RELAYBURN_POSTGRES_URL as well".to_owned())
+                }
+            },
+            Some(other) => {
+                invalid(format!("RELAYBURN_STORAGE is {other:?}; it may be file, redb or postgres"))
+            }
         }
     }
 }
 
 /// Opens a ledger.
 pub(crate) fn ledger(url: &StoreUrl, access: Access, global: &Global) -> Result<Ledger> {
-    match url {
-        StoreUrl::File(folder) => {
-            let options = JsonlOptions {
-                create: matches!(access, Access::Create(_)),
-                read_only: access == Access::Read,
-                durability: match access {
-                    Access::Create(Durability::Os) => burnlog_jsonl::Durability::Os,
-                    _ => burnlog_jsonl::Durability::Batch,
-                },
-                ..JsonlOptions::default()
-            };
-            let backend = JsonlBackend::open(folder, options)?;
-            for notice in backend.take_notices() {
-                say(global, &format!("burnlog: {} ({})", notice.message, notice.place));
-            }
-            Ok(Ledger::new(backend))
+    let ledger = match url {
+        StoreUrl::File(folder) => jsonl(folder, access, global)?,
+        StoreUrl::Redb(path) => redb(path, access)?,
+        StoreUrl::Postgres(url) => {
+            let create = matches!(access, Access::Create(_));
+            Ledger::new(PostgresBackend::open(
+                url,
+                &PostgresOptions { create, ..PostgresOptions::default() },
+            )?)
         }
+    };
+    Ok(ledger.with_pause(pause))
+}
+
+fn jsonl(folder: &Path, access: Access, global: &Global) -> Result<Ledger> {
+    let options = JsonlOptions {
+        create: matches!(access, Access::Create(_)),
+        read_only: access == Access::Read,
+        durability: match access {
+            Access::Create(Durability::Os) => burnlog_jsonl::Durability::Os,
+            _ => burnlog_jsonl::Durability::Batch,
+        },
+        ..JsonlOptions::default()
+    };
+    let backend = JsonlBackend::open(folder, options)?;
+    for notice in backend.take_notices() {
+        say(global, &format!("burnlog: {} ({})", notice.message, notice.place));
     }
+    Ok(Ledger::new(backend))
+}
+
+fn redb(path: &Path, access: Access) -> Result<Ledger> {
+    let create = matches!(access, Access::Create(_));
+    if let Some(folder) = path.parent().filter(|folder| create && !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(|error| {
+            let message = "the folder of the ledger cannot be made";
+            Error::new(ErrorKind::Denied, "open ledger", message).at(folder.display()).caused_by(error)
+        })?;
+    }
+    let options = RedbOptions {
+        create,
+        read_only: access == Access::Read,
+        durability: match access {
+            Access::Create(Durability::Os) => burnlog_redb::Durability::Os,
+            _ => burnlog_redb::Durability::Batch,
+        },
+        ..RedbOptions::default()
+    };
+    Ok(Ledger::new(RedbBackend::open(path, options)?))
+}
+
+/// Waits before retry 1, 2, …: 20 ms and up, doubled each time to 2 s, and of that a part that differs between processes.
+fn pause(attempt: u32) {
+    let longest = 20u64 << attempt.min(7);
+    let jitter = u64::from(std::process::id()).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    std::thread::sleep(Duration::from_millis((longest / 2 + jitter % (longest / 2 + 1)).min(2000)));
 }
 
 /// Where the projections of a ledger are kept on this host.
@@ -137,13 +189,16 @@ mod tests {
 
     #[test]
     fn urls_that_make_no_sense_say_what_would() {
-        assert_eq!(StoreUrl::parse("file:/a/b").unwrap(), StoreUrl::File("/a/b".into()));
-        assert_eq!(StoreUrl::parse("file:///a/b").unwrap(), StoreUrl::File("/a/b".into()));
-        assert_eq!(StoreUrl::parse("file:a").unwrap(), StoreUrl::File("a".into()));
-        for wrong in ["", "/a/b", "file:", "ftp://x", "C"] {
-            let error = StoreUrl::parse(wrong).unwrap_err();
+        let parsed = |text: &str| StoreUrl::parse(text).ok();
+        for (text, path) in [("file:/a/b", "/a/b"), ("file:///a/b", "/a/b"), ("file:a", "a")] {
+            assert!(parsed(text) == Some(StoreUrl::File(path.into())), "{text}");
+        }
+        assert!(parsed("redb:/a.redb") == Some(StoreUrl::Redb("/a.redb".into())));
+        assert!(matches!(parsed("postgres://u:secret@h/d"), Some(StoreUrl::Postgres(_))));
+        for wrong in ["", "/a/b", "file:", "redb:", "ftp://x:secret@y", "C"] {
+            let Err(error) = StoreUrl::parse(wrong) else { panic!("{wrong} was accepted") };
             assert_eq!(error.kind(), ErrorKind::Invalid);
-            assert!(error.message().contains("file:DIR"), "{error}");
+            assert!(error.message().contains("file:DIR") && !error.message().contains("secret"), "{error}");
         }
     }
 }

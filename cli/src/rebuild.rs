@@ -15,8 +15,16 @@ const STRIDE: u64 = 1024;
 /// What is to be rebuilt.
 #[derive(Debug, Clone)]
 pub(crate) enum Wanted {
-    /// The file at the moment of an extent: every byte must fit.
-    Extent(Box<Extent>),
+    /// The file at the moment of an extent, by the testimony of a feed that holds the extent at this index: every byte
+    /// must fit.
+    Extent {
+        /// The extent.
+        extent: Box<Extent>,
+        /// The feed.
+        feed: WriterId,
+        /// Where the extent stands in it.
+        index: u64,
+    },
     /// As far as one feed saw it, each record in the version that it recorded last.
     SeenBy(WriterId),
 }
@@ -59,7 +67,7 @@ impl<Q: Queries> Rebuilder<'_, Q> {
         wanted: &Wanted,
         out: &mut dyn Write,
     ) -> Result<Rebuilt> {
-        let chooser = self.chooser(source, stream, wanted)?;
+        let chooser = self.chooser(wanted)?;
         let mut writing = Writing {
             out,
             stream,
@@ -69,7 +77,7 @@ impl<Q: Queries> Rebuilder<'_, Q> {
             list: Frontier::default(),
         };
         let end = match wanted {
-            Wanted::Extent(extent) => extent.records as u64,
+            Wanted::Extent { extent, .. } => extent.records as u64,
             Wanted::SeenBy(_) => u64::MAX,
         };
         let mut first = 0;
@@ -94,24 +102,28 @@ impl<Q: Queries> Rebuilder<'_, Q> {
         writing.end(wanted)
     }
 
-    fn chooser(&self, source: &str, stream: &str, wanted: &Wanted) -> Result<Chooser> {
+    /// Returns the feeds that hold an extent, each with the index at which it does.
+    pub(crate) fn witnesses(&self, extent: &Extent) -> Result<Vec<(WriterId, u64)>> {
+        let mut witnesses = Vec::new();
+        for head in self.ledger.feeds()? {
+            let found = self.ledger.find(&head.feed, &[extent.place])?;
+            witnesses.extend(found.first().and_then(|found| found.index).map(|index| (head.feed, index)));
+        }
+        Ok(witnesses)
+    }
+
+    fn chooser(&self, wanted: &Wanted) -> Result<Chooser> {
         let mut chosen: BTreeMap<u64, Vec<PayloadHash>> = BTreeMap::new();
-        let feeds = match wanted {
-            Wanted::SeenBy(feed) => vec![*feed],
-            Wanted::Extent(extent) => {
+        let (feed, before) = match wanted {
+            Wanted::SeenBy(feed) => (*feed, u64::MAX),
+            Wanted::Extent { extent, feed, index } => {
                 for (seq, payload) in self.chosen(extent)? {
                     chosen.entry(seq).or_default().push(payload);
                 }
-                let mut feeds = Vec::new();
-                for seen in stream_feeds(self.queries, source, stream)? {
-                    let Ok(id) = <[u8; 32]>::try_from(seen.feed.as_slice()) else { continue };
-                    let found = self.ledger.find(&WriterId(id), &[extent.place])?;
-                    feeds.extend(found.iter().any(|found| found.index.is_some()).then_some(WriterId(id)));
-                }
-                feeds
+                (*feed, *index)
             }
         };
-        Ok(Chooser { chosen, feeds })
+        Ok(Chooser { chosen, feed, before })
     }
 
     /// Reads which versions an extent names, from its event.
@@ -178,8 +190,10 @@ impl<Q: Queries> Rebuilder<'_, Q> {
 struct Chooser {
     /// By record number, what the extent names: the payloads in order.
     chosen: BTreeMap<u64, Vec<PayloadHash>>,
-    /// The feeds whose testimony counts.
-    feeds: Vec<WriterId>,
+    /// The feed whose testimony counts.
+    feed: WriterId,
+    /// Only its entries below this index: what it recorded later is another state of the file.
+    before: u64,
 }
 
 impl Chooser {
@@ -211,21 +225,17 @@ impl Chooser {
         self.latest(from, events)
     }
 
-    /// Of each part the one that the feeds recorded last; what they did not record only when there is nothing else.
+    /// Of each part the one that the feed recorded last; what it did not record only when there is nothing else.
     fn latest<Q: Queries>(
         &self,
         from: &Rebuilder<'_, Q>,
         events: Vec<(Address, PayloadHash, u32)>,
     ) -> Result<Version> {
         let addresses: Vec<Address> = events.iter().map(|(address, ..)| *address).collect();
-        let mut latest: Vec<Option<u64>> = vec![None; events.len()];
-        for feed in &self.feeds {
-            for (at, found) in from.ledger.find(feed, &addresses)?.into_iter().enumerate() {
-                latest[at] = latest[at].max(found.index);
-            }
-        }
+        let found = from.ledger.find(&self.feed, &addresses)?;
+        let latest = found.iter().map(|found| found.index.filter(|index| *index < self.before));
         let mut parts: BTreeMap<u32, (Option<u64>, Address, PayloadHash)> = BTreeMap::new();
-        for ((address, payload, part), index) in events.into_iter().zip(latest) {
+        for ((address, payload, part), index) in events.into_iter().zip(latest.collect::<Vec<_>>()) {
             let candidate = (index, address, payload);
             let kept = parts.entry(part).or_insert(candidate);
             if candidate > *kept {
@@ -267,13 +277,13 @@ impl Writing<'_> {
 
     fn end(mut self, wanted: &Wanted) -> Result<Rebuilt> {
         let newline = match wanted {
-            Wanted::Extent(extent) => extent.ends_with_newline,
+            Wanted::Extent { extent, .. } => extent.ends_with_newline,
             Wanted::SeenBy(_) => true,
         };
         if newline && self.records > 0 {
             self.bytes(b"\n")?;
         }
-        if let Wanted::Extent(extent) = wanted {
+        if let Wanted::Extent { extent, .. } = wanted {
             let root = <[u8; 32]>::try_from(extent.root.as_slice()).map(Root).ok();
             if Some(self.list.root()) != root || self.bytes != extent.bytes as u64 {
                 let message = format!(

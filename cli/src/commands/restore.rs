@@ -40,20 +40,22 @@ pub(super) fn run(context: &Context, arguments: &Restore) -> anyhow::Result<Exit
     let store = open::queries(&open::projections_path(environment, &ledger))?;
     let (source, session) = resolve_session(&store, &arguments.session)?;
     let rebuilder = Rebuilder { ledger: &ledger, queries: &store };
-    let mut jobs = Vec::new();
+    let mut jobs: Vec<Job> = Vec::new();
     for stream in store.streams(&source, &session)? {
         let known = extents(&store, &source, &stream.stream)?;
         let take = if arguments.all { known.len() } else { 1 };
         for extent in known.iter().take(take) {
             let mark = (known.len() > 1 && arguments.all).then(|| short(&extent.root));
             let path = arguments.to.join(file_name(&stream.stream, mark.as_deref()));
-            jobs.push((stream.stream.to_string(), path, Wanted::Extent(Box::new(extent.clone()))));
+            let witnesses = rebuilder.witnesses(extent)?;
+            let wanted = |(feed, index)| Wanted::Extent { extent: Box::new(extent.clone()), feed, index };
+            jobs.push((stream.stream.to_string(), path, witnesses.into_iter().map(wanted).collect()));
         }
         if known.is_empty() {
             match rebuilder.best_witness(&source, &stream.stream)? {
                 Some(feed) => {
                     let path = arguments.to.join(file_name(&stream.stream, None));
-                    jobs.push((stream.stream.to_string(), path, Wanted::SeenBy(feed)));
+                    jobs.push((stream.stream.to_string(), path, vec![Wanted::SeenBy(feed)]));
                 }
                 None => say(global, &format!("burnlog: no feed saw stream {}", stream.stream)),
             }
@@ -63,7 +65,7 @@ pub(super) fn run(context: &Context, arguments: &Restore) -> anyhow::Result<Exit
     let mut printer = Printer::new(global, COLUMNS);
     let (mut failed, mut inexact) = (false, false);
     for (stream, path, wanted) in jobs {
-        match restore(&rebuilder, &source, stream, path, &wanted) {
+        match restore_by_any(&rebuilder, &source, &stream, &path, &wanted) {
             Ok(line) => {
                 inexact |= !line.exact;
                 printer.row(&line)?;
@@ -85,11 +87,32 @@ pub(super) fn run(context: &Context, arguments: &Restore) -> anyhow::Result<Exit
     Ok(if failed { ExitCode::from(FOUND_WANTING) } else { ExitCode::SUCCESS })
 }
 
+/// A stream, where it goes, and whose testimony may be used, one after the other.
+type Job = (String, PathBuf, Vec<Wanted>);
+
+/// Restores by the first testimony that gives the bytes.
+fn restore_by_any<Q: Queries>(
+    rebuilder: &Rebuilder<'_, Q>,
+    source: &str,
+    stream: &str,
+    path: &Path,
+    wanted: &[Wanted],
+) -> Result<Line> {
+    let mut last = Error::new(ErrorKind::Corrupt, "restore", "no feed holds the extent").at(stream);
+    for wanted in wanted {
+        match restore(rebuilder, source, stream, path, wanted) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => last = error,
+            other => return other,
+        }
+    }
+    Err(last)
+}
+
 fn restore<Q: Queries>(
     rebuilder: &Rebuilder<'_, Q>,
     source: &str,
-    stream: String,
-    path: PathBuf,
+    stream: &str,
+    path: &Path,
     wanted: &Wanted,
 ) -> Result<Line> {
     let failed = |error: std::io::Error| {
@@ -101,14 +124,22 @@ fn restore<Q: Queries>(
     }
     let beside = PathBuf::from(format!("{}.part", path.display()));
     let mut out = BufWriter::new(File::create(&beside).map_err(failed)?);
-    let rebuilt = rebuilder.write(source, &stream, wanted, &mut out);
+    let rebuilt = rebuilder.write(source, stream, wanted, &mut out);
     let rebuilt = rebuilt.and_then(|rebuilt| out.flush().map_err(failed).map(|()| rebuilt));
     match rebuilt {
         Ok(rebuilt) => {
-            fs::rename(&beside, &path).map_err(failed)?;
+            fs::rename(&beside, path).map_err(failed)?;
             let seen_by = if let Wanted::SeenBy(feed) = wanted { Some(*feed) } else { None };
             let (records, bytes, blake3) = (rebuilt.records, rebuilt.bytes, rebuilt.hash);
-            Ok(Line { stream, path, records, bytes, blake3, exact: seen_by.is_none(), seen_by })
+            Ok(Line {
+                stream: stream.to_owned(),
+                path: path.to_owned(),
+                records,
+                bytes,
+                blake3,
+                exact: seen_by.is_none(),
+                seen_by,
+            })
         }
         Err(error) => {
             // Best effort: the error below is what matters.
@@ -118,7 +149,7 @@ fn restore<Q: Queries>(
     }
 }
 
-fn refuse_existing(jobs: &[(String, PathBuf, Wanted)], force: bool) -> Result<()> {
+fn refuse_existing(jobs: &[Job], force: bool) -> Result<()> {
     match jobs.iter().find(|(_, path, _)| !force && path.exists()) {
         None => Ok(()),
         Some((_, path, _)) => {

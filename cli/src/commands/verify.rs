@@ -2,7 +2,7 @@
 
 use super::{Context, FOUND_WANTING};
 use crate::open::{self, Access, StoreUrl};
-use crate::output::{Column, Cut, Printer, bytes, counted, say};
+use crate::output::{Column, Cut, Printer, bytes, counted};
 use burnlog_host::RememberedHeads;
 use burnlog_log::{Finding, Severity, verify};
 use std::process::ExitCode;
@@ -49,7 +49,7 @@ pub(super) fn run(context: &Context) -> anyhow::Result<ExitCode> {
         let line = serde_json::json!({ "verified": verified });
         crate::output::print_line(&line.to_string())?;
     } else {
-        say(global, &summary);
+        crate::output::print_line(&summary)?;
     }
     if verified.damages > 0 {
         return Ok(ExitCode::from(FOUND_WANTING));

@@ -212,3 +212,24 @@ fn a_dry_run_stores_nothing() {
     let done = machine.json(&["ingest", "--dry-run"]);
     assert_eq!(done["unchanged"], 1);
 }
+
+#[test]
+fn a_rewritten_file_is_restored_in_both_of_its_forms() {
+    let machine = Machine::new("one");
+    let old = assistant("s", "m1", 2, Some("end_turn")) + &assistant("s", "m2", 3, Some("end_turn"));
+    let new = assistant("s", "m1", 2, Some("end_turn"))
+        + &assistant("s", "m9", 4, Some("end_turn"))
+        + "{\"type\":\"user\"}\n";
+    machine.session("s", &old);
+    machine.ok(&["ingest"]);
+    machine.session("s", &new);
+    let again = machine.run(&["ingest", "--final"]);
+    assert!(again.stderr.contains("was rewritten"), "{}", again.stderr);
+    let out = machine.path("out");
+    let lines = machine.rows(&["restore", "s", "--all", "--to", &text(&out)]);
+    assert_eq!(lines.len(), 2);
+    let mut contents: Vec<String> =
+        files_below(&out).iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    contents.sort_by_key(String::len);
+    assert_eq!(contents, [old, new]);
+}
