@@ -83,7 +83,7 @@ fn fold_line(record: &SourceRecord<'_>, line: &Line<'_>, stream: &mut Stream, fa
         class,
         record_type,
         version: fold.version.unwrap_or_default(),
-        fingerprint: line.uuid.as_deref().map_or([0; 8], fingerprint),
+        fingerprint: line.uuid.as_deref().map_or([0; 4], fingerprint),
     }
 }
 

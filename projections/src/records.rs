@@ -8,7 +8,9 @@ use burnlog_log::{Address, parse_hex};
 /// How many record numbers one chunk covers.
 pub(crate) const CHUNK_RECORDS: u64 = 128;
 /// Offset, class, address and fingerprint of one entry, in bytes.
-const ENTRY_BYTES: usize = 1 + 1 + 32 + 8;
+const ENTRY_BYTES: usize = 1 + 1 + 32 + FINGERPRINT_BYTES;
+/// Enough to name few candidates among many millions of records; which is meant, the records tell.
+const FINGERPRINT_BYTES: usize = 4;
 
 /// What kind of record stands at a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -98,19 +100,16 @@ pub struct RecordPlace {
     /// What kind of record it is.
     pub class: RecordClass,
     /// The [`fingerprint`] of the record's own id; zeros where it has none.
-    pub fingerprint: [u8; 8],
+    pub fingerprint: [u8; 4],
 }
 
-/// Returns the fingerprint of a record's own id: of a UUID its last eight bytes, else the first of its BLAKE3.
-pub fn fingerprint(id: &str) -> [u8; 8] {
-    let mut bytes = [0; 8];
+/// Returns the fingerprint of a record's own id: of a UUID its last four bytes, else the first of its BLAKE3.
+pub fn fingerprint(id: &str) -> [u8; 4] {
+    let mut bytes = [0; 4];
     let text = id.as_bytes();
-    let is_uuid = text.len() == 36
-        && text[23] == b'-'
-        && parse_hex(&text[19..23], &mut bytes[..2])
-        && parse_hex(&text[24..], &mut bytes[2..]);
+    let is_uuid = text.len() == 36 && text[23] == b'-' && parse_hex(&text[28..], &mut bytes);
     if !is_uuid {
-        bytes.copy_from_slice(&blake3::hash(text).as_bytes()[..8]);
+        bytes.copy_from_slice(&blake3::hash(text).as_bytes()[..4]);
     }
     bytes
 }
@@ -126,7 +125,7 @@ row! {
         /// The record number divided by 128.
         chunk: i64,
     }
-    /// For each event 42 bytes: the number's offset, the class, the address, the fingerprint.
+    /// For each event 38 bytes: the number's offset, the class, the address, the fingerprint.
     entries: Vec<u8>,
 }
 
@@ -141,7 +140,7 @@ impl Chunk {
 fn unpack(base: u64, entry: &[u8]) -> RecordPlace {
     let mut address = [0; 32];
     address.copy_from_slice(&entry[2..34]);
-    let mut fingerprint = [0; 8];
+    let mut fingerprint = [0; 4];
     fingerprint.copy_from_slice(&entry[34..]);
     let class = RecordClass::of_byte(entry[1]);
     RecordPlace {
@@ -242,13 +241,13 @@ mod tests {
             let mut chunk = OpenChunk::default();
             let mut expected = std::collections::BTreeMap::new();
             for (offset, name) in events {
-                let seq = 5 * CHUNK_RECORDS + u64::from(offset % 128);
+                let seq = 5 * CHUNK_RECORDS + u64::from(offset) % CHUNK_RECORDS;
                 let address = Address([name; 32]);
                 let (before, at) = chunk.look(seq, &address);
                 prop_assert_eq!(before.known, expected.contains_key(&(seq, address)));
                 prop_assert_eq!(before.line, expected.keys().any(|(other, _)| *other == seq));
                 if !before.known {
-                    let place = RecordPlace { seq, address, class: RecordClass::User, fingerprint: [name; 8] };
+                    let place = RecordPlace { seq, address, class: RecordClass::User, fingerprint: [name; 4] };
                     chunk.insert(at, &place);
                     expected.insert((seq, address), place);
                 }

@@ -63,14 +63,14 @@ pub(crate) struct Reading {
     /// The version of the agent that wrote it.
     pub(crate) version: Name,
     /// The fingerprint of its own id.
-    pub(crate) fingerprint: [u8; 8],
+    pub(crate) fingerprint: [u8; 4],
 }
 
 impl Reading {
     /// Makes the reading of a record of which nothing but its class and type is known.
     pub(crate) fn of_class(class: RecordClass, record_type: &str, facts: &mut Facts) -> Self {
         let record_type = facts.names.get(record_type);
-        Self { class, record_type, version: facts.names.get(""), fingerprint: [0; 8] }
+        Self { class, record_type, version: facts.names.get(""), fingerprint: [0; 4] }
     }
 }
 

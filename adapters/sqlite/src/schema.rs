@@ -46,7 +46,10 @@ pub(crate) fn create_table(table: &Table, generation: Generation) -> String {
         let kind = column_type(column, is_interned(table, position));
         let _ = writeln!(sql, "    {} {kind}{null},", column.name);
     }
-    let _ = write!(sql, "    UNIQUE ({})\n)", key_list(table));
+    // A row that is nothing but its key is kept in the index of the key alone.
+    let is_all_key = table.key == table.columns.len();
+    let (kind, end) = if is_all_key { ("PRIMARY KEY", " WITHOUT ROWID") } else { ("UNIQUE", "") };
+    let _ = write!(sql, "    {kind} ({})\n){end}", key_list(table));
     sql
 }
 
