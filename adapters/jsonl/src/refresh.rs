@@ -8,7 +8,7 @@ use crate::published;
 use crate::sealed::SealedFile;
 use crate::segment::{Form, Part, Segment};
 use crate::store::{State, Store};
-use burnlog_log::Result;
+use burnlog_log::{Error, ErrorKind, Result};
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
@@ -120,8 +120,16 @@ impl Store {
 
     fn reload(&self, state: &mut State) -> Outcome<()> {
         let folder = self.folder.join("segments");
-        let listed =
-            self.files().list(&folder).map_err(|error| io_error("list segments", folder.display(), error))?;
+        let listed = match self.files().list(&folder) {
+            Ok(listed) => listed,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let message = "the folder of the segments is missing; put it back from a backup";
+                return Err(Error::new(ErrorKind::Corrupt, "list segments", message)
+                    .at(folder.display())
+                    .into());
+            }
+            Err(error) => return Err(io_error("list segments", folder.display(), error).into()),
+        };
         self.take_up_manifest(state);
         self.take_up_listing(state, &listed);
         let is_unknown = |segment: &Segment| segment.form == Form::Sealed && segment.known.slots == 0;

@@ -202,10 +202,11 @@ impl Store {
         self.changed.notify_all();
     }
 
-    /// Runs `act` alone: with the ledger's lock, no append under way, and everything other processes did taken up.
+    /// Runs `act` alone: with the ledger's lock, no append under way, and everything other processes did taken up. Where the
+    /// index turns out to be damaged it is made again and `act` starts over.
     pub(crate) fn exclusively<T>(
         &self,
-        act: impl FnOnce(&mut State) -> std::result::Result<T, Failure>,
+        mut act: impl FnMut(&mut State) -> std::result::Result<T, Failure>,
     ) -> Result<T> {
         let mut state = self.lock_state();
         loop {
@@ -217,17 +218,21 @@ impl Store {
                 break;
             }
         }
-        let result = self.refresh(&mut state).and_then(|()| act(&mut state));
-        let result = match result {
-            Err(Failure::Fault(fault)) => {
-                let rebuilt = self.rebuild_after(&mut state, &fault);
-                let message = "the index was damaged and has been made again; try once more";
-                Err(rebuilt.err().unwrap_or_else(|| {
-                    Error::new(ErrorKind::Unavailable, "read index", message).at(&fault.run)
-                }))
+        let mut rebuilds = 0;
+        let result = loop {
+            match self.refresh(&mut state).and_then(|()| act(&mut state)) {
+                Ok(value) => break Ok(value),
+                Err(Failure::Error(error)) => break Err(error),
+                Err(Failure::Fault(fault)) => {
+                    rebuilds += 1;
+                    if rebuilds > REBUILDS_MAX {
+                        break Err(self.fault_error(&fault));
+                    }
+                    if let Err(error) = self.rebuild_after(&mut state, &fault) {
+                        break Err(error);
+                    }
+                }
             }
-            Err(Failure::Error(error)) => Err(error),
-            Ok(value) => Ok(value),
         };
         self.release_lock(&mut state);
         result

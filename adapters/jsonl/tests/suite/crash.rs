@@ -255,6 +255,24 @@ fn after_a_failed_sync_the_same_handle_goes_on() {
 }
 
 #[test]
+fn a_failed_write_leaves_nothing_behind() {
+    let system = Simulated::new(1);
+    let backend = open(&system).unwrap();
+    let mut feed = TestFeed::new(1);
+    feed.append(&backend, &Event::lines("a", 2)).unwrap();
+    let segment =
+        system.paths().into_iter().find(|path| path.extension().is_some_and(|ending| ending == "jsonl"));
+    let segment = segment.unwrap();
+    let before = system.bytes_of(&segment).unwrap();
+    let refused = feed.prepare(&Event::lines("b", 50));
+    let (_, _, writes) = system.counts();
+    system.set_fault(Some(Fault::FullDisk(writes + 1)));
+    assert_eq!(refused.refused(&backend).kind(), ErrorKind::Unavailable);
+    assert_eq!(system.bytes_of(&segment).unwrap(), before);
+    feed.append(&backend, &Event::lines("c", 1)).unwrap();
+}
+
+#[test]
 fn what_a_dead_process_had_written_is_not_taken_up_once_its_feed_moved_on() {
     let system = Simulated::new(1);
     let (first, second) = (open(&system).unwrap(), open(&system).unwrap());
