@@ -74,7 +74,16 @@ fn ours(cluster: &'static Cluster, source: &Ledger, source_bytes: u64) {
     let started = Instant::now();
     there.find(&feed, &addresses).unwrap();
     println!("find           {:.2} ms, the same at once", started.elapsed().as_secs_f64() * 1e3);
-    let there = open();
+    let started = Instant::now();
+    let mut writer = there.writer(WriterKey::from_secret([9; 32])).unwrap();
+    for seq in 0..500 {
+        let mut batch = Batch::default();
+        let stream = "single".into();
+        let position = Position { kind: Kind::Line, source: "measure".into(), stream, seq, part: None };
+        batch.push(position, b"{\"one\":\"record\"}").unwrap();
+        writer.append(&batch, Timestamp::from_micros(0)).unwrap();
+    }
+    println!("append one     {:.2} ms, 500 batches of one record", started.elapsed().as_secs_f64() * 2.0);
     let watch = Watch::start(&database);
     there.backend().check(&mut |damage| panic!("{damage:?}")).unwrap();
     watch.stop("check", source.feeds().unwrap()[0].size);

@@ -149,6 +149,28 @@ fn a_transaction_held_open_while_others_commit_is_missed_by_nobody() {
     assert_eq!(addresses, late.iter().map(|event| event.address).collect::<Vec<_>>());
 }
 
+#[test]
+fn a_token_of_another_run_of_the_server_is_answered_with_everything() {
+    let database = database();
+    let backend = open(&database);
+    let (mut first, mut second) = (TestFeed::new(1), TestFeed::new(2));
+    first.append(&backend, &Event::lines("a", 1)).unwrap();
+    second.append(&backend, &Event::lines("a", 1)).unwrap();
+    // Transactions that are over do not show as moved once the token is past them.
+    let token = backend.feeds(None, None, 5).unwrap().token;
+    second.append(&backend, &Event::lines("b", 1)).unwrap();
+    // A crash resets the statistics, and may give out transaction numbers again.
+    let run = |database: &Database| {
+        let connection = database.connect().unwrap();
+        let reset = connection.rows("select stats_reset from pg_stat_bgwriter").unwrap();
+        connection.run("select pg_stat_reset_shared('bgwriter')").unwrap();
+        while connection.rows("select stats_reset from pg_stat_bgwriter").unwrap() == reset {}
+    };
+    run(&database);
+    let heads = backend.feeds(None, Some(&token), 5).unwrap().heads;
+    assert_eq!(heads.len(), 2, "{heads:?}");
+}
+
 /// Why there is no sequence: numbers are given out in one order and become visible in another.
 #[test]
 fn a_sequence_would_have_missed_it() {
