@@ -173,7 +173,7 @@ pub(crate) struct Replay {
 pub(crate) struct Restore {
     /// The session's id or a unique prefix.
     pub(crate) session: String,
-    /// Where the files go: DIR/<stream>.jsonl.
+    /// Where the files go: DIR/STREAM.jsonl.
     #[arg(long, value_name = "DIR")]
     pub(crate) to: PathBuf,
     /// Writes over files that exist.

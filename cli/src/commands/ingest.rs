@@ -8,10 +8,11 @@ use crate::output::{bytes, count, counted, print_one, say};
 use crate::progress;
 use burnlog_host::{Config, FeedStart, HostWriter, Identity, IngestLock, LedgerState};
 use burnlog_log::{Batch, Error, ErrorKind, Ledger, Result, Root, Timestamp, WriterId};
-use burnlog_projections::{FoldLimits, Projector};
+use burnlog_projections::{FoldLimits, Projector, diagnostics};
 use burnlog_sources::{
     Acknowledged, CursorFile, FeedPoint, Filter, Notice, Observer, Options, Places, Plan, Progress, Report,
 };
+use burnlog_sqlite::SqliteProjections;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
@@ -67,7 +68,7 @@ pub(super) fn run(context: &Context, arguments: &Ingest) -> anyhow::Result<ExitC
     } else {
         ingest(context, arguments, &config, &url, plan, &options)?
     };
-    let Done { report, feed, head } = ingested;
+    let Done { report, unreadable, feed, head } = ingested;
     // A large ingest seals its segment when the ledger is let go, so its size is asked for afterwards.
     let ledger = open::ledger(&url, Access::Read, global);
     let ledger = ledger.map(Some).or_else(|error| match error.kind() {
@@ -85,7 +86,7 @@ pub(super) fn run(context: &Context, arguments: &Ingest) -> anyhow::Result<ExitC
         present: total.present,
         pending: total.pending_records,
         pending_bytes: total.pending_bytes,
-        unreadable: total.unreadable,
+        unreadable,
         rewritten: total.rewritten,
         closed: total.closed,
         bytes_in: total.bytes_in,
@@ -108,6 +109,8 @@ pub(super) fn run(context: &Context, arguments: &Ingest) -> anyhow::Result<ExitC
 /// What an ingest leaves to report.
 struct Done {
     report: Report,
+    /// Of the new records; what `diagnostics` counts.
+    unreadable: u64,
     feed: Option<WriterId>,
     head: Option<Head>,
 }
@@ -128,6 +131,7 @@ fn ingest(
     let (mut writer, mut cursors) = open_feed(context, config, &ledger, &state)?;
     let feed = writer.feed();
     let mut store = open::projections(&open::projections_path(environment, &ledger), environment, global)?;
+    let unreadable_before = unreadable(&store)?;
     let mut projector = Projector::new(&mut store, &ledger, FoldLimits::default())?;
     let mut watch = Watch { bar: progress::Progress::start("reading", global.quiet), context };
     let report = burnlog_sources::ingest(
@@ -149,11 +153,21 @@ fn ingest(
     let report = report?;
     remembered?;
     projector.catch_up(&ledger)?;
+    let unreadable = unreadable(&store)?.saturating_sub(unreadable_before);
     if arguments.durability == crate::args::Durability::Os {
         say(global, "burnlog: stored with --durability os: synced once, at the end");
     }
     let head = writer.head().map(|head| Head { size: head.size, root: head.root });
-    Ok(Done { report, feed: Some(feed), head })
+    Ok(Done { report, unreadable, feed: Some(feed), head })
+}
+
+/// Sums what the folds could not read so far; 0 where nothing was folded yet.
+fn unreadable(store: &SqliteProjections) -> Result<u64> {
+    match diagnostics(store) {
+        Ok(rows) => Ok(rows.iter().map(|row| row.unreadable.max(0) as u64).sum()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error),
+    }
 }
 
 /// Opens this host's feed and its cursors; says so when the ledger does not continue what this host remembers.
@@ -221,7 +235,7 @@ fn dry_run(context: &Context, url: &StoreUrl, plan: Plan, options: &Options) -> 
     };
     let report = burnlog_sources::ingest(plan, &mut cursors, options, &mut sink, &mut watch)?;
     watch.bar.finish();
-    Ok(Done { report, feed: None, head: None })
+    Ok(Done { unreadable: report.total().unreadable, report, feed: None, head: None })
 }
 
 fn options(arguments: &Ingest, config: &Config) -> Options {
@@ -231,7 +245,8 @@ fn options(arguments: &Ingest, config: &Config) -> Options {
         exclude: joined(&arguments.exclude, &config.exclude),
     };
     let Ingest { recheck, close, dry_run, .. } = *arguments;
-    Options { recheck, close, dry_run, filter, ..Options::default() }
+    // The folds tell what is unreadable; only a dry run has none.
+    Options { recheck, close, dry_run, filter, check_records: dry_run, ..Options::default() }
 }
 
 fn places(arguments: &Ingest, environment: &Environment) -> Places {
