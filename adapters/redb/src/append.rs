@@ -269,7 +269,7 @@ impl<'a> Prepared<'a> {
                 directory.push(event.address, lengths, origin, event.payload.is_none());
                 state.payload_bytes += payload as u64;
             }
-            write_block(&mut blocks, state.events, &directory, &block.data)?;
+            state.written_bytes += write_block(&mut blocks, state.events, &directory, &block.data)?;
             state.blocks += 1;
             state.events += directory.len() as u64;
         }

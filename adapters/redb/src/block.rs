@@ -1,5 +1,5 @@
 //! Blocks: skeletons and payloads of consecutive events, compressed together, with a directory beside them. Both
-//! are cut into pieces that fill their pages, because redb rounds what a value takes up to a power of two.
+//! are cut into pieces of one page, because redb rounds what a value takes up to a power of two.
 
 use crate::directory::Directory;
 use crate::fault::Fail;
@@ -13,26 +13,21 @@ use zstd::bulk::{Compressor, Decompressor};
 const PAGE_BYTES: usize = 4096;
 /// What redb adds to the one value in a page: its header, the end of the value, the key.
 const PAGE_OVERHEAD: usize = 4 + 4 + size_of::<BlockKey>();
-/// The largest page used for a piece, as a power of two of [`PAGE_BYTES`]: 32 KiB. Where a piece comes to stand
-/// between smaller rows, redb may put it into a page twice as large; small pieces keep that loss small.
-const PAGE_ORDER_MAX: u32 = 3;
+/// A piece fills one page. Larger pages would do with fewer pieces, but redb cannot move them together when it
+/// compacts: it stops at the first page for which there is no gap of its size.
+const PIECE_BYTES: usize = PAGE_BYTES - PAGE_OVERHEAD;
 
-/// Returns the length of the next piece of `rest` bytes: the largest that leaves no page half empty.
-fn piece_bytes(rest: usize) -> usize {
-    let fits = |order: &u32| (PAGE_BYTES << order) - PAGE_OVERHEAD <= rest;
-    (0..=PAGE_ORDER_MAX).rev().find(fits).map_or(rest, |order| (PAGE_BYTES << order) - PAGE_OVERHEAD)
-}
-
-/// Writes a block where none is.
+/// Writes a block where none is, and returns the bytes it takes.
 pub(crate) fn write_block(
     blocks: &mut Table<'_, &'static BlockKey, &'static [u8]>,
     first: u64,
     directory: &Directory,
     data: &[u8],
-) -> Result<(), Fail> {
-    write_pieces(blocks, first, 0, &directory.encode())?;
+) -> Result<u64, Fail> {
+    let directory = directory.encode();
+    write_pieces(blocks, first, 0, &directory)?;
     write_pieces(blocks, first, DATA_PART, data)?;
-    Ok(())
+    Ok((directory.len() + data.len()) as u64)
 }
 
 /// Writes the directory of a block anew.
@@ -50,12 +45,10 @@ fn write_pieces(
     blocks: &mut Table<'_, &'static BlockKey, &'static [u8]>,
     first: u64,
     mut part: u16,
-    mut bytes: &[u8],
+    bytes: &[u8],
 ) -> Result<u16, Fail> {
-    while !bytes.is_empty() {
-        let (piece, rest) = bytes.split_at(piece_bytes(bytes.len()));
+    for piece in bytes.chunks(PIECE_BYTES) {
         blocks.insert(&block_key(first, part), piece)?;
-        bytes = rest;
         part += 1;
     }
     Ok(part)
@@ -192,23 +185,5 @@ fn give_back<T>(pool: &Mutex<Vec<T>>, item: T) {
     // As many as threads that are likely to work at once; each holds about a megabyte.
     if pool.len() < 4 {
         pool.push(item);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pieces_fill_their_pages() {
-        let mut rest = 180_000;
-        let mut pieces = Vec::new();
-        while rest > 0 {
-            pieces.push(piece_bytes(rest));
-            rest -= piece_bytes(rest);
-        }
-        assert_eq!(pieces, [32_750, 32_750, 32_750, 32_750, 32_750, 8174, 4078, 3998]);
-        assert_eq!(piece_bytes(1), 1);
-        assert_eq!(piece_bytes(1 << 30), (32 << 10) - 18);
     }
 }

@@ -70,23 +70,26 @@ pub(crate) struct State {
     pub(crate) erased_bytes: u64,
     /// Blocks written so far, which is the id of the next one.
     pub(crate) blocks: u64,
-    /// The length of the file after it was compacted last.
+    /// Bytes of blocks that appends have written so far.
+    pub(crate) written_bytes: u64,
+    /// What `written_bytes` was when the ledger was compacted last.
     pub(crate) compacted_bytes: u64,
     /// Whether erased bytes may be left in pages that are free now.
     pub(crate) wipe: bool,
 }
 
 impl State {
-    pub(crate) fn encode(&self) -> [u8; 53] {
-        let mut out = [0; 53];
+    pub(crate) fn encode(&self) -> [u8; 61] {
+        let mut out = [0; 61];
         out[..8].copy_from_slice(&self.clock.to_le_bytes());
         out[8..16].copy_from_slice(&self.events.to_le_bytes());
         out[16..20].copy_from_slice(&self.feeds.to_le_bytes());
         out[20..28].copy_from_slice(&self.payload_bytes.to_le_bytes());
         out[28..36].copy_from_slice(&self.erased_bytes.to_le_bytes());
         out[36..44].copy_from_slice(&self.blocks.to_le_bytes());
-        out[44..52].copy_from_slice(&self.compacted_bytes.to_le_bytes());
-        out[52] = u8::from(self.wipe);
+        out[44..52].copy_from_slice(&self.written_bytes.to_le_bytes());
+        out[52..60].copy_from_slice(&self.compacted_bytes.to_le_bytes());
+        out[60] = u8::from(self.wipe);
         out
     }
 
@@ -99,6 +102,7 @@ impl State {
             payload_bytes: fields.u64()?,
             erased_bytes: fields.u64()?,
             blocks: fields.u64()?,
+            written_bytes: fields.u64()?,
             compacted_bytes: fields.u64()?,
             wipe: match fields.array()? {
                 [0] => false,
@@ -275,10 +279,11 @@ pub(crate) mod tests {
             payload_bytes: 4,
             erased_bytes: 5,
             blocks: 6,
-            compacted_bytes: 7,
+            written_bytes: 7,
+            compacted_bytes: 8,
             wipe: true,
         };
-        let golden = "0100000000000000020000000000000003000000040000000000000005000000000000000600000000000000070000000000000001";
+        let golden = "01000000000000000200000000000000030000000400000000000000050000000000000006000000000000000700000000000000080000000000000001";
         assert_eq!(hex(&state.encode()), golden);
         assert_eq!(State::decode(&state.encode()), Some(state));
         assert_exact(&state.encode(), State::decode);

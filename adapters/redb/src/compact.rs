@@ -15,8 +15,8 @@ use redb::{Database, ReadableDatabase, Table, WriteTransaction};
 
 /// The bytes of blocks rewritten in one transaction.
 const REWRITE_BYTES_MAX: usize = 32 << 20;
-/// A file that has grown by less is not compacted on closing.
-const GROWTH_BYTES_MIN: u64 = 4 << 20;
+/// Where less was written, closing does not compact.
+const WRITTEN_BYTES_MIN: u64 = 4 << 20;
 /// A value that fills a page of `filler` to its last byte.
 const ZEROS: [u8; 4080] = [0; 4080];
 
@@ -36,34 +36,23 @@ pub(crate) fn compact(backend: &RedbBackend) -> Result<Compacted> {
             next = rewrite(&txn, backend.packing(), first)?;
             txn.commit()?;
         }
-        // First, so that no page waits to become free.
+        // The last commit must be redb's own: after it no page is free, and another one would double the file.
         database.compact()?;
         let wipe = read_state(&database.begin_read()?.open_table(META)?)?.wipe;
         if wipe {
             overwrite_free_pages(database, &*backend.place)?;
             database.compact()?;
         }
-        note_length(database, &*backend.place)
+        Ok(())
     })?;
     Ok(Compacted { bytes_before, bytes_after: backend.place.bytes()? })
 }
 
-/// Whether the file has grown so much since it was compacted last that closing should do it again.
+/// Whether so much was written since the ledger was compacted last that closing should do it again.
 pub(crate) fn is_due(backend: &RedbBackend) -> Result<bool> {
     let state = backend.state("compact")?;
-    let allowed = state.compacted_bytes + state.compacted_bytes / 4 + GROWTH_BYTES_MIN;
-    Ok(backend.place.bytes()? > allowed)
-}
-
-fn note_length(database: &Database, place: &dyn Place) -> Result<(), Fail> {
-    let txn = database.begin_write()?;
-    {
-        let mut meta = txn.open_table(META)?;
-        let state = read_state(&meta)?;
-        let state = State { compacted_bytes: place.bytes()?, ..state };
-        meta.insert("state", state.encode().as_slice())?;
-    }
-    Ok(txn.commit()?)
+    let since = state.written_bytes.saturating_sub(state.compacted_bytes);
+    Ok(since > state.compacted_bytes / 4 + WRITTEN_BYTES_MIN)
 }
 
 /// Rewrites blocks from event `next` on; returns where to go on in another transaction.
@@ -101,6 +90,7 @@ fn rewrite(txn: &WriteTransaction, packing: Packing<'_>, mut next: u64) -> Resul
             written += merge.write(&mut blocks, packing, &mut state)?;
         }
     };
+    state.compacted_bytes = state.written_bytes;
     meta.insert("state", state.encode().as_slice())?;
     Ok(go_on)
 }

@@ -30,8 +30,8 @@ pub struct RedbOptions {
     pub block_bytes: usize,
     /// The level of zstd.
     pub compression_level: i32,
-    /// Compacts when the ledger is closed and its file has grown by more than a quarter (and 4 MiB) since it was
-    /// compacted last. While it is written, a redb file is up to twice as long as what it holds.
+    /// Compacts when the ledger is closed and more than a quarter (and 4 MiB) was written to it since it was compacted
+    /// last. While it is written, a redb file is up to twice as long as what it holds.
     pub compact_on_close: bool,
 }
 

@@ -13,7 +13,7 @@ pub(crate) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta
 pub(crate) const EVENTS: TableDefinition<u64, u64> = TableDefinition::new("events");
 /// Address -> number, for events whose first eight bytes another event has taken. Nearly always empty.
 pub(crate) const TWINS: TableDefinition<&[u8; 32], u64> = TableDefinition::new("twins");
-/// Directories and compressed bytes of blocks, cut into pieces that fill their pages.
+/// Directories and compressed bytes of blocks, cut into pieces of one page.
 pub(crate) const BLOCKS: TableDefinition<&BlockKey, &[u8]> = TableDefinition::new("blocks");
 /// Writer id -> number, newest head and frontier of its feed.
 pub(crate) const FEEDS: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("feeds");
