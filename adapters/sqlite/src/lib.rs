@@ -7,6 +7,7 @@ mod queries;
 mod schema;
 mod statements;
 mod store;
+mod sums;
 mod transaction;
 
 pub use store::{SqliteOptions, SqliteProjections};
