@@ -2,7 +2,7 @@
 #![allow(unsafe_code)] // a memory map cannot be had without; see `Mapped::of_file` for why it is sound here
 
 use bytes::Bytes;
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
 use std::fs::File;
 use std::io;
 use std::ops::Deref;
@@ -32,6 +32,15 @@ impl Mapped {
         // never cut afterwards, only unlinked, which leaves the mapping intact. Every page is checked
         // by its CRC before it is used, so bytes that somebody else changed are found, not trusted.
         unsafe { Mmap::map(file) }.map(|map| Self(Inner::Map(map)))
+    }
+
+    /// Tells that a part was read and is not needed soon, so that it no longer counts as memory of this process.
+    pub(crate) fn release(&self, offset: usize, bytes: usize) {
+        if let Inner::Map(map) = &self.0 {
+            // SAFETY: the map is of a file and only read; a page that was released is read from the file again.
+            // That the system may refuse the advice changes nothing.
+            let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, offset, bytes) };
+        }
     }
 }
 

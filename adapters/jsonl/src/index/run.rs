@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) const PAGE_BYTES: usize = 4096;
 const PAGE_ROOM: usize = PAGE_BYTES - 4;
 const RUN_FORMAT: u32 = 1;
+/// So many pages are let go of at a time when a run is read through.
+const RELEASED_PAGES: u64 = 256;
 /// Addresses, batches by feed, batches by place, the filter; in the file the filter comes first.
 pub(crate) const SECTIONS: usize = 4;
 
@@ -236,8 +238,16 @@ impl Run {
         if index < self.rows::<R>() { self.row(index).map(Some) } else { Ok(None) }
     }
 
-    /// Reads rows one after the other from `index`.
+    /// Reads rows one after the other from `index`, and lets go of the pages behind.
     pub(crate) fn iterate<R: Row>(&self, index: u64) -> impl Iterator<Item = Result<R, Fault>> {
-        (index..self.rows::<R>()).map(|index| self.row(index))
+        let stretch = rows_per_page::<R>() * RELEASED_PAGES;
+        (index..self.rows::<R>()).map(move |index| {
+            if index > 0 && index.is_multiple_of(stretch) {
+                let page =
+                    self.sections[R::SECTION].first_page + index / rows_per_page::<R>() - RELEASED_PAGES;
+                self.bytes.release(page as usize * PAGE_BYTES, RELEASED_PAGES as usize * PAGE_BYTES);
+            }
+            self.row(index)
+        })
     }
 }
