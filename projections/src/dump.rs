@@ -115,6 +115,7 @@ fn push_value(out: &mut Vec<u8>, value: &Value<'_>, kind: ColumnKind) {
         }
         (Value::Integer(number), _) => out.extend_from_slice(number.to_string().as_bytes()),
         (Value::Text(text), _) => push_text(out, text),
+        (Value::Name(name), _) => push_text(out, name),
         (Value::Blob(bytes), kind) => {
             out.push(b'"');
             if kind == ColumnKind::Address {

@@ -72,6 +72,7 @@ fn check(table: &Table, row: &[Value<'_>]) -> Result<()> {
             Value::Text(text) => {
                 matches!(column.kind, ColumnKind::Text | ColumnKind::Name) && !text.contains('\0')
             }
+            Value::Name(_) => column.kind == ColumnKind::Name,
             Value::Blob(bytes) => match column.kind {
                 ColumnKind::Address => bytes.len() == 32,
                 kind => kind == ColumnKind::Blob,

@@ -73,6 +73,8 @@ pub enum Value<'a> {
     Integer(i64),
     /// For [`ColumnKind::Text`] and [`ColumnKind::Name`].
     Text(Cow<'a, str>),
+    /// For [`ColumnKind::Name`], from a store that shares names.
+    Name(Name),
     /// For [`ColumnKind::Blob`] and [`ColumnKind::Address`].
     Blob(Cow<'a, [u8]>),
 }
@@ -84,6 +86,7 @@ impl Value<'_> {
             Self::Null => Value::Null,
             Self::Integer(number) => Value::Integer(number),
             Self::Text(text) => Value::Text(Cow::Owned(text.into_owned())),
+            Self::Name(name) => Value::Name(name),
             Self::Blob(bytes) => Value::Blob(Cow::Owned(bytes.into_owned())),
         }
     }
@@ -186,10 +189,25 @@ column_type!(Tokens, Integer, |it| Value::Integer(it.0), Value::Integer(number) 
 column_type!(Timestamp, Instant, |it| Value::Integer(it.as_micros()),
     Value::Integer(micros) => Some(Timestamp::from_micros(micros)));
 column_type!(String, Text, |it| Value::Text(Cow::Borrowed(it)), Value::Text(text) => Some(text.into_owned()));
-column_type!(Name, Name, |it| Value::Text(Cow::Borrowed(it)), Value::Text(text) => Some(Name::from(&*text)));
 column_type!(Vec<u8>, Blob, |it| Value::Blob(Cow::Borrowed(it)), Value::Blob(bytes) => Some(bytes.into_owned()));
 column_type!(Address, Address, |it| Value::Blob(Cow::Borrowed(&it.0)),
     Value::Blob(bytes) => <[u8; 32]>::try_from(&*bytes).ok().map(Address));
+
+impl ColumnType for Name {
+    const KIND: ColumnKind = ColumnKind::Name;
+
+    fn to_value(&self) -> Value<'_> {
+        Value::Text(Cow::Borrowed(self))
+    }
+
+    fn of_value(value: Value<'static>) -> Option<Self> {
+        match value {
+            Value::Name(name) => Some(name),
+            Value::Text(text) => Some(Self::from(&*text)),
+            _ => None,
+        }
+    }
+}
 
 /// Takes the next of a row's values as a column of type `T`.
 pub(crate) fn take<T: ColumnType>(values: &mut std::vec::IntoIter<Value<'static>>, place: &str) -> Result<T> {

@@ -14,6 +14,7 @@ impl rusqlite::ToSql for Bound<'_> {
             Value::Null => ValueRef::Null,
             Value::Integer(number) => ValueRef::Integer(*number),
             Value::Text(text) => ValueRef::Text(text.as_bytes()),
+            Value::Name(name) => ValueRef::Text(name.as_bytes()),
             Value::Blob(bytes) => ValueRef::Blob(bytes),
         }))
     }

@@ -1,6 +1,8 @@
 //! Names: texts of which there are few, kept once and pointed to by number. The numbers are local to the file.
 
+use burnlog_projections::Name;
 use rusqlite::{Connection, OptionalExtension};
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 /// The most names kept in memory.
@@ -65,5 +67,32 @@ impl NameIds {
     pub(crate) fn clear(&mut self) {
         self.known.clear();
         self.recent.clear();
+    }
+}
+
+/// The texts of names by number, as far as they were asked for. Forget them when a transaction is rolled back.
+#[derive(Debug, Default)]
+pub(crate) struct NameTexts(RefCell<HashMap<i64, Name>>);
+
+impl NameTexts {
+    /// Returns the name of a number; `None` when there is none, which only damage brings about.
+    pub(crate) fn name(&self, connection: &Connection, id: i64) -> rusqlite::Result<Option<Name>> {
+        if let Some(name) = self.0.borrow().get(&id) {
+            return Ok(Some(name.clone()));
+        }
+        let mut statement = connection.prepare_cached("SELECT name FROM names WHERE id = ?1")?;
+        let text: Option<String> = statement.query_row([id], |row| row.get(0)).optional()?;
+        let Some(name) = text.map(|text| Name::from(text.as_str())) else { return Ok(None) };
+        let mut known = self.0.borrow_mut();
+        if known.len() >= CACHED_MAX {
+            known.clear();
+        }
+        known.insert(id, name.clone());
+        Ok(Some(name))
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&self) {
+        self.0.borrow_mut().clear();
     }
 }

@@ -5,10 +5,9 @@ use crate::convert::{Bound, Located};
 use crate::names::NameIds;
 use crate::schema::{select_list, table_name};
 use crate::store::SqliteProjections;
-use crate::transaction::row_values;
 use burnlog_log::{Result, Timestamp};
 use burnlog_projections::{
-    Call, CallSession, Filter, Generation, Name, Page, PageRequest, Queries, ResumeKey, Row, Session, Stream,
+    Call, CallSession, Filter, Generation, Page, PageRequest, Queries, ResumeKey, Row, Session, Stream,
     Table, Turn, UsageBy, UsageDay, UsageGroup, Value, key_text, live,
 };
 use std::borrow::Cow;
@@ -69,7 +68,7 @@ impl SqliteProjections {
     }
 
     fn typed<R: Row>(&self, sql: &str, values: &[Value<'static>]) -> Result<Vec<R>> {
-        let rows = self.rows(sql, values, |row| row_values(row, R::TABLE))?;
+        let rows = self.rows(sql, values, |row| self.reading().row_values(row, R::TABLE))?;
         rows.into_iter().map(R::read).collect()
     }
 
@@ -143,9 +142,9 @@ impl SqliteProjections {
         }
         let limit = condition.integer(i64::try_from(limit).unwrap_or(i64::MAX));
         let sql = format!(
-            "SELECT {}, (SELECT name FROM names WHERE id = (SELECT s.project FROM {} s WHERE s.source = t.source AND s.session = {}))
+            "SELECT {}, (SELECT s.project FROM {} s WHERE s.source = t.source AND s.session = {})
              FROM {} t {} ORDER BY t.timestamp, t.source, t.call LIMIT {limit}",
-            select_list(Call::TABLE, "t", false),
+            select_list(Call::TABLE, "t"),
             table_name(Session::TABLE, generation),
             name_of(Call::TABLE, "session"),
             table_name(Call::TABLE, generation),
@@ -153,12 +152,11 @@ impl SqliteProjections {
         );
         let project_column = Call::TABLE.columns.len();
         let rows = self.rows(&sql, &condition.values, |row| {
-            Ok((row_values(row, Call::TABLE)?, row.get::<_, Option<String>>(project_column)?))
+            let project: Option<i64> = row.get(project_column)?;
+            let project = project.map(|id| self.reading().texts.name(&self.connection, id)).transpose()?;
+            Ok((self.reading().row_values(row, Call::TABLE)?, project.flatten()))
         })?;
-        let turn = |(values, project): (_, Option<String>)| {
-            Ok(Turn { call: Call::read(values)?, project: project.as_deref().map(Name::from) })
-        };
-        rows.into_iter().map(turn).collect()
+        rows.into_iter().map(|(values, project)| Ok(Turn { call: Call::read(values)?, project })).collect()
     }
 }
 
@@ -223,7 +221,7 @@ impl Queries for SqliteProjections {
         let limit = condition.integer(limit_of(page));
         let sql = format!(
             "SELECT {} FROM {} t {} ORDER BY t.last_at DESC, t.source, t.session LIMIT {limit}",
-            select_list(Session::TABLE, "t", false),
+            select_list(Session::TABLE, "t"),
             table_name(Session::TABLE, generation),
             condition.sql()
         );
@@ -262,7 +260,7 @@ impl Queries for SqliteProjections {
         let id = self.name(session).located("query projections", &self.place)?;
         let sql = format!(
             "SELECT {} FROM {} t WHERE t.session = ?1 AND t.source = ?2 ORDER BY t.stream",
-            select_list(Stream::TABLE, "t", false),
+            select_list(Stream::TABLE, "t"),
             table_name(Stream::TABLE, generation)
         );
         let source = Value::Text(Cow::Owned(key_text(source).into_owned()));

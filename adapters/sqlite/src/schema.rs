@@ -64,26 +64,26 @@ pub(crate) fn create_indexes(table: &Table, generation: Generation) -> Vec<Strin
 
 /// The statement that makes the view of a table for people: with names instead of their numbers.
 pub(crate) fn create_view(table: &Table, generation: Generation) -> String {
-    let columns = select_list(table, "t", true);
+    let columns = columns(table, "t", true);
     format!("CREATE VIEW {} AS SELECT {columns} FROM {} t", table.name, table_name(table, generation))
 }
 
-/// The columns of a table, names by their text; `alias` names the table.
-pub(crate) fn select_list(table: &Table, alias: &str, with_names: bool) -> String {
-    let mut sql = String::new();
-    for (position, column) in table.columns.iter().enumerate() {
-        let comma = if position > 0 { ", " } else { "" };
+/// The columns of a table; `alias` names it. Names by their text for people, else by their numbers.
+fn columns(table: &Table, alias: &str, for_people: bool) -> String {
+    let column = |(position, column): (usize, &Column)| {
         let name = column.name;
-        let _ = if is_interned(table, position) {
-            write!(sql, "{comma}(SELECT name FROM names WHERE id = {alias}.{name})")
+        if for_people && is_interned(table, position) {
+            format!("(SELECT name FROM names WHERE id = {alias}.{name}) AS {name}")
         } else {
-            write!(sql, "{comma}{alias}.{name}")
-        };
-        if with_names {
-            let _ = write!(sql, " AS {name}");
+            format!("{alias}.{name}")
         }
-    }
-    sql
+    };
+    table.columns.iter().enumerate().map(column).collect::<Vec<_>>().join(", ")
+}
+
+/// The columns of a table as rows are read: names by their numbers; `alias` names the table.
+pub(crate) fn select_list(table: &Table, alias: &str) -> String {
+    columns(table, alias, false)
 }
 
 /// The columns of the key.

@@ -50,7 +50,7 @@ pub(crate) fn delete(table: &Table, generation: Generation) -> String {
 
 /// Reads the row with a key.
 pub(crate) fn get(table: &Table, generation: Generation) -> String {
-    let columns = select_list(table, "t", false);
+    let columns = select_list(table, "t");
     format!("SELECT {columns} FROM {} t WHERE {}", table_name(table, generation), key_condition(table))
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn get(table: &Table, generation: Generation) -> String {
 ///
 /// The key may be shorter than the table's: then it starts after all that begins with it.
 pub(crate) fn scan(table: &Table, generation: Generation, after: usize) -> String {
-    let columns = select_list(table, "t", false);
+    let columns = select_list(table, "t");
     let keys: Vec<&str> = table.key_columns().iter().take(after).map(|column| column.name).collect();
     let condition = match keys.len() {
         0 => String::new(),

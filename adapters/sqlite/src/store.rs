@@ -1,10 +1,10 @@
 //! The file: opening, generations, commits. One connection each; several processes may hold the file, one writes.
 
 use crate::convert::{Bound, Located};
-use crate::names::NameIds;
+use crate::names::{NameIds, NameTexts};
 use crate::schema;
 use crate::statements;
-use crate::transaction::{SqliteTransaction, cursor, get_row, row_values};
+use crate::transaction::{Reading, SqliteTransaction, cursor};
 use burnlog_log::{Error, ErrorKind, LedgerId, Result, Token, WriterId};
 use burnlog_projections::{
     FeedCursor, FoldStore, FoldTransaction, Generation, GenerationState, Promotion, RowReader, StoreState,
@@ -38,6 +38,7 @@ pub struct SqliteProjections {
     pub(crate) connection: Connection,
     pub(crate) place: String,
     names: NameIds,
+    texts: NameTexts,
 }
 
 impl SqliteProjections {
@@ -59,7 +60,7 @@ impl SqliteProjections {
         let mut connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
             .located("open projections", &place)?;
         prepare(&mut connection, options).located("open projections", &place)?;
-        let store = Self { connection, place, names: NameIds::default() };
+        let store = Self { connection, place, names: NameIds::default(), texts: NameTexts::default() };
         store.check_version()?;
         Ok(store)
     }
@@ -91,20 +92,25 @@ impl SqliteProjections {
         }
     }
 
+    pub(crate) fn reading(&self) -> Reading<'_> {
+        Reading { connection: &self.connection, texts: &self.texts }
+    }
+
     /// Runs `work` in a transaction that has the write lock from its beginning.
     fn write<T>(
         &mut self,
         operation: &'static str,
-        work: impl FnOnce(&Connection, &str, &mut NameIds) -> Result<T>,
+        work: impl FnOnce(&Connection, &str, &mut NameIds, &NameTexts) -> Result<T>,
     ) -> Result<T> {
-        let Self { connection, place, names } = self;
+        let Self { connection, place, names, texts } = self;
         let transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate).located(operation, place)?;
-        let done = work(&transaction, place, names)
+        let done = work(&transaction, place, names, texts)
             .and_then(|done| transaction.commit().located(operation, place).map(|()| done));
         if done.is_err() {
             // Numbers of names that were given in it are void.
             names.clear();
+            texts.clear();
         }
         done
     }
@@ -212,7 +218,7 @@ impl RowReader for SqliteProjections {
     ) -> Result<Option<Values>> {
         self.connection
             .prepare_cached(&statements::get(table, generation))
-            .and_then(|mut statement| get_row(&mut statement, table, key))
+            .and_then(|mut statement| self.reading().get_row(&mut statement, table, key))
             .located("read projection row", &self.place)
     }
 
@@ -230,7 +236,9 @@ impl RowReader for SqliteProjections {
             let limit = Value::Integer(i64::try_from(limit).unwrap_or(i64::MAX));
             let parameters = std::iter::once(&limit).chain(after).map(Bound);
             statement
-                .query_map(rusqlite::params_from_iter(parameters), |row| row_values(row, table))?
+                .query_map(rusqlite::params_from_iter(parameters), |row| {
+                    self.reading().row_values(row, table)
+                })?
                 .collect::<rusqlite::Result<_>>()
         };
         read().located("read projection rows", &self.place)
@@ -265,7 +273,7 @@ impl FoldStore for SqliteProjections {
         let bound = known(&self.connection).located("bind projections", &self.place)?;
         let bound = match bound {
             Some(bound) => bound,
-            None => self.write("bind projections", |connection, place, _| {
+            None => self.write("bind projections", |connection, place, _, _| {
                 connection
                     .execute(
                         "INSERT INTO projections_meta (name, value) VALUES ('ledger', ?1) ON CONFLICT (name) DO NOTHING",
@@ -287,7 +295,7 @@ impl FoldStore for SqliteProjections {
     }
 
     fn create(&mut self, version: u32) -> Result<Generation> {
-        self.write("create projections", |connection, place, _| {
+        self.write("create projections", |connection, place, _, _| {
             let create = || {
                 let state = states(connection)?;
                 if let Some(stale) = &state.building {
@@ -319,7 +327,7 @@ impl FoldStore for SqliteProjections {
     }
 
     fn promote(&mut self, generation: Generation, when: Promotion) -> Result<()> {
-        self.write("promote projections", |connection, place, _| {
+        self.write("promote projections", |connection, place, _, _| {
             let state = states(connection).located("promote projections", place)?;
             if state.building.is_none_or(|building| building.generation != generation) {
                 let message = "this generation is not being built".to_owned();
@@ -355,7 +363,7 @@ impl FoldStore for SqliteProjections {
         if ![&state.live, &state.building].into_iter().flatten().any(unsettled) {
             return Ok(());
         }
-        self.write("settle projections", |connection, place, _| {
+        self.write("settle projections", |connection, place, _, _| {
             let settle = || {
                 for sql in TABLES.iter().flat_map(|table| schema::create_indexes(table, generation)) {
                     connection.execute_batch(&sql)?;
@@ -372,7 +380,7 @@ impl FoldStore for SqliteProjections {
         expected: u64,
         work: &mut dyn FnMut(&mut dyn FoldTransaction) -> Result<()>,
     ) -> Result<u64> {
-        self.write("commit projections", |connection, place, names| {
+        self.write("commit projections", |connection, place, names, texts| {
             let revision: Option<u64> = connection
                 .prepare_cached("SELECT revision FROM generations WHERE generation = ?1")
                 .and_then(|mut statement| statement.query_row([generation.0], |row| row.get(0)).optional())
@@ -381,7 +389,7 @@ impl FoldStore for SqliteProjections {
                 let message = format!("revision {revision:?} instead of {expected}: somebody else folded");
                 return Err(conflict("commit projections", message, generation));
             }
-            work(&mut SqliteTransaction::new(connection, place, generation, names))?;
+            work(&mut SqliteTransaction::new(connection, place, generation, names, texts))?;
             connection
                 .execute(
                     "UPDATE generations SET revision = ?2 WHERE generation = ?1",

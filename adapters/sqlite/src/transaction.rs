@@ -1,11 +1,12 @@
 //! One transaction of a fold: prepared statements for the tables that it touches, and the interning of names.
 
 use crate::convert::{Bound, Located, value_of};
-use crate::names::NameIds;
+use crate::names::{NameIds, NameTexts};
 use crate::schema::is_interned;
 use crate::statements;
 use burnlog_log::{Error, ErrorKind, Result, Token, WriterId};
 use burnlog_projections::{FoldTransaction, Generation, Table, Value, Values};
+use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 /// The statements of one table, prepared when first needed.
@@ -37,6 +38,7 @@ pub(crate) struct SqliteTransaction<'c> {
     place: &'c str,
     generation: Generation,
     names: &'c mut NameIds,
+    texts: &'c NameTexts,
     prepared: Vec<Prepared<'c>>,
 }
 
@@ -46,8 +48,9 @@ impl<'c> SqliteTransaction<'c> {
         place: &'c str,
         generation: Generation,
         names: &'c mut NameIds,
+        texts: &'c NameTexts,
     ) -> Self {
-        Self { connection, place, generation, names, prepared: Vec::new() }
+        Self { connection, place, generation, names, texts, prepared: Vec::new() }
     }
 
     fn position(&mut self, table: &'static Table) -> usize {
@@ -83,7 +86,10 @@ impl<'c> SqliteTransaction<'c> {
                     }
                     Last::Text((&**text).into())
                 }
-                Value::Text(_) | Value::Blob(_) => Last::Unknown,
+                Value::Name(name) if is_interned(table, position) => {
+                    Last::Integer(self.names.id(self.connection, name)?)
+                }
+                Value::Text(_) | Value::Name(_) | Value::Blob(_) => Last::Unknown,
             };
             match now {
                 Last::Unknown | Last::Text(_) => statement.raw_bind_parameter(position + 1, Bound(value))?,
@@ -106,6 +112,9 @@ impl<'c> SqliteTransaction<'c> {
         for (position, value) in row.iter().enumerate() {
             match value {
                 Value::Text(name) if is_interned(table, position) => {
+                    statement.raw_bind_parameter(position + 1, names.id(connection, name)?)?;
+                }
+                Value::Name(name) if is_interned(table, position) => {
                     statement.raw_bind_parameter(position + 1, names.id(connection, name)?)?;
                 }
                 value => statement.raw_bind_parameter(position + 1, Bound(value))?,
@@ -137,7 +146,8 @@ impl FoldTransaction for SqliteTransaction<'_> {
 
     fn get(&mut self, table: &'static Table, key: &[Value<'_>]) -> Result<Option<Values>> {
         let statement = prepared!(self, table, get, statements::get);
-        get_row(statement, table, key).located("read projection row", self.place)
+        let reading = Reading { connection: self.connection, texts: self.texts };
+        reading.get_row(statement, table, key).located("read projection row", self.place)
     }
 
     fn replace(&mut self, table: &'static Table, row: &[Value<'_>]) -> Result<()> {
@@ -188,19 +198,39 @@ impl FoldTransaction for SqliteTransaction<'_> {
     }
 }
 
-/// Reads the row with a key through a prepared statement.
-pub(crate) fn get_row(
-    statement: &mut CachedStatement<'_>,
-    table: &Table,
-    key: &[Value<'_>],
-) -> rusqlite::Result<Option<Values>> {
-    let row = |row: &rusqlite::Row<'_>| row_values(row, table);
-    statement.query_row(rusqlite::params_from_iter(key.iter().map(Bound)), row).optional()
+/// Where rows are read, and the names that they point to.
+#[derive(Clone, Copy)]
+pub(crate) struct Reading<'c> {
+    pub(crate) connection: &'c Connection,
+    pub(crate) texts: &'c NameTexts,
 }
 
-/// Takes the values of a row.
-pub(crate) fn row_values(row: &rusqlite::Row<'_>, table: &Table) -> rusqlite::Result<Values> {
-    (0..table.columns.len()).map(|column| row.get_ref(column).map(value_of)).collect()
+impl Reading<'_> {
+    /// Reads the row with a key through a prepared statement.
+    pub(crate) fn get_row(
+        self,
+        statement: &mut CachedStatement<'_>,
+        table: &Table,
+        key: &[Value<'_>],
+    ) -> rusqlite::Result<Option<Values>> {
+        let row = |row: &rusqlite::Row<'_>| self.row_values(row, table);
+        statement.query_row(rusqlite::params_from_iter(key.iter().map(Bound)), row).optional()
+    }
+
+    /// Takes the values of a row, names by their texts.
+    pub(crate) fn row_values(self, row: &rusqlite::Row<'_>, table: &Table) -> rusqlite::Result<Values> {
+        let value = |position: usize| {
+            let value = row.get_ref(position)?;
+            match value {
+                ValueRef::Integer(id) if is_interned(table, position) => {
+                    let name = self.texts.name(self.connection, id)?;
+                    Ok(name.map_or(Value::Null, Value::Name))
+                }
+                value => Ok(value_of(value)),
+            }
+        };
+        (0..table.columns.len()).map(value).collect()
+    }
 }
 
 /// Returns where the cursor of a feed stands.
