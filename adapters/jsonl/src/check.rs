@@ -241,7 +241,7 @@ impl Store {
         })?;
         for address in unknown {
             let message = format!("{address} is erased but not in the ledger");
-            report(damage("erased-unknown", crate::erased::FILE_NAME, message, false));
+            report(damage("erased-unknown", crate::erased::FILE_NAME, message, true));
         }
         Ok(())
     }

@@ -96,7 +96,8 @@ impl Store {
         })
     }
 
-    fn sync_own(state: &mut State) -> Result<()> {
+    /// Syncs the own segment where appends do not.
+    pub(crate) fn sync_own(state: &mut State) -> Result<()> {
         let Some(writer) = state.writer.as_mut() else { return Ok(()) };
         let failed = |error| io_error("close ledger", format_args!("segments/{}.jsonl", writer.name), error);
         let extent = writer.durable;

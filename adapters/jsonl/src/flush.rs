@@ -3,6 +3,7 @@
 
 use crate::files::{Access, io_error};
 use crate::index::{Failure, Manifest, Run, Site, from_rows, merge, persist};
+use crate::options::Durability;
 use crate::refresh::tail_crcs;
 use crate::segment::{Form, Part};
 use crate::store::{State, Store};
@@ -29,7 +30,14 @@ impl Store {
     /// Turns the durable part of the tail into a run and merges runs of like size.
     pub(crate) fn flush(&self, state: &mut State) -> Outcome<()> {
         let folder = self.folder.join("index");
-        let may_write = !self.options.read_only && state.lock_is_held;
+        let mut may_write = !self.options.read_only && state.lock_is_held;
+        if may_write && self.options.durability == Durability::Os {
+            // What the index on disk covers must be durable, or a crash would leave batches that only the index has.
+            if let Err(error) = Self::sync_own(state) {
+                state.note("index-not-written", "index/".to_owned(), error.to_string());
+                may_write = false;
+            }
+        }
         let site = Site { files: self.files(), folder: may_write.then_some(&*folder), ledger: self.ledger };
         let in_memory = Site { folder: None, ..site };
         let durable = state.index.tail.durable();
