@@ -1,4 +1,4 @@
-//! The contract of [`Backend`](crate::Backend) in executable form. One list of cases; an adapter that passes
+//! The contract of [`Backend`] in executable form. One list of cases; an adapter that passes
 //! all of them is done. Cases are claims; refusals are tested as much as successes.
 //!
 //! ```text

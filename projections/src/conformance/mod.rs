@@ -1,4 +1,4 @@
-//! The contract of [`FoldStore`](crate::FoldStore) and [`Queries`](crate::Queries) in executable form: one list of
+//! The contract of [`FoldStore`] and [`Queries`] in executable form: one list of
 //! cases, each a claim. A store that passes all of them is done.
 //!
 //! ```text
