@@ -192,7 +192,7 @@ impl Store {
                 Commit::parse_active(&bytes[..end])
             }
             Source::Sealed(sealed) => {
-                let last = place.first_slot + place.count - 1;
+                let last = place.end_slot().saturating_sub(1);
                 let frame = sealed.frame_of(last)?;
                 // The frame may end between the last entry and the commit line.
                 let mut frames = frame..sealed.table.frames.len().min(frame + 2);

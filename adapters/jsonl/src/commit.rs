@@ -1,9 +1,11 @@
 //! The two lines of a segment that are not entries: the header with which it starts, and the commit line with which
 //! each batch ends. Written and read with serde; the checksum of an active line is `line`'s.
 
+use crate::index::SLOTS_MAX;
 use crate::line::{begin_line, checked, end_line, hex8, parse_hex8};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use burnlog_log::limits::BATCH_ENTRIES_MAX;
 use burnlog_log::{BatchHead, LedgerId, Root};
 use serde::{Deserialize, Serialize};
 
@@ -113,7 +115,12 @@ impl Commit {
         let peaks = BASE64.decode(text.frontier.unwrap_or_default()).ok()?;
         let (chunks, []) = peaks.as_chunks::<32>() else { return None };
         let frontier = chunks.iter().map(|peak| Root(*peak)).collect();
-        (u64::from(text.entries) <= text.commit.size).then_some(Self {
+        // Numbers that no writer writes are damage, whatever the checksum says; sums of those that pass cannot overflow.
+        let is_possible = text.entries > 0
+            && u64::from(text.entries) <= text.commit.size
+            && text.entries as usize <= BATCH_ENTRIES_MAX
+            && text.first_slot < SLOTS_MAX;
+        is_possible.then_some(Self {
             head: text.commit,
             entries: text.entries,
             first_slot: text.first_slot,

@@ -2,8 +2,10 @@
 //! No files in here, so that every offset and every flipped bit can be tested.
 
 use crate::commit::{Commit, is_commit, parse_header};
+use crate::index::SLOTS_MAX;
 use crate::line::{PayloadText, checked, parse_active, sound_lines};
 use burnlog_log::Address;
+use burnlog_log::limits::BATCH_ENTRIES_MAX;
 use memchr::memchr;
 use std::ops::Range;
 
@@ -281,7 +283,7 @@ fn scan_entry(covered: &[u8]) -> Option<ScannedEntry> {
     let parsed = parse_active(covered)?;
     let payload = parsed.event.map(|event| event.payload);
     Some(ScannedEntry {
-        ordinal: parsed.ordinal?,
+        ordinal: parsed.ordinal.filter(|ordinal| (*ordinal as usize) < BATCH_ENTRIES_MAX)?,
         address: parsed.address?,
         has_event: parsed.event.is_some(),
         is_erased: payload == Some(PayloadText::Erased),
@@ -351,7 +353,7 @@ fn salvage(bytes: &[u8], at: Start, slot_max: Option<u32>, each: &mut dyn FnMut(
     let mut slot = at.slot;
     for (lines, entries) in groups {
         let count = entries.last().map_or(0, |last| last.ordinal + 1);
-        if slot_max.is_some_and(|max| slot + count > max) {
+        if slot + count > slot_max.unwrap_or(SLOTS_MAX) {
             break;
         }
         each(ScannedBatch {

@@ -4,7 +4,9 @@
 use crate::block::Block;
 use crate::codec;
 use crate::files::{File, read_range};
+use crate::index::SLOTS_MAX;
 use bincode::{Decode, Encode};
+use burnlog_log::limits::BATCH_ENTRIES_MAX;
 use burnlog_log::{BatchHead, LedgerId, Root, Signature, Timestamp, WriterId};
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -94,7 +96,11 @@ impl BatchTable {
                 recorded_at: Timestamp::from_micros(batch.recorded_at),
                 signature: Signature(batch.signature),
             };
-            (u64::from(batch.count) <= batch.size).then_some((head, batch.first_slot, batch.count))
+            let is_possible = batch.count > 0
+                && u64::from(batch.count) <= batch.size
+                && batch.count as usize <= BATCH_ENTRIES_MAX
+                && batch.first_slot < SLOTS_MAX;
+            is_possible.then_some((head, batch.first_slot, batch.count))
         })
     }
 }
@@ -321,8 +327,13 @@ fn read_tables(file: &dyn File, end: u64, ledger: LedgerId) -> Result<(FrameTabl
             io::Error::new(io::ErrorKind::InvalidData, "the segment belongs to another ledger").into()
         );
     }
-    let ordered =
-        table.frames.windows(2).all(|pair| pair[0].first_slot + pair[0].slots == pair[1].first_slot);
+    // Numbers that no writer writes are damage, whatever the checksum says.
+    let is_possible = |frame: &Frame| {
+        frame.first_slot.checked_add(frame.slots).is_some_and(|end| end <= SLOTS_MAX)
+            && u64::from(frame.plain_bytes.max(frame.compressed_bytes)) <= FRAME_BYTES_MAX
+    };
+    let follows = |pair: &[Frame]| pair[0].first_slot + pair[0].slots == pair[1].first_slot;
+    let ordered = table.frames.iter().all(is_possible) && table.frames.windows(2).all(follows);
     if ordered { Ok((table, batches)) } else { Err(damaged("the table of frames has gaps")) }
 }
 

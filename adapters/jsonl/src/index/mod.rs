@@ -77,9 +77,7 @@ impl Index {
     ) -> Result<(), Fault> {
         self.tail.batches_after(segment, slot, each);
         for run in &self.runs {
-            let before = |row: &SlotRow| {
-                (row.place.segment, row.place.first_slot + row.place.count) <= (segment, slot)
-            };
+            let before = |row: &SlotRow| (row.place.segment, row.place.end_slot()) <= (segment, slot);
             let start = run.lower_bound(run.rows::<SlotRow>() / 2, before)?;
             for row in run.iterate::<SlotRow>(start) {
                 let row = row?;

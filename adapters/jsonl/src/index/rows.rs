@@ -119,7 +119,7 @@ impl BatchRow {
     pub(crate) fn new(head: &BatchHead, place: Place) -> Self {
         Self {
             feed: head.feed,
-            first: head.size - u64::from(place.count),
+            first: head.size.saturating_sub(u64::from(place.count)),
             place,
             recorded_at: head.recorded_at,
             root: head.root,
@@ -129,7 +129,7 @@ impl BatchRow {
 
     /// Returns the size of the feed after the batch.
     pub(crate) fn size(&self) -> u64 {
-        self.first + u64::from(self.place.count)
+        self.first.saturating_add(u64::from(self.place.count))
     }
 
     /// Returns the head of the batch.
@@ -221,6 +221,11 @@ impl Place {
             offset: fields.u64(),
             bytes: fields.u64(),
         }
+    }
+
+    /// Returns the slot after the last entry.
+    pub(crate) fn end_slot(&self) -> u32 {
+        self.first_slot.saturating_add(self.count)
     }
 
     /// Whether a slot of the same segment lies in it.

@@ -226,7 +226,7 @@ impl Tail {
         let limit = self.batch_limit(Seen::Durable);
         let numbers = self.by_segment.get(&segment).into_iter().flatten().filter(|number| **number < limit);
         let rows = numbers.map(|number| self.batches[*number as usize]);
-        rows.filter(|row| row.place.first_slot + row.place.count > slot).for_each(each);
+        rows.filter(|row| row.place.end_slot() > slot).for_each(each);
     }
 
     /// Returns the batch of a feed with the greatest first index up to `index`.

@@ -5,6 +5,7 @@ use crate::simulated::Simulated;
 use burnlog_jsonl::{JsonlBackend, JsonlOptions, Recovered, Verdict, recover};
 use burnlog_log::conformance::build::{Event, TestFeed, assert_feed, read_all};
 use burnlog_log::{Backend, Body, Limit, Presence};
+use proptest::prelude::*;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -133,6 +134,46 @@ fn every_flipped_bit_below_the_durable_length_is_damage_and_above_it_is_torn() {
                 );
             }
         }
+    }
+}
+
+/// Each line is sound by itself; only the checksum over the batch tells that one does not belong there.
+#[test]
+fn sound_lines_in_the_wrong_place_are_damage() {
+    let (system, ..) = ledger();
+    let bytes = system.bytes_of(&segment(&system, ".jsonl")).unwrap();
+    let lines: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
+    // The header, then three times two entries and a commit line: lines 1 and 4 are the first of their batches.
+    let with = |order: &[usize]| -> Vec<u8> {
+        let rest = order.len()..lines.len();
+        order.iter().copied().chain(rest).flat_map(|at| lines[at].to_vec()).collect()
+    };
+    for order in [[0, 4, 2, 3, 1, 5], [0, 1, 2, 3, 2, 5], [0, 2, 1, 3, 4, 5], [0, 4, 5, 6, 1, 2]] {
+        let recovered = recover(&with(&order), Some(bytes.len() as u64));
+        assert_eq!(recovered.verdict, Verdict::Damaged, "{order:?}");
+    }
+    let path = segment(&system, ".jsonl");
+    system.put(&path, &with(&[0, 4, 2, 3, 1, 5]));
+    let mut codes = Vec::new();
+    open(&system, true).check(&mut |damage| codes.push(damage.code)).unwrap();
+    assert_eq!(codes, ["segment-damaged", "segment-damaged"]);
+}
+
+proptest! {
+    /// Whatever lies there, recovery ends, stays within the bytes, and never says that torn bytes are committed.
+    #[test]
+    fn recovery_of_anything_ends(edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), any::<bool>()), 0..30), durable in prop::option::of(0u64..8000)) {
+        let (system, ..) = ledger();
+        let mut bytes = system.bytes_of(&segment(&system, ".jsonl")).unwrap();
+        for (at, byte, insert) in edits {
+            let at = at.index(bytes.len());
+            if insert { bytes.insert(at, byte) } else { bytes[at] = byte }
+        }
+        let recovered = recover(&bytes, durable);
+        prop_assert!(recovered.committed_bytes <= bytes.len() as u64);
+        let again = recover(&bytes[..recovered.committed_bytes as usize], durable);
+        prop_assert_eq!(again.committed_bytes, recovered.committed_bytes);
+        prop_assert_eq!(again.batches, recovered.batches);
     }
 }
 
