@@ -2,6 +2,8 @@
 
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 use std::io::{IsTerminal, stderr};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 const SILENT_FIRST: Duration = Duration::from_millis(500);
@@ -40,6 +42,42 @@ impl Progress {
     pub(crate) fn finish(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
+        }
+    }
+}
+
+/// A sign of life for work that cannot say how far it is; goes away when dropped.
+pub(crate) struct Waiting {
+    done: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Waiting {
+    /// Starts the clock. `verb` is what is being done: `verifying`.
+    pub(crate) fn start(verb: &'static str, quiet: bool) -> Self {
+        if quiet || !stderr().is_terminal() {
+            return Self { done: None, thread: None };
+        }
+        let (done, wait) = channel::<()>();
+        let thread = std::thread::spawn(move || {
+            if wait.recv_timeout(SILENT_FIRST) == Err(RecvTimeoutError::Timeout) {
+                let spinner = ProgressBar::new_spinner().with_message(verb);
+                spinner.enable_steady_tick(Duration::from_millis(120));
+                // Ends when the other side is dropped.
+                let _ = wait.recv();
+                spinner.finish_and_clear();
+            }
+        });
+        Self { done: Some(done), thread: Some(thread) }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        drop(self.done.take());
+        if let Some(thread) = self.thread.take() {
+            // A spinner that panicked is no reason to fail.
+            let _ = thread.join();
         }
     }
 }

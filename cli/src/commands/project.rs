@@ -4,7 +4,7 @@ use super::Context;
 use crate::args::Project;
 use crate::open::{self, Access, StoreUrl};
 use crate::output::{Column, Printer, count, counted, print_one};
-use crate::progress::Progress;
+use crate::progress::Waiting;
 use anyhow::Context as _;
 use burnlog_log::Ledger;
 use burnlog_projections::{CaughtUp, DumpOptions, FoldLimits, Projector, TABLES, dump, status};
@@ -50,10 +50,10 @@ fn fold(
     let Context { global, environment } = context;
     let ledger = open::ledger(&StoreUrl::choose(global, environment)?, Access::Read, global)?;
     let mut store = open::projections(&open::projections_path(environment, &ledger), environment, global)?;
-    let mut bar = Progress::start("folding", global.quiet);
+    let waiting = Waiting::start("folding", global.quiet);
     let CaughtUp { feeds, entries, damaged, unsupported } =
         open_projector(&mut store, &ledger)?.catch_up(&ledger)?;
-    bar.finish();
+    drop(waiting);
     let elapsed_ms = start.elapsed().as_millis() as u64;
     let folded = Folded { feeds, entries, damaged, unsupported, elapsed_ms };
     print_one(global, &folded, || {

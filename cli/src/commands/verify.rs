@@ -3,6 +3,7 @@
 use super::{Context, FOUND_WANTING};
 use crate::open::{self, Access, StoreUrl};
 use crate::output::{Column, Cut, Printer, bytes, counted};
+use crate::progress::Waiting;
 use burnlog_host::RememberedHeads;
 use burnlog_log::{Finding, Severity, verify};
 use std::process::ExitCode;
@@ -22,12 +23,14 @@ pub(super) fn run(context: &Context) -> anyhow::Result<ExitCode> {
     let mut remembered = RememberedHeads::load(&state.heads())?;
     let mut printer = Printer::new(global, COLUMNS);
     let mut failed = None;
+    let waiting = Waiting::start("verifying", global.quiet);
     let verified = verify(&ledger, &remembered.all(), &mut |finding| {
         // Notes are for those who ask for JSON; a table shows what is wrong.
         if failed.is_none() && (global.json || finding.severity > Severity::Note) {
             failed = printer.row(&finding).err();
         }
     })?;
+    drop(waiting);
     if let Some(error) = failed {
         return Err(error);
     }
