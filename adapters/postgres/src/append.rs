@@ -122,7 +122,7 @@ impl Transaction<'_> {
         let rows = self.session.query(&self.sql.known, parameters).await?;
         let (mut places, mut missing) = (Vec::new(), Vec::new());
         for row in rows {
-            let (address, index) = entries[self.session.get::<i64>(&row, 0)? as usize - 1];
+            let (address, index) = entries[self.session.position(&row, 0, entries.len())?];
             let home = self.session.get::<Option<i64>>(&row, 1)?.zip(self.session.get(&row, 2)?);
             let place: Option<i64> = self.session.get(&row, 3)?;
             match home {

@@ -64,8 +64,8 @@ impl PostgresBackend {
                 let index: Option<i64> =
                     if home { Some(session.get(&row, 2)?) } else { session.get(&row, 3)? };
                 let erased: bool = session.get(&row, 4)?;
-                let slot = found.get_mut(session.get::<i64>(&row, 0)? as usize - 1);
-                *slot.ok_or_else(|| session.corrupt("a row nobody asked for"))? = Found {
+                let position = session.position(&row, 0, found.len())?;
+                found[position] = Found {
                     presence: if erased { Presence::Erased } else { Presence::Present },
                     index: index.map(|index| index as u64),
                 };

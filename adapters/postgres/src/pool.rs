@@ -134,9 +134,9 @@ impl Pool {
     ) -> Result<T> {
         let lease = self.lease(operation)?;
         let session = lease.session();
-        let result = self.driver.wait(body(&session));
+        let result = self.driver.wait(body(&session))?;
         lease.give_back();
-        result
+        Ok(result)
     }
 
     fn transaction<T>(

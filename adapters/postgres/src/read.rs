@@ -193,8 +193,8 @@ struct Locator {
 fn locators(session: &Session<'_>, rows: &[Row], count: usize) -> Result<Vec<Option<Locator>>> {
     let mut located = vec![None; count];
     for row in rows {
-        let slot = located.get_mut(session.get::<i64>(row, 0)? as usize - 1);
-        *slot.ok_or_else(|| session.corrupt("a row nobody asked for"))? = Some(Locator {
+        let position = session.position(row, 0, count)?;
+        located[position] = Some(Locator {
             block: session.get(row, 1)?,
             start: session.get(row, 2)?,
             skeleton_bytes: session.get(row, 3)?,

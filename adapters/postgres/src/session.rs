@@ -77,6 +77,12 @@ impl<'a> Session<'a> {
         row.try_get(column).map_err(|error| self.error(&error))
     }
 
+    /// Reads a position, counted from 1, in something of `length`. `Corrupt` where it is outside.
+    pub(crate) fn position(&self, row: &Row, column: usize, length: usize) -> Result<usize> {
+        let position = usize::try_from(self.get::<i64>(row, column)?).ok().and_then(|n| n.checked_sub(1));
+        position.filter(|at| *at < length).ok_or_else(|| self.corrupt("a row nobody asked for"))
+    }
+
     /// Translates an error of the driver.
     pub(crate) fn error(&self, error: &tokio_postgres::Error) -> Error {
         errors::of_driver(self.operation, self.url, error)
