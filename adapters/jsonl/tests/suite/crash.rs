@@ -3,7 +3,7 @@
 
 use crate::simulated::{Fault, Simulated};
 use burnlog_jsonl::{Durability, JsonlBackend, JsonlOptions};
-use burnlog_log::conformance::build::{Event, TestFeed, read_all};
+use burnlog_log::conformance::build::{Event, Prepared, TestFeed, assert_feed, read_all};
 use burnlog_log::{Backend, BatchHead, Body, ErrorKind, Limit, Result, WriterId};
 use std::path::Path;
 use std::sync::Arc;
@@ -315,6 +315,34 @@ fn a_failed_write_leaves_nothing_behind() {
     feed.append(&backend, &Event::lines("c", 1)).unwrap();
 }
 
+/// Writes a whole batch and dies before its sync: the lines stay in the page cache.
+fn die_before_the_sync(system: &Simulated, backend: JsonlBackend, batch: &Prepared) {
+    let (changes, syncs, _) = system.counts();
+    system.set_fault(Some(Fault::Crash(changes + 2)));
+    batch.apply(&backend).unwrap_err();
+    assert_eq!(system.counts().1, syncs + 1, "the sync is where it died");
+    system.set_fault(None);
+    std::mem::forget(backend);
+    system.release_all_locks();
+}
+
+#[test]
+fn what_a_dead_process_had_written_is_durable_once_somebody_saw_it() {
+    let system = Simulated::new(1);
+    let mut feed = TestFeed::new(1);
+    let backend = open(&system).unwrap();
+    feed.append(&backend, &Event::lines("a", 2)).unwrap();
+    let batch = feed.prepare(&Event::lines("dead", 2));
+    die_before_the_sync(&system, backend, &batch);
+    (feed.frontier, feed.heads) = (batch.frontier, vec![feed.heads[0], batch.head]);
+    let events = [Event::lines("a", 2), Event::lines("dead", 2)].concat();
+    let backend = open(&system).unwrap();
+    assert_feed(&backend, &feed, &events);
+    for _ in 0..8 {
+        assert_feed(&open(&system.after_crash()).unwrap(), &feed, &events);
+    }
+}
+
 #[test]
 fn what_a_dead_process_had_written_is_not_taken_up_once_its_feed_moved_on() {
     let system = Simulated::new(1);
@@ -323,23 +351,14 @@ fn what_a_dead_process_had_written_is_not_taken_up_once_its_feed_moved_on() {
     feed.append(&first, &Event::lines("a", 2)).unwrap();
     let mut other = TestFeed::new(2);
     other.append(&second, &Event::lines("z", 1)).unwrap();
-    // The first process writes a whole batch and dies before its sync: its lines stay in the page cache.
-    let dead = feed.prepare(&Event::lines("dead", 2));
-    let (_, syncs, _) = system.counts();
-    let (changes, ..) = system.counts();
-    system.set_fault(Some(Fault::Crash(changes + 2)));
-    dead.apply(&first).unwrap_err();
-    assert_eq!(system.counts().1, syncs + 1, "the sync is where it died");
-    system.set_fault(None);
-    std::mem::forget(first);
-    system.release_all_locks();
+    die_before_the_sync(&system, first, &feed.prepare(&Event::lines("dead", 2)));
     let backend = second;
     feed.append(&backend, &Event::lines("b", 1)).unwrap();
     drop(backend);
     // Whoever takes up the dead process's segment must not bring back a batch that the feed has overtaken.
     let backend = open(&system).unwrap();
     let events = [Event::lines("a", 2), Event::lines("b", 1)].concat();
-    burnlog_log::conformance::build::assert_feed(&backend, &feed, &events);
+    assert_feed(&backend, &feed, &events);
     go_on(&backend, "after a process died");
 }
 
