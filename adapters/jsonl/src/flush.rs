@@ -66,6 +66,9 @@ impl Store {
             state.index.runs.truncate(state.index.runs.len() - 2);
             state.index.runs.push(Arc::new(merged));
         }
+        for run in &state.index.runs {
+            run.release();
+        }
         if may_write && let Err(error) = self.write_manifest(state, site) {
             state.note("index-not-written", "index/".to_owned(), error.to_string());
         }

@@ -150,6 +150,11 @@ impl Run {
         Ok(())
     }
 
+    /// Lets go of all pages; those that are touched again are read from the file.
+    pub(crate) fn release(&self) {
+        self.bytes.release(0, self.bytes.len());
+    }
+
     /// Checks every page anew and returns those that do not fit.
     pub(crate) fn check(&self) -> Vec<Fault> {
         let bad = self.bytes.chunks(PAGE_BYTES).enumerate().filter(|(_, page)| !page_is_sound(page));
