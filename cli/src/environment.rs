@@ -1,4 +1,4 @@
-//! The one place that reads the environment.
+//! What the environment says to the commands. Only the width of tables is asked for elsewhere, in `output.rs`.
 
 use burnlog_host::{Config, Home, parse_key};
 use burnlog_log::{Error, ErrorKind, Result, WriterKey};

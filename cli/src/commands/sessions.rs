@@ -35,12 +35,12 @@ struct Line {
     hosts: Hosts,
 }
 
-/// Labels of hosts: a list in JSON, one cell elsewhere.
+/// Labels of hosts, joined by commas.
 struct Hosts(Vec<String>);
 
 impl serde::Serialize for Hosts {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // CSV has no lists; its writer is the only serialiser here that is not for JSON and calls itself human.
+        // One text in JSON as well: CSV has no lists, and both name the same fields.
         serializer.collect_str(&self.0.join(","))
     }
 }
