@@ -100,6 +100,8 @@ fn jsonl(folder: &Path, access: Access, global: &Global) -> Result<Ledger> {
             Access::Create(Durability::Os) => burnlog_jsonl::Durability::Os,
             _ => burnlog_jsonl::Durability::Batch,
         },
+        // Every event that comes here was hashed by `Ledger`, and the lines have checksums.
+        seal_recomputes_hashes: false,
         ..JsonlOptions::default()
     };
     let backend = JsonlBackend::open(folder, options)?;

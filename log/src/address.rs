@@ -5,33 +5,52 @@ use crate::{Error, ErrorKind, Result};
 use std::fmt;
 use std::str::FromStr;
 
-const HEX: &[u8; 16] = b"0123456789abcdef";
+/// The two digits of every byte.
+const DIGITS: [[u8; 2]; 256] = {
+    let hex = b"0123456789abcdef";
+    let mut digits = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        digits[byte] = [hex[byte >> 4], hex[byte & 15]];
+        byte += 1;
+    }
+    digits
+};
+
+/// The value of every digit; `NO_DIGIT` for anything else.
+const VALUES: [u8; 256] = {
+    let mut values = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < 16 {
+        values[DIGITS[value][1] as usize] = value as u8;
+        value += 1;
+    }
+    values
+};
+const NO_DIGIT: u8 = 0x80;
 
 /// Appends the lower-case hexadecimal form of `bytes` to `out`.
 pub fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
-    for byte in bytes {
-        out.push(HEX[usize::from(byte >> 4)]);
-        out.push(HEX[usize::from(byte & 15)]);
+    let start = out.len();
+    out.resize(start + 2 * bytes.len(), 0);
+    for (pair, byte) in out[start..].chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&DIGITS[usize::from(*byte)]);
     }
 }
 
 /// Decodes lower-case hexadecimal text into `out`; returns false unless it is exactly as long as needed.
 pub fn parse_hex(text: &[u8], out: &mut [u8]) -> bool {
-    fn digit(byte: u8) -> Option<u8> {
-        match byte {
-            b'0'..=b'9' => Some(byte - b'0'),
-            b'a'..=b'f' => Some(byte - b'a' + 10),
-            _ => None,
-        }
-    }
     if text.len() != out.len() * 2 {
         return false;
     }
+    // Wrong digits are looked for once, at the end: they alone have the high bit.
+    let mut seen = 0;
     for (slot, pair) in out.iter_mut().zip(text.chunks_exact(2)) {
-        let (Some(high), Some(low)) = (digit(pair[0]), digit(pair[1])) else { return false };
-        *slot = (high << 4) | low;
+        let (high, low) = (VALUES[usize::from(pair[0])], VALUES[usize::from(pair[1])]);
+        seen |= high | low;
+        *slot = (high << 4) | (low & 15);
     }
-    true
+    seen & NO_DIGIT == 0
 }
 
 macro_rules! named_bytes {
@@ -66,8 +85,9 @@ macro_rules! named_bytes {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str($prefix)?;
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                let mut text = Vec::with_capacity(Self::TEXT_BYTES);
+                self.push_text(&mut text);
+                f.write_str(std::str::from_utf8(&text).expect("digits are ASCII"))
             }
         }
 

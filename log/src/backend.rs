@@ -4,9 +4,9 @@
 //! Every method is required and every backend holds to the same limits ([`crate::limits`]). The conformance
 //! suite ([`crate::conformance`]) is the contract in executable form. Calls may come from several threads at once.
 
-use crate::event::Body;
+use crate::event::{Body, Completed, SkeletonFrozen};
 use crate::limits::Limit;
-use crate::{Address, BatchHead, LedgerId, Result, Root, WriterId};
+use crate::{Address, BatchHead, LedgerId, PayloadHash, Result, Root, WriterId};
 
 /// Keeps the bytes of one ledger.
 pub trait Backend: Send + Sync {
@@ -143,6 +143,39 @@ pub struct Entry {
     pub address: Address,
     /// The event.
     pub body: Body,
+    recomputed: bool,
+}
+
+impl Entry {
+    /// Makes an entry from what a store kept. Whoever needs certainty computes both hashes again.
+    pub fn new(address: Address, body: Body) -> Self {
+        Self { address, body, recomputed: false }
+    }
+
+    /// Makes an entry whose hashes were computed on reading; `body` holds the completed skeleton and the payload that
+    /// it was completed with, or is erased.
+    pub fn of_completed(completed: &Completed, body: Body) -> Self {
+        let entry = Self { address: completed.address(), body, recomputed: true };
+        debug_assert!(entry.hashes_fit(), "a completed skeleton belongs to its own payload");
+        entry
+    }
+
+    /// Whether address and payload hash were computed on reading, by [`complete_skeleton`](crate::complete_skeleton).
+    pub fn is_recomputed(&self) -> bool {
+        self.recomputed
+    }
+
+    fn hashes_fit(&self) -> bool {
+        match &self.body {
+            Body::Present { skeleton, payload } => {
+                Address::of(skeleton) == self.address
+                    && SkeletonFrozen::parse(skeleton)
+                        .map_or(true, |frozen| frozen.payload == PayloadHash::of(payload))
+            }
+            Body::Erased { skeleton } => Address::of(skeleton) == self.address,
+            Body::Damaged { .. } => false,
+        }
+    }
 }
 
 /// Contiguous entries of a feed.

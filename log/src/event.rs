@@ -2,10 +2,11 @@
 //! (`docs/format.md`, section 1) and nothing about who recorded it, where, or when.
 
 use crate::limits::{PAYLOAD_BYTES_MAX, SKELETON_BYTES_MAX};
-use crate::{Error, ErrorKind, PayloadHash, Result};
+use crate::{Address, Error, ErrorKind, PayloadHash, Result, push_hex};
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 /// The version of the skeletons that this crate writes.
 pub const SKELETON_VERSION: u64 = 1;
@@ -192,28 +193,61 @@ impl SkeletonFrozen {
     }
 }
 
+/// A skeleton that a store kept without the hash of its payload, completed again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Completed {
+    address: Address,
+    range: Range<usize>,
+}
+
+impl Completed {
+    /// Returns the address, computed from the completed skeleton.
+    pub fn address(&self) -> Address {
+        self.address
+    }
+
+    /// Returns where the skeleton stands in the buffer that it was written to.
+    pub fn range(&self) -> Range<usize> {
+        self.range.clone()
+    }
+}
+
+/// Appends `before`, the digits of the payload's hash and `after` to `skeletons`, and hashes the whole.
+///
+/// Entries made from it ([`Entry::of_completed`](crate::Entry::of_completed)) need not be hashed a second time.
+pub fn complete_skeleton(skeletons: &mut Vec<u8>, before: &[u8], payload: &[u8], after: &[u8]) -> Completed {
+    let start = skeletons.len();
+    skeletons.extend_from_slice(before);
+    push_hex(skeletons, &PayloadHash::of(payload).0);
+    skeletons.extend_from_slice(after);
+    Completed { address: Address::of(&skeletons[start..]), range: start..skeletons.len() }
+}
+
 /// Checks that `payload` is what `skeleton` says it is: length and hash.
 pub fn check_payload(skeleton: &[u8], payload: &[u8]) -> Result<()> {
     let frozen = SkeletonFrozen::parse(skeleton)?;
-    let invalid = |message: String| Err(Error::new(ErrorKind::Invalid, "check payload", message));
-    if payload.len() > PAYLOAD_BYTES_MAX {
-        return invalid(format!(
-            "payload of {} bytes, at most {PAYLOAD_BYTES_MAX} are allowed",
-            payload.len()
-        ));
-    }
-    if frozen.bytes != payload.len() as u64 {
-        return invalid(format!(
-            "the skeleton says {} bytes, the payload has {}",
-            frozen.bytes,
-            payload.len()
-        ));
-    }
+    frozen.check_length(payload)?;
     let actual = PayloadHash::of(payload);
-    if frozen.payload != actual {
-        return invalid(format!("the skeleton says {}, the payload hashes to {actual}", frozen.payload));
+    if frozen.payload == actual {
+        return Ok(());
     }
-    Ok(())
+    let message = format!("the skeleton says {}, the payload hashes to {actual}", frozen.payload);
+    Err(Error::new(ErrorKind::Invalid, "check payload", message))
+}
+
+impl SkeletonFrozen {
+    /// Checks that `payload` has the length that the skeleton says, and one that is allowed.
+    pub(crate) fn check_length(&self, payload: &[u8]) -> Result<()> {
+        let length = payload.len();
+        let message = if length > PAYLOAD_BYTES_MAX {
+            format!("payload of {length} bytes, at most {PAYLOAD_BYTES_MAX} are allowed")
+        } else if self.bytes != length as u64 {
+            format!("the skeleton says {} bytes, the payload has {length}", self.bytes)
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(ErrorKind::Invalid, "check payload", message))
+    }
 }
 
 /// The body of a stored event.
@@ -242,12 +276,28 @@ pub enum Body {
 
 /// Appends `text` as a JSON string in the one escape form of skeletons (that of RFC 8785).
 fn push_json_string(out: &mut Vec<u8>, text: &str) {
+    if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+        return;
+    }
     serde_json::to_writer(out, text).expect("writing a string to memory cannot fail");
 }
 
-fn push_number(out: &mut Vec<u8>, number: u64) {
-    use std::io::Write;
-    write!(out, "{number}").expect("writing to memory cannot fail");
+/// Appends a decimal number.
+pub fn push_number(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[start..]);
 }
 
 fn parse_canonical(text: &[u8]) -> Option<Skeleton<'_>> {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 /// How often an append is tried when others move the feed or the outcome is unknown.
 const ATTEMPTS_MAX: u32 = 10;
+const APPEND_SIGNED: &str = "append signed batch";
 
 /// A ledger behind any backend. Cheap to clone; clones share the backend.
 #[derive(Clone)]
@@ -178,6 +179,20 @@ impl Ledger {
     ///
     /// `Denied` for a bad signature, `Invalid` for entries or events that do not fit, and whatever the backend says.
     pub fn append_signed(&self, before: &Frontier, batch: &SignedBatch<'_>) -> Result<Frontier> {
+        for event in batch.events {
+            check_event(&event.address, event.skeleton, event.payload)?;
+        }
+        let addresses: Vec<Address> = batch.skeletons.iter().map(|skeleton| Address::of(skeleton)).collect();
+        self.append_checked(before, batch, &addresses)
+    }
+
+    /// As [`Ledger::append_signed`], for a batch whose `addresses` and events were checked already.
+    pub(crate) fn append_checked(
+        &self,
+        before: &Frontier,
+        batch: &SignedBatch<'_>,
+        addresses: &[Address],
+    ) -> Result<Frontier> {
         batch.head.verify()?;
         let mut frontier = before.clone();
         frontier.extend(batch.skeletons.iter().map(|skeleton| leaf(skeleton)));
@@ -190,27 +205,12 @@ impl Ledger {
                 batch.head.size,
                 batch.head.root
             );
-            return Err(Error::new(ErrorKind::Invalid, "append signed batch", message).at(feed));
+            return Err(Error::new(ErrorKind::Invalid, APPEND_SIGNED, message).at(feed));
         }
-        for event in batch.events {
-            if Address::of(event.skeleton) != event.address {
-                let message = "the skeleton does not hash to the address";
-                return Err(Error::new(ErrorKind::Invalid, "append signed batch", message).at(event.address));
-            }
-            match event.payload {
-                Some(payload) => {
-                    crate::check_payload(event.skeleton, payload).map_err(|e| e.at(event.address))?;
-                }
-                None => {
-                    crate::SkeletonFrozen::parse(event.skeleton).map_err(|e| e.at(event.address))?;
-                }
-            }
-        }
-        let entries: Vec<Address> = batch.skeletons.iter().map(|skeleton| Address::of(skeleton)).collect();
         self.append_settled(&Append {
             expected_size: before.size(),
             expected_root: before.root(),
-            entries: &entries,
+            entries: addresses,
             events: batch.events,
             head: batch.head,
             frontier: frontier.peaks(),
@@ -245,6 +245,19 @@ impl Ledger {
     fn holds(&self, head: &BatchHead) -> Result<bool> {
         Ok(self.head_at(&head.feed, head.size)?.is_some_and(|kept| kept.root == head.root))
     }
+}
+
+/// Checks that an event is what its address and its skeleton say; `payload` is absent where it was erased.
+pub(crate) fn check_event(address: &Address, skeleton: &[u8], payload: Option<&[u8]>) -> Result<()> {
+    if Address::of(skeleton) != *address {
+        let message = "the skeleton does not hash to the address";
+        return Err(Error::new(ErrorKind::Invalid, APPEND_SIGNED, message).at(address));
+    }
+    match payload {
+        Some(payload) => crate::check_payload(skeleton, payload),
+        None => crate::SkeletonFrozen::parse(skeleton).map(drop),
+    }
+    .map_err(|error| error.at(address))
 }
 
 impl std::fmt::Debug for Ledger {

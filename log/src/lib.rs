@@ -24,7 +24,10 @@ pub use backend::{
 };
 pub use batch::{Batch, BatchEvent};
 pub use error::{Error, ErrorKind, Result};
-pub use event::{Body, Kind, Part, Position, SKELETON_VERSION, Skeleton, SkeletonFrozen, check_payload};
+pub use event::{
+    Body, Completed, Kind, Part, Position, SKELETON_VERSION, Skeleton, SkeletonFrozen, check_payload,
+    complete_skeleton, push_number,
+};
 pub use feed::{BatchHead, Frontier, WriterKey, leaf, node};
 pub use ledger::{Ledger, Outcome, SignedBatch, Writer};
 pub use limits::Limit;

@@ -121,7 +121,7 @@ impl Backend for MemoryBackend {
         let mut budget = Budget::new(limit);
         let entries: Vec<Entry> = feed.entries[start..]
             .iter()
-            .map(|address| Entry { address: *address, body: state.events[address].body() })
+            .map(|address| Entry::new(*address, state.events[address].body()))
             .take_while(|entry| budget.admits(body_bytes(&entry.body)))
             .collect();
         let end = (start + entries.len()) as u64;

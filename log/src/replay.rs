@@ -4,9 +4,9 @@
 
 use crate::event::Body;
 use crate::feed::Frontier;
-use crate::ledger::SignedBatch;
+use crate::ledger::{SignedBatch, check_event};
 use crate::limits::Limit;
-use crate::{Address, BatchHead, Error, ErrorKind, Ledger, NewEvent, Presence, Result};
+use crate::{Address, BatchHead, Entry, Error, ErrorKind, Ledger, NewEvent, Presence, Result};
 use hashbrown::HashSet;
 
 /// What a replay did.
@@ -115,7 +115,7 @@ impl Replay<'_> {
 
     /// Sends the entries behind `frontier`, batch by batch, and returns the size reached.
     fn send_tail(&mut self, head: &BatchHead, mut frontier: Frontier) -> Result<u64> {
-        let mut batch: Vec<(Address, Body)> = Vec::new();
+        let mut batch: Vec<Entry> = Vec::new();
         while frontier.size() < head.size {
             let from = frontier.size() + batch.len() as u64;
             let page = self.from.read(&head.feed, from, Limit::default())?;
@@ -126,7 +126,7 @@ impl Replay<'_> {
             let mut heads = page.heads.iter().skip_while(|head| head.size <= from).peekable();
             for (index, entry) in (from..).zip(page.entries) {
                 entry.body.skeleton().map_err(|error| error.at(format_args!("{} at {index}", head.feed)))?;
-                batch.push((entry.address, entry.body));
+                batch.push(entry);
                 if let Some(batch_head) = heads.next_if(|head| head.size == index + 1) {
                     frontier = self.send_batch(frontier, batch_head, &batch)?;
                     batch.clear();
@@ -136,13 +136,9 @@ impl Replay<'_> {
         Ok(frontier.size())
     }
 
-    fn send_batch(
-        &mut self,
-        before: Frontier,
-        head: &BatchHead,
-        batch: &[(Address, Body)],
-    ) -> Result<Frontier> {
-        let addresses: Vec<Address> = batch.iter().map(|(address, _)| *address).collect();
+    fn send_batch(&mut self, before: Frontier, head: &BatchHead, batch: &[Entry]) -> Result<Frontier> {
+        batch.iter().try_for_each(check_entry)?;
+        let addresses: Vec<Address> = batch.iter().map(|entry| entry.address).collect();
         let found = self.to.find(&head.feed, &addresses)?;
         let mut lacking: HashSet<Address> = addresses
             .iter()
@@ -150,12 +146,12 @@ impl Replay<'_> {
             .filter(|(_, found)| found.presence == Presence::Absent)
             .map(|(address, _)| *address)
             .collect();
-        let skeletons: Vec<&[u8]> = batch.iter().map(|(_, body)| body.skeleton()).collect::<Result<_>>()?;
+        let skeletons: Vec<&[u8]> = batch.iter().map(|entry| entry.body.skeleton()).collect::<Result<_>>()?;
         // Once more where the destination lost, between asking and appending, what it said it had.
         for last_try in [false, true] {
             let events: Vec<NewEvent<'_>> = new_events(batch, &lacking);
             let signed = SignedBatch { head, skeletons: &skeletons, events: &events };
-            match self.to.append_signed(&before, &signed) {
+            match self.to.append_checked(&before, &signed, &addresses) {
                 Ok(frontier) => {
                     self.count(batch.len() as u64, &events);
                     return Ok(frontier);
@@ -211,13 +207,23 @@ impl Replay<'_> {
     }
 }
 
-fn new_events<'b>(batch: &'b [(Address, Body)], lacking: &HashSet<Address>) -> Vec<NewEvent<'b>> {
-    let event = |(address, body): &'b (Address, Body)| match body {
+/// Checks an entry of the source unless its hashes were computed on reading.
+fn check_entry(entry: &Entry) -> Result<()> {
+    match &entry.body {
+        _ if entry.is_recomputed() => Ok(()),
+        Body::Present { skeleton, payload } => check_event(&entry.address, skeleton, Some(payload)),
+        Body::Erased { skeleton } => check_event(&entry.address, skeleton, None),
+        Body::Damaged { .. } => entry.body.skeleton().map(drop),
+    }
+}
+
+fn new_events<'b>(batch: &'b [Entry], lacking: &HashSet<Address>) -> Vec<NewEvent<'b>> {
+    let event = |entry: &'b Entry| match &entry.body {
         Body::Present { skeleton, payload } => {
-            Some(NewEvent { address: *address, skeleton, payload: Some(payload) })
+            Some(NewEvent { address: entry.address, skeleton, payload: Some(payload) })
         }
-        Body::Erased { skeleton } => Some(NewEvent { address: *address, skeleton, payload: None }),
+        Body::Erased { skeleton } => Some(NewEvent { address: entry.address, skeleton, payload: None }),
         Body::Damaged { .. } => None,
     };
-    batch.iter().filter(|(address, _)| lacking.contains(address)).filter_map(event).collect()
+    batch.iter().filter(|entry| lacking.contains(&entry.address)).filter_map(event).collect()
 }

@@ -1,12 +1,17 @@
 //! Verify: recomputes everything that can be recomputed and names what does not fit. Repairs nothing.
-//! Reads in one thread and hashes in another, page by page; memory is a few pages.
+//! Stretches of feeds are read and hashed in threads of their own (`stretches`); here their leaves become roots again,
+//! in order. Memory is a few pages.
 
-use crate::backend::{Damage, Entry, Page};
-use crate::event::{Body, Kind, Skeleton};
-use crate::feed::{BatchHead, Frontier, leaf};
-use crate::limits::Limit;
-use crate::{Address, ErrorKind, Ledger, Presence, Result, SKELETON_VERSION, SkeletonFrozen, WriterId};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+mod stretches;
+
+use crate::backend::{Damage, FeedState};
+use crate::feed::{BatchHead, Frontier};
+use crate::{Ledger, Result, WriterId};
+use std::sync::mpsc::{Receiver, sync_channel};
+use stretches::{Piece, THREADS, read_stretches, stretches};
+
+/// How many pieces each thread may be ahead.
+const PIECES_AHEAD: usize = 8;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
@@ -64,56 +69,45 @@ pub fn verify(
     remembered: &[BatchHead],
     report: &mut dyn FnMut(Finding),
 ) -> Result<Verified> {
-    let mut checker = Checker { ledger, report, verified: Verified::default() };
-    checker.store()?;
-    let (send, receive) = sync_channel(4);
+    let mut checker = Checker { report, verified: Verified::default() };
     let mut heads = ledger.feeds()?;
-    for head in remembered {
-        if heads.binary_search_by_key(&head.feed, |known| known.feed).is_err() {
-            checker.lost_feed(head);
-        }
-    }
     heads.dedup_by_key(|head| head.feed);
+    let heads = &heads;
     std::thread::scope(|scope| {
-        let reader = scope.spawn(move || read_feeds(ledger, &heads, &send));
-        checker.feeds(&receive, remembered)?;
-        reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        let store = scope.spawn(|| store_damage(ledger));
+        let receivers: Vec<Receiver<Result<Piece>>> = (0..THREADS)
+            .map(|thread| {
+                let (send, receive) = sync_channel(PIECES_AHEAD);
+                scope.spawn(move || read_stretches(ledger, heads, thread, &send));
+                receive
+            })
+            .collect();
+        for damage in store.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))? {
+            checker.store(damage);
+        }
+        for head in remembered {
+            if heads.binary_search_by_key(&head.feed, |known| known.feed).is_err() {
+                checker.lost_feed(head);
+            }
+        }
+        checker.feeds(heads, &receivers, remembered)
     })?;
     Ok(checker.verified)
 }
 
-/// What the reading thread hands over.
-enum Read {
-    Feed(BatchHead),
-    Page(u64, Page),
-}
-
-fn read_feeds(ledger: &Ledger, heads: &[BatchHead], send: &SyncSender<Read>) -> Result<()> {
-    for head in heads {
-        if send.send(Read::Feed(*head)).is_err() {
-            return Ok(());
-        }
-        let mut from = 0;
-        loop {
-            let page = ledger.read(&head.feed, from, Limit::default())?;
-            let count = page.entries.len() as u64;
-            // What was appended after the listing is left for the next time.
-            if count == 0 || send.send(Read::Page(from, page)).is_err() {
-                break;
-            }
-            from += count;
-        }
-    }
-    Ok(())
+/// The bytes that the store keeps for itself.
+fn store_damage(ledger: &Ledger) -> Result<Vec<Damage>> {
+    let mut damages = Vec::new();
+    ledger.backend().check(&mut |damage| damages.push(damage))?;
+    Ok(damages)
 }
 
 struct Checker<'a> {
-    ledger: &'a Ledger,
     report: &'a mut dyn FnMut(Finding),
     verified: Verified,
 }
 
-/// One feed while its pages arrive.
+/// One feed while its pieces arrive.
 struct Feed {
     head: BatchHead,
     /// `None` once an entry could not be read: no later root can be recomputed.
@@ -121,172 +115,128 @@ struct Feed {
     /// The next index.
     next: u64,
     last_head: u64,
-    newest: Option<crate::FeedState>,
+    newest: Option<FeedState>,
     remembered: Vec<BatchHead>,
 }
 
 impl Checker<'_> {
-    fn find(
-        &mut self,
-        code: &'static str,
-        severity: Severity,
-        feed: Option<WriterId>,
-        index: Option<u64>,
-        text: Text,
-    ) {
-        match severity {
+    fn report(&mut self, finding: Finding) {
+        match finding.severity {
             Severity::Damage => self.verified.damages += 1,
             Severity::Warning => self.verified.warnings += 1,
             Severity::Note => {}
         }
-        (self.report)(Finding { code, severity, feed, index, place: text.place, message: text.message });
+        (self.report)(finding);
     }
 
-    /// The bytes that the store keeps for itself.
-    fn store(&mut self) -> Result<()> {
-        let mut damages: Vec<Damage> = Vec::new();
-        self.ledger.backend().check(&mut |damage| damages.push(damage))?;
-        for Damage { code, place, message, rebuildable } in damages {
-            let severity = if rebuildable { Severity::Warning } else { Severity::Damage };
-            self.find(code, severity, None, None, Text { place, message });
-        }
-        Ok(())
+    fn find(
+        &mut self,
+        code: &'static str,
+        severity: Severity,
+        feed: WriterId,
+        index: Option<u64>,
+        message: String,
+    ) {
+        self.report(Finding { code, severity, feed: Some(feed), index, place: String::new(), message });
+    }
+
+    fn store(&mut self, damage: Damage) {
+        let Damage { code, place, message, rebuildable } = damage;
+        let severity = if rebuildable { Severity::Warning } else { Severity::Damage };
+        self.report(Finding { code, severity, feed: None, index: None, place, message });
     }
 
     fn lost_feed(&mut self, head: &BatchHead) {
         let message =
             format!("this host remembers the feed at size {}; the ledger does not have it", head.size);
-        self.find("feed-lost", Severity::Damage, Some(head.feed), None, message.into());
+        self.find("feed-lost", Severity::Damage, head.feed, None, message);
     }
 
-    fn feeds(&mut self, receive: &Receiver<Read>, remembered: &[BatchHead]) -> Result<()> {
-        let mut current: Option<Feed> = None;
-        for read in receive {
-            match read {
-                Read::Feed(head) => {
-                    if let Some(feed) = current.take() {
-                        self.end(&feed);
+    /// Takes the pieces of all feeds in order. Each thread sends those of every `THREADS`-th stretch.
+    fn feeds(
+        &mut self,
+        heads: &[BatchHead],
+        receivers: &[Receiver<Result<Piece>>],
+        remembered: &[BatchHead],
+    ) -> Result<()> {
+        let mut stretch = stretches(heads).enumerate().peekable();
+        for (number, head) in heads.iter().enumerate() {
+            self.verified.feeds += 1;
+            let remembered: Vec<BatchHead> =
+                remembered.iter().filter(|known| known.feed == head.feed).copied().collect();
+            if remembered.is_empty() {
+                let message = "no remembered head: a cut at a batch boundary would not show";
+                self.find("unanchored", Severity::Note, head.feed, None, message.to_owned());
+            }
+            let mut feed = Feed {
+                head: *head,
+                frontier: Some(Frontier::default()),
+                next: 0,
+                last_head: 0,
+                newest: None,
+                remembered,
+            };
+            while let Some((turn, _)) = stretch.next_if(|(_, stretch)| stretch.feed == number) {
+                let pieces = &receivers[turn % THREADS];
+                loop {
+                    // A thread ends early only after it sent an error, or by a panic that the scope passes on.
+                    let Ok(piece) = pieces.recv() else { return Ok(()) };
+                    let piece = piece?;
+                    let is_last = piece.is_last;
+                    self.piece(&mut feed, piece);
+                    if is_last {
+                        break;
                     }
-                    self.verified.feeds += 1;
-                    let remembered: Vec<BatchHead> =
-                        remembered.iter().filter(|known| known.feed == head.feed).copied().collect();
-                    if remembered.is_empty() {
-                        let message = "no remembered head: a cut at a batch boundary would not show";
-                        self.find("unanchored", Severity::Note, Some(head.feed), None, message.into());
-                    }
-                    current = Some(Feed {
-                        head,
-                        frontier: Some(Frontier::default()),
-                        next: 0,
-                        last_head: 0,
-                        newest: None,
-                        remembered,
-                    });
-                }
-                Read::Page(from, page) => {
-                    let feed = current.as_mut().expect("a feed is announced before its pages");
-                    self.page(feed, from, page)?;
                 }
             }
-        }
-        if let Some(feed) = current {
             self.end(&feed);
         }
         Ok(())
     }
 
-    fn page(&mut self, feed: &mut Feed, from: u64, page: Page) -> Result<()> {
-        let id = feed.head.feed;
-        let addresses: Vec<Address> = page.entries.iter().map(|entry| entry.address).collect();
-        let found = self.ledger.find(&id, &addresses)?;
+    fn piece(&mut self, feed: &mut Feed, piece: Piece) {
+        let counts = piece.counts;
+        self.verified.entries += counts.entries;
+        self.verified.payload_bytes += counts.payload_bytes;
+        self.verified.erased += counts.erased;
+        if piece.leaves.is_empty() {
+            return;
+        }
+        if piece.from > feed.next {
+            feed.frontier = None;
+            let message = format!("the entries up to {} are not there", piece.from);
+            self.find("feed-cut", Severity::Damage, feed.head.feed, Some(feed.next), message);
+        }
+        let mut findings = piece.findings.into_iter().peekable();
         let seen = feed.last_head;
-        let mut heads = page.heads.iter().skip_while(|head| head.size <= seen).peekable();
-        for ((index, entry), found) in (from..).zip(&page.entries).zip(found) {
-            self.verified.entries += 1;
-            let damaged = matches!(entry.body, Body::Damaged { .. });
-            if !damaged && (found.index != Some(index) || found.presence == Presence::Absent) {
-                let message = match found.index {
-                    Some(other) => {
-                        format!("{} stands at {index} and the store finds it at {other}", entry.address)
-                    }
-                    None => {
-                        format!("{} stands at {index} and the store does not find it there", entry.address)
-                    }
-                };
-                self.find("index-mismatch", Severity::Damage, Some(id), Some(index), message.into());
+        let mut heads = piece.heads.iter().skip_while(|head| head.size <= seen).peekable();
+        for (index, leaf) in (piece.from..).zip(piece.leaves) {
+            while let Some(finding) = findings.next_if(|finding| finding.index <= Some(index)) {
+                self.report(finding);
             }
-            self.entry(feed, index, entry);
+            match (&mut feed.frontier, leaf) {
+                (Some(frontier), Some(leaf)) => frontier.push(leaf),
+                _ => feed.frontier = None,
+            }
             feed.next = index + 1;
             while let Some(head) = heads.next_if(|head| head.size <= index + 1) {
                 self.head(feed, head);
             }
         }
-        feed.newest = page.state;
-        Ok(())
-    }
-
-    fn entry(&mut self, feed: &mut Feed, index: u64, entry: &Entry) {
-        let id = Some(feed.head.feed);
-        let skeleton = match &entry.body {
-            Body::Damaged { place, reason } => {
-                feed.frontier = None;
-                let text = Text { place: place.clone(), message: reason.clone() };
-                return self.find("unreadable-event", Severity::Damage, id, Some(index), text);
-            }
-            Body::Present { skeleton, .. } | Body::Erased { skeleton } => skeleton,
-        };
-        if let Some(frontier) = &mut feed.frontier {
-            frontier.push(leaf(skeleton));
-        }
-        let actual = Address::of(skeleton);
-        if actual != entry.address {
-            let message = format!("the skeleton hashes to {actual}, the entry says {}", entry.address);
-            self.find("address-mismatch", Severity::Damage, id, Some(index), message.into());
-        }
-        match &entry.body {
-            Body::Present { payload, .. } => {
-                self.verified.payload_bytes += payload.len() as u64;
-                if let Err(error) = crate::check_payload(skeleton, payload) {
-                    self.find("payload-mismatch", Severity::Damage, id, Some(index), error.message().into());
-                }
-            }
-            _ => self.verified.erased += 1,
-        }
-        self.skeleton(feed, index, skeleton);
-    }
-
-    fn skeleton(&mut self, feed: &Feed, index: u64, skeleton: &[u8]) {
-        let id = Some(feed.head.feed);
-        match Skeleton::parse(skeleton) {
-            Ok(parsed) if index == 0 && parsed.position.kind != Kind::Writer => {
-                let message = format!("the first event is of kind {}, not writer", parsed.position.kind);
-                self.find("writer-missing", Severity::Warning, id, Some(0), message.into());
-            }
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::Unsupported => {
-                let version =
-                    SkeletonFrozen::parse(skeleton).map_or(SKELETON_VERSION, |frozen| frozen.version);
-                let message =
-                    format!("skeleton version {version} of a newer program: only its hashes were checked");
-                self.find("newer-skeleton", Severity::Note, id, Some(index), message.into());
-            }
-            Err(error) => {
-                self.find("skeleton-invalid", Severity::Damage, id, Some(index), error.message().into());
-            }
-        }
+        feed.newest = piece.state;
     }
 
     fn head(&mut self, feed: &mut Feed, head: &BatchHead) {
-        let id = Some(feed.head.feed);
+        let id = feed.head.feed;
         self.verified.heads += 1;
         let at = Some(head.size - 1);
-        if head.feed != feed.head.feed || head.size <= feed.last_head || head.size != feed.next {
+        if head.feed != id || head.size <= feed.last_head || head.size != feed.next {
             let message = format!("a batch head at size {} after one at {}", head.size, feed.last_head);
-            self.find("head-order", Severity::Damage, id, at, message.into());
+            self.find("head-order", Severity::Damage, id, at, message);
         }
         feed.last_head = head.size;
         if let Err(error) = head.verify() {
-            self.find("signature-invalid", Severity::Damage, id, at, error.message().into());
+            self.find("signature-invalid", Severity::Damage, id, at, error.message().to_owned());
         }
         if let Some(frontier) = feed.frontier.as_ref().filter(|frontier| frontier.size() == head.size) {
             let root = frontier.root();
@@ -295,7 +245,7 @@ impl Checker<'_> {
                     "the entries up to size {} have root {root}, the head says {}",
                     head.size, head.root
                 );
-                self.find("root-mismatch", Severity::Damage, id, at, message.into());
+                self.find("root-mismatch", Severity::Damage, id, at, message);
             }
         }
         for known in feed.remembered.extract_if(.., |known| known.size <= head.size) {
@@ -304,34 +254,29 @@ impl Checker<'_> {
                     "this host remembers root {} at size {}; the ledger has no such head",
                     known.root, known.size
                 );
-                self.find(
-                    "head-changed",
-                    Severity::Damage,
-                    id,
-                    Some(known.size.saturating_sub(1)),
-                    message.into(),
-                );
+                let at = Some(known.size.saturating_sub(1));
+                self.find("head-changed", Severity::Damage, id, at, message);
             }
         }
     }
 
     fn end(&mut self, feed: &Feed) {
-        let id = Some(feed.head.feed);
+        let id = feed.head.feed;
         if feed.next < feed.head.size || feed.last_head < feed.head.size {
             let message =
                 format!("the feed is listed with {} entries and reads {}", feed.head.size, feed.next);
-            self.find("feed-cut", Severity::Damage, id, Some(feed.next), message.into());
+            self.find("feed-cut", Severity::Damage, id, Some(feed.next), message);
         }
         if feed.next > feed.last_head {
             let message = format!("{} entries have no signed head over them", feed.next - feed.last_head);
-            self.find("head-missing", Severity::Damage, id, Some(feed.last_head), message.into());
+            self.find("head-missing", Severity::Damage, id, Some(feed.last_head), message);
         }
         for known in &feed.remembered {
             let message =
                 format!("this host remembers size {}; the ledger ends at {}", known.size, feed.next);
-            self.find("feed-cut", Severity::Damage, id, Some(feed.next), message.into());
+            self.find("feed-cut", Severity::Damage, id, Some(feed.next), message);
         }
-        let stale = |newest: &crate::FeedState, frontier: &Frontier| {
+        let stale = |newest: &FeedState, frontier: &Frontier| {
             newest.head.size == frontier.size() && newest.frontier != frontier.peaks()
         };
         if feed
@@ -341,19 +286,7 @@ impl Checker<'_> {
             .is_some_and(|(newest, frontier)| stale(newest, frontier))
         {
             let message = "the stored frontier is not that of the entries; it is computed again when needed";
-            self.find("frontier-mismatch", Severity::Warning, id, None, message.into());
+            self.find("frontier-mismatch", Severity::Warning, id, None, message.to_owned());
         }
-    }
-}
-
-/// The two texts of a finding.
-struct Text {
-    place: String,
-    message: String,
-}
-
-impl<T: Into<String>> From<T> for Text {
-    fn from(message: T) -> Self {
-        Self { place: String::new(), message: message.into() }
     }
 }

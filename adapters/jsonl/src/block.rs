@@ -5,7 +5,7 @@ use crate::commit::{Commit, is_commit};
 use crate::line::{
     CRC_PREFIX_BYTES, Parsed, Rest, SkeletonText, parse_active, parse_sealed, restore_skeleton, sound_lines,
 };
-use burnlog_log::Address;
+use burnlog_log::{Address, Completed};
 use bytes::Bytes;
 use memchr::memchr_iter;
 
@@ -41,7 +41,7 @@ pub(crate) enum Skeleton {
     /// As it stands in the line.
     Stored(Bytes),
     /// Put together again, in the buffer that was given for it.
-    Restored(std::ops::Range<usize>),
+    Restored(Completed),
 }
 
 /// What an entry line says.
@@ -135,9 +135,8 @@ impl Block {
         let payload = stored.payload.decode(&self.bytes).ok()?;
         let (address, skeleton) = match (stored.skeleton, &payload) {
             (SkeletonText::Cut(cut), Some(payload)) => {
-                let start = skeletons.len();
-                restore_skeleton(skeletons, cut, payload)?;
-                (Address::of(&skeletons[start..]), Skeleton::Restored(start..skeletons.len()))
+                let completed = restore_skeleton(skeletons, cut, payload)?;
+                (completed.address(), Skeleton::Restored(completed))
             }
             (text, _) => (parsed.address?, Skeleton::Stored(text.decode(&self.bytes)?)),
         };

@@ -9,7 +9,7 @@ use crate::index::Place;
 use crate::sealed::SealedFile;
 use crate::segment::{Form, Part, SegmentRef};
 use crate::store::Store;
-use burnlog_log::{Address, Body};
+use burnlog_log::{Address, Body, Entry};
 use bytes::Bytes;
 use std::io;
 use std::sync::Arc;
@@ -238,7 +238,7 @@ impl Bodies {
         let Some((Pending::Event(event), _)) = self.bodies.last() else { return 0 };
         let skeleton = match &event.skeleton {
             Skeleton::Stored(bytes) => bytes.len(),
-            Skeleton::Restored(range) => range.len(),
+            Skeleton::Restored(completed) => completed.range().len(),
         };
         (skeleton + event.payload.as_ref().map_or(0, Bytes::len)) as u64
     }
@@ -247,27 +247,25 @@ impl Bodies {
         self.bodies.pop();
     }
 
-    /// Hands over all bodies; `is_erased` tells whose payload may not be read.
-    pub(crate) fn finish(
-        self,
-        is_erased: impl Fn(&Address) -> bool,
-    ) -> impl Iterator<Item = (Address, Body)> {
+    /// Hands over all entries; `is_erased` tells whose payload may not be read.
+    pub(crate) fn finish(self, is_erased: impl Fn(&Address) -> bool) -> impl Iterator<Item = Entry> {
         let skeletons = Bytes::from(self.skeletons);
         self.bodies.into_iter().map(move |(pending, address)| {
-            let body = match pending {
-                Pending::Ready(body) => body,
-                Pending::Event(Event { skeleton, payload }) => {
-                    let skeleton = match skeleton {
-                        Skeleton::Stored(bytes) => bytes,
-                        Skeleton::Restored(range) => skeletons.slice(range),
-                    };
-                    match payload.filter(|_| !is_erased(&address)) {
-                        Some(payload) => Body::Present { skeleton, payload },
-                        None => Body::Erased { skeleton },
-                    }
-                }
+            let Event { skeleton, payload } = match pending {
+                Pending::Ready(body) => return Entry::new(address, body),
+                Pending::Event(event) => event,
             };
-            (address, body)
+            let payload = payload.filter(|_| !is_erased(&address));
+            let body = |skeleton: Bytes| match payload {
+                Some(payload) => Body::Present { skeleton, payload },
+                None => Body::Erased { skeleton },
+            };
+            match skeleton {
+                Skeleton::Stored(bytes) => Entry::new(address, body(bytes)),
+                Skeleton::Restored(completed) => {
+                    Entry::of_completed(&completed, body(skeletons.slice(completed.range())))
+                }
+            }
         })
     }
 }

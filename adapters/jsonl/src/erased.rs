@@ -1,8 +1,8 @@
 //! `erased.jsonl`: the addresses whose payloads must not be read any more. One checksummed line each, only ever appended to.
 
 use crate::files::{Access, Files, io_error, read_file};
-use crate::line::{Rest, begin_line, checked, end_line, push_number};
-use burnlog_log::{Address, Result};
+use crate::line::{Rest, begin_line, checked, end_line};
+use burnlog_log::{Address, Result, push_number};
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;

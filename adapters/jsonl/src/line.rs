@@ -4,7 +4,7 @@
 use crate::payload::{Form, form_of};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use burnlog_log::{Address, PayloadHash, parse_hex, push_hex};
+use burnlog_log::{Address, Completed, PayloadHash, complete_skeleton, parse_hex, push_hex, push_number};
 use bytes::Bytes;
 use memchr::memmem;
 use std::ops::Range;
@@ -281,12 +281,10 @@ fn fits_hashes(skeleton: &[u8], place: usize, payload: &[u8], address: &Address)
 }
 
 /// Appends the whole skeleton of a cut one; `None` where it has no place for the hash.
-pub(crate) fn restore_skeleton(out: &mut Vec<u8>, cut: &[u8], payload: &[u8]) -> Option<()> {
+pub(crate) fn restore_skeleton(out: &mut Vec<u8>, cut: &[u8], payload: &[u8]) -> Option<Completed> {
     let place = memmem::rfind(cut, b"\"payload\":\"b3:\"")? + PAYLOAD_FIELD.len();
-    out.extend_from_slice(&cut[..place]);
-    push_hex(out, &PayloadHash::of(payload).0);
-    out.extend_from_slice(&cut[place..]);
-    Some(())
+    let (before, after) = cut.split_at(place);
+    Some(complete_skeleton(out, before, payload, after))
 }
 
 /// Takes apart what an active entry line's checksum covers.
@@ -405,19 +403,4 @@ impl<'a> Rest<'a> {
         }
         Some(self.take(length)?.iter().fold(0, |value, digit| value * 10 + u64::from(digit - b'0')))
     }
-}
-
-/// Appends a decimal number.
-pub(crate) fn push_number(out: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut start = digits.len();
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[start..]);
 }

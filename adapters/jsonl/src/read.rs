@@ -5,7 +5,7 @@ use crate::blocks::{Bodies, Unreadable};
 use crate::index::{AtIndex, BatchRow, Failure, Place, Seen};
 use crate::segment::SegmentRef;
 use crate::store::{State, Store};
-use burnlog_log::{Address, Body, Entry, FeedState, Limit, Page, Result, Root, WriterId};
+use burnlog_log::{Address, Body, FeedState, Limit, Page, Result, Root, WriterId};
 use std::sync::Arc;
 
 /// How many batches are looked up at a time.
@@ -87,8 +87,7 @@ impl Store {
                 }
             }
         }
-        let entries = bodies.finish(|address| erased.contains(address));
-        let entries = entries.map(|(address, body)| Entry { address, body }).collect();
+        let entries = bodies.finish(|address| erased.contains(address)).collect();
         Ok(Page { state, entries, heads })
     }
 
@@ -229,7 +228,7 @@ impl Store {
             is_there.push(true);
         }
         let mut found = bodies.finish(|address| erased.contains(address));
-        let body = |there: bool| there.then(|| found.next()).flatten().map(|(_, body)| body);
+        let body = |there: bool| there.then(|| found.next()).flatten().map(|entry| entry.body);
         Ok(is_there.into_iter().map(body).collect())
     }
 

@@ -178,7 +178,7 @@ impl<'a> SealedWriter<'a> {
             let stored = block.parsed(slot)?.event?.skeleton;
             let restored = match event.skeleton {
                 Skeleton::Stored(bytes) => bytes,
-                Skeleton::Restored(range) => Bytes::copy_from_slice(&skeletons[range]),
+                Skeleton::Restored(completed) => Bytes::copy_from_slice(&skeletons[completed.range()]),
             };
             let is_text = !matches!(stored, SkeletonText::Base64(_));
             let skeleton = if is_text { SkeletonText::Whole(&restored) } else { stored };

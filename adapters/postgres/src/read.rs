@@ -51,9 +51,8 @@ impl PostgresBackend {
             let end = from as u64 + bodies.len() as u64;
             let entries: Vec<Entry> = (from as u64..)
                 .zip(runs.addresses.iter().zip(bodies))
-                .map(|(index, (address, body))| Entry {
-                    address: *address,
-                    body: body.unwrap_or_else(|| runs.absent(feed, index, address)),
+                .map(|(index, (address, body))| {
+                    Entry::new(*address, body.unwrap_or_else(|| runs.absent(feed, index, address)))
                 })
                 .collect();
             let mut heads = runs.heads;
@@ -71,7 +70,7 @@ impl PostgresBackend {
             _ => return Err(error),
         }
         let body = Body::Damaged { place: place(feed, from), reason: error.message().to_owned() };
-        page.entries.push(Entry { address: Address([0; 32]), body });
+        page.entries.push(Entry::new(Address([0; 32]), body));
         Ok(page)
     }
 

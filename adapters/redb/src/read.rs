@@ -85,9 +85,7 @@ impl PageBuilder<'_> {
             }
             let place = format!("{}: table batches, entry {}", self.bodies.reading.name, self.next);
             let reason = "the batch of this entry cannot be read".to_owned();
-            self.page
-                .entries
-                .push(Entry { address: Address([0; 32]), body: Body::Damaged { place, reason } });
+            self.page.entries.push(Entry::new(Address([0; 32]), Body::Damaged { place, reason }));
             self.next += 1;
         }
         true
@@ -106,8 +104,8 @@ impl PageBuilder<'_> {
                     return Ok(false);
                 }
                 let entry = match found {
-                    Ok(located) => Entry { address: located.address(), body: self.bodies.body(&located)? },
-                    Err(body) => Entry { address: Address([0; 32]), body },
+                    Ok(located) => Entry::new(located.address(), self.bodies.body(&located)?),
+                    Err(body) => Entry::new(Address([0; 32]), body),
                 };
                 if std::mem::take(&mut is_first) {
                     self.page.heads.push(batch.head);

@@ -14,6 +14,8 @@ const PAGE_ROOM: usize = PAGE_BYTES - 4;
 const RUN_FORMAT: u32 = 1;
 /// So many pages are let go of at a time when a run is read through.
 const RELEASED_PAGES: u64 = 256;
+/// The first step away from a guess that is a few rows off.
+const NEAR_ROWS: u64 = 8;
 /// Addresses, batches by feed, batches by place, the filter; in the file the filter comes first.
 pub(crate) const SECTIONS: usize = 4;
 
@@ -167,12 +169,21 @@ impl Run {
         guess: u64,
         is_before: impl Fn(&R) -> bool,
     ) -> Result<u64, Fault> {
+        self.lower_bound_near(guess, rows_per_page::<R>(), is_before)
+    }
+
+    /// As [`Run::lower_bound`], with the width of the first step away from the guess.
+    fn lower_bound_near<R: Row>(
+        &self,
+        guess: u64,
+        mut step: u64,
+        is_before: impl Fn(&R) -> bool,
+    ) -> Result<u64, Fault> {
         let rows = self.rows::<R>();
         if rows == 0 {
             return Ok(0);
         }
         let (mut low, mut high) = (0, rows);
-        let mut step = rows_per_page::<R>();
         let mut probe = guess.min(rows - 1);
         // Gallop from the guess until the answer is enclosed.
         if is_before(&self.row(probe)?) {
@@ -213,10 +224,9 @@ impl Run {
         if rows == 0 || !self.row::<FilterBlock>(block_of(fingerprint, blocks))?.may_hold(fingerprint) {
             return Ok(());
         }
-        // Fingerprints are evenly spread, so the place can be guessed to within a page or two.
-        let leading = u64::from_be_bytes(*fingerprint.first_chunk().expect("16 bytes"));
-        let guess = ((u128::from(leading) * u128::from(rows)) >> 64) as u64;
-        let mut index = self.lower_bound(guess, |row: &AddressRow| row.fingerprint < *fingerprint)?;
+        let guess = self.guess(fingerprint, rows)?;
+        let near = |row: &AddressRow| row.fingerprint < *fingerprint;
+        let mut index = self.lower_bound_near(guess, NEAR_ROWS, near)?;
         while index < rows {
             let row: AddressRow = self.row(index)?;
             if row.fingerprint != *fingerprint {
@@ -226,6 +236,22 @@ impl Run {
             index += 1;
         }
         Ok(())
+    }
+
+    /// Guesses the place of a fingerprint. They are evenly spread, so the first guess is a page or two off; the distance to
+    /// what stands there gives a second one that is off by a few rows.
+    fn guess(&self, fingerprint: &Fingerprint, rows: u64) -> Result<u64, Fault> {
+        let leading =
+            |fingerprint: &Fingerprint| u64::from_be_bytes(*fingerprint.first_chunk().expect("16 bytes"));
+        let place = |leading: u64| ((u128::from(leading) * u128::from(rows)) >> 64) as u64;
+        let wanted = leading(fingerprint);
+        let first = place(wanted).min(rows - 1);
+        let there = leading(&self.row::<AddressRow>(first)?.fingerprint);
+        Ok(if there > wanted {
+            first.saturating_sub(place(there - wanted))
+        } else {
+            (first + place(wanted - there)).min(rows - 1)
+        })
     }
 
     /// Returns the last row for which `is_before_or_at` holds.
