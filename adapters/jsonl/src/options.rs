@@ -50,7 +50,7 @@ impl Default for JsonlOptions {
             durability: Durability::Batch,
             segment_bytes_max: 64 << 20,
             seal_bytes_min: 8 << 20,
-            frame_bytes: 1 << 20,
+            frame_bytes: 2 << 20,
             compression_level: 3,
             seal_recomputes_hashes: true,
             lock_wait_max: Duration::from_secs(30),
