@@ -18,6 +18,7 @@ mod lookup;
 mod memory;
 mod notices;
 mod order;
+mod prices;
 mod projector;
 mod queries;
 #[cfg(feature = "conformance")]
@@ -49,6 +50,7 @@ pub use lookup::{
 #[cfg(feature = "conformance")]
 pub use memory::MemoryProjections;
 pub use notices::Notice;
+pub use prices::{LENGTHS, NanoUsd, PriceClass, PriceTable};
 pub use projector::{CaughtUp, FoldLimits, PROJECTIONS_VERSION, Projector};
 pub use queries::{Filter, Page, PageRequest, Queries, Resume, ResumeKey, Turn, Usage, UsageBy, UsageGroup};
 pub use records::{Chunk, RecordClass, RecordPlace, fingerprint};
