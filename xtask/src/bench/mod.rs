@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::rc::Rc;
 use table::{Case, Report, Sizes};
 
 /// Arguments of `bench`.
@@ -65,6 +66,12 @@ const COLD: Plan = Plan {
 };
 const NO_OP: Plan = Plan { name: "no-op ingest", command: "ingest, nothing new", limit: &["walk"] };
 const ONE_TURN: Plan = Plan { name: "one more turn", command: "ingest, one file longer", limit: &["walk"] };
+/// One file alone, so that no walk is measured, on the ledger and on one that is a tenth as large: neither memory nor cost may
+/// follow the size of the ledger.
+const ONE_FILE: Plan = Plan { name: "one file", command: "ingest --root FILE, one turn longer", limit: &[] };
+const ONE_FILE_TENTH: Plan =
+    Plan { name: "one file, 1/10", command: "the same on a tenth of the ledger", limit: &[] };
+const COLD_TENTH: Plan = Plan { name: "cold, 1/10", command: "ingest, a tenth of the sessions", limit: &[] };
 const REBUILD: Plan = Plan {
     name: "rebuild",
     command: "project rebuild",
@@ -100,11 +107,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Some(folder) => Set::named(folder)?,
         None => Set::generated(&workspace, &options.parameters)?,
     };
+    let tenth = match &options.folder {
+        Some(_) => None,
+        None => Some(Set::generated(&workspace, &tenth_of(&options.parameters))?),
+    };
     let scratch = workspace.scratch("bench")?;
     let mut bench = Bench {
         program: workspace.built("release", "burnlog"),
         scale: Scale { xtask: workspace.built("release", "xtask"), folder: scratch.path().to_path_buf() },
-        set,
+        set: Rc::new(set),
+        tenth: tenth.map(Rc::new),
         costs: Vec::new(),
         passes: Vec::new(),
         sizes: Sizes::default(),
@@ -123,6 +135,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.json { say(serde_json::to_string_pretty(&report)?) } else { say(report.table()) }
 }
 
+/// The same sessions, a tenth of them.
+fn tenth_of(parameters: &Parameters) -> Parameters {
+    Parameters { sessions: parameters.sessions.div_ceil(10), ..parameters.clone() }
+}
+
 fn say_progress(done: u32, runs: u32) -> Result<()> {
     use std::io::Write;
     Ok(writeln!(std::io::stderr(), "run {done} of {runs}")?)
@@ -132,7 +149,8 @@ fn say_progress(done: u32, runs: u32) -> Result<()> {
 struct Bench {
     program: PathBuf,
     scale: Scale,
-    set: Set,
+    set: Rc<Set>,
+    tenth: Option<Rc<Set>>,
     costs: Vec<(Plan, Vec<Cost>)>,
     passes: Vec<Limits>,
     sizes: Sizes,
@@ -157,12 +175,16 @@ impl Bench {
         }
         self.weigh(NO_OP, &archive, &ingest)?;
         if self.set.days.is_some() {
-            let grown = self.set.grow(u64::from(number))?;
+            let grown = self.set.grow(0, u64::from(number))?;
             self.weigh(ONE_TURN, &archive, &ingest)?;
             if number == 0 {
                 self.check(&archive, Some(&grown.days))?;
             }
+            drop(grown);
+            let set = Rc::clone(&self.set);
+            self.one_file(ONE_FILE, &set, &archive, number)?;
         }
+        self.tenth(&folder.join("tenth"), number)?;
         self.weigh(REBUILD, &archive, &["project", "rebuild"])?;
         self.weigh(VERIFY, &archive, &["verify"])?;
         self.weigh(SESSIONS, &archive, &["sessions", "--json"])?;
@@ -172,6 +194,23 @@ impl Bench {
         self.weigh(REPLAY, &archive, &["replay", "--from", &from, "--to", &to])?;
         self.passes.push(self.raw(&folder.join("raw"))?);
         Ok(())
+    }
+
+    /// Weighs the ingest of one file that grew by a turn.
+    fn one_file(&mut self, plan: Plan, set: &Set, archive: &Archive, number: u32) -> Result<()> {
+        let grown = set.grow(1, u64::from(number))?;
+        let path = grown.path.to_str().context("the path of the set is UTF-8")?.to_owned();
+        self.weigh(plan, archive, &["ingest", "--json", "--root", &path])
+    }
+
+    /// Weighs what must not depend on the size of the ledger once more, on a smaller one.
+    fn tenth(&mut self, folder: &Path, number: u32) -> Result<()> {
+        let Some(set) = self.tenth.clone() else { return Ok(()) };
+        let archive = Archive::new(&self.program, folder.to_path_buf());
+        fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+        let source = set.home.to_str().context("the path of the set is UTF-8")?.to_owned();
+        self.weigh(COLD_TENTH, &archive, &["ingest", "--json", "--root", &source])?;
+        self.one_file(ONE_FILE_TENTH, &set, &archive, number)
     }
 
     fn weigh(&mut self, plan: Plan, archive: &Archive, arguments: &[&str]) -> Result<()> {
@@ -322,7 +361,9 @@ mod tests {
         let truth = crate::generate::write_set(home.path(), &parameters).unwrap();
         let scratch = tempfile::tempdir().unwrap();
         let limits = raw::limits(home.path(), scratch.path()).unwrap();
-        for plan in [&START, &COLD, &NO_OP, &ONE_TURN, &REBUILD, &VERIFY, &SESSIONS, &TURNS, &REPLAY] {
+        for plan in
+            [&START, &COLD, &NO_OP, &ONE_TURN, &ONE_FILE, &REBUILD, &VERIFY, &SESSIONS, &TURNS, &REPLAY]
+        {
             for name in plan.limit {
                 assert!(limits.loops.contains_key(*name), "{name}");
             }
@@ -347,7 +388,7 @@ mod tests {
         };
         let set = Set::generated(&workspace, &parameters).unwrap();
         let before = count_home(&set.home).unwrap();
-        let grown = set.grow(1).unwrap();
+        let grown = set.grow(0, 1).unwrap();
         let longer = count_home(&set.home).unwrap();
         assert_eq!(longer.total.calls, before.total.calls + 2);
         assert_eq!(grown.days.iter().map(|group| group.sum.calls).sum::<u64>(), 2);

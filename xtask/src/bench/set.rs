@@ -51,13 +51,15 @@ impl Set {
         Ok(Self { home, days: None, bytes, files })
     }
 
-    /// Lets one session of the generated set grow by a turn, until the answer is dropped.
-    pub(crate) fn grow(&self, seed: u64) -> Result<Grown> {
+    /// Lets one session of the generated set, the one at `position` of those that can, grow by a turn until the answer is
+    /// dropped.
+    pub(crate) fn grow(&self, position: usize, seed: u64) -> Result<Grown> {
         let mut files = Vec::new();
         list_session_files(&self.home.join(".claude/projects"), &mut files)?;
         let ends_whole = |path: &PathBuf| fs::read(path).is_ok_and(|bytes| bytes.ends_with(b"}\n"));
         let session = |path: &PathBuf| path.parent().is_some_and(|folder| !folder.ends_with("subagents"));
-        let path = files.into_iter().filter(session).find(ends_whole).context("a session that ends whole")?;
+        let mut whole = files.into_iter().filter(session).filter(ends_whole);
+        let path = whole.nth(position).context("a session that ends whole")?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let bytes = fs::metadata(&path)?.len();
         let (lines, truth) = one_turn(&stem, seed);
@@ -70,7 +72,7 @@ impl Set {
 
 /// A session file that is longer than it was; dropping it cuts the file back.
 pub(crate) struct Grown {
-    path: PathBuf,
+    pub(crate) path: PathBuf,
     bytes: u64,
     /// What the new lines add.
     pub(crate) days: Vec<Group>,
