@@ -2,23 +2,22 @@
 //! id; calls of subagents may stand inside `progress` lines alone. Format facts: from files of 97 versions.
 
 mod line;
+mod relations;
 mod user_text;
+mod user_turn;
 
 use crate::calls::Call;
 use crate::compactions::Compaction;
 use crate::json::{self, Count, Spanned};
 use crate::notices::Notice;
 use crate::records::{RecordClass, fingerprint};
-use crate::relationships::{KIND_CONTINUATION, KIND_FORK, KIND_RESUMED_AGENT, KIND_SUBAGENT, Relationship};
-use crate::scan::Scanner;
+use crate::relationships::KIND_SUBAGENT;
 use crate::sources::{Facts, Reading, SourceFold, SourceRecord};
 use crate::streams::Stream;
 use crate::text::{Name, Tokens, instant_of, key_text, plain_text};
 use crate::tool_uses::ToolUse;
-use crate::user_turns::{CLASS_PROMPT, UserTurn};
 use burnlog_log::Timestamp;
 use line::{Block, Line, Message, Usage};
-use user_text::{Prose, Shape};
 
 pub(crate) const FOLD: SourceFold = SourceFold { name: "claude-code", rewrites: false, locate, fold };
 
@@ -338,133 +337,6 @@ impl<'f> LineFold<'f> {
             row.result_at = envelope.timestamp;
             row.result_copied = Some(self.copied);
             self.facts.tool_uses.merge(row);
-        }
-    }
-
-    /// The sessions that the line says this one came out of.
-    fn fold_origins(&mut self, elsewhere: bool) {
-        let line = self.line;
-        let origin = &line.forked_from.at;
-        if let Some(session) = origin.session.as_deref() {
-            self.fold_origin(KIND_FORK, session, origin.record.as_deref());
-        }
-        if let Some(session) = line.fork_of.as_deref() {
-            self.fold_origin(KIND_FORK, session, None);
-        }
-        if let Some(session) = line.continued_from.as_deref() {
-            self.fold_origin(KIND_CONTINUATION, session, None);
-        }
-        if let Some(session) = line.session.as_deref().filter(|_| elsewhere) {
-            self.fold_origin(KIND_FORK, session, None);
-        }
-    }
-
-    fn fold_origin(&mut self, kind: &str, from: &str, record: Option<&str>) {
-        if from == self.record.session {
-            return;
-        }
-        let from = self.facts.names.get(from);
-        let mut row = self.relationship(kind, from, Name::default());
-        row.record = record.map(|record| key_text(record).into_owned());
-        self.facts.relationships.merge(row);
-    }
-
-    /// The agents that the tools of this line started or took up again.
-    fn fold_started_agents(&mut self) {
-        let Some(result) = self.line.result.as_deref() else { return };
-        let blocks = self.line.message.iter().flat_map(|message| message.content.blocks.iter());
-        let tool_use = blocks.filter_map(|block| block.value.tool_use.as_deref()).next();
-        let agents = [(KIND_SUBAGENT, &result.agent), (KIND_RESUMED_AGENT, &result.resumed_agent)];
-        for (kind, agent) in agents {
-            if let Some(agent) = agent.as_deref() {
-                self.fold_agent(kind, agent, tool_use);
-            }
-        }
-    }
-
-    fn fold_agent(&mut self, kind: &str, agent: &str, tool_use: Option<&str>) {
-        let agent = self.facts.names.get(agent);
-        let mut row = self.relationship(kind, self.stream.session.clone(), agent);
-        row.tool_use = tool_use.map(|id| key_text(id).into_owned());
-        self.facts.relationships.merge(row);
-    }
-
-    fn relationship(&mut self, kind: &str, from_session: Name, agent: Name) -> Relationship {
-        Relationship {
-            source: self.stream.source.clone(),
-            from_session,
-            to_session: self.stream.session.clone(),
-            kind: self.facts.names.get(kind),
-            agent,
-            stream: Some(self.stream.stream.clone()),
-            at: self.timestamp,
-            tool_use: None,
-            record: None,
-            place: self.record.address,
-        }
-    }
-
-    /// Returns the first eight bytes of the hash of texts, by their places.
-    fn text_prefix<'t>(&self, texts: impl Iterator<Item = &'t Spanned<Prose>>) -> i64 {
-        let mut hasher = blake3::Hasher::new();
-        for Spanned { span, .. } in texts {
-            let (start, end) = (span.start as usize, (span.start + span.bytes) as usize);
-            let raw = self.text.get(start..end).and_then(|text| Scanner::new(text).string());
-            hasher.update(raw.map(|raw| raw.text()).unwrap_or_default().as_bytes());
-            hasher.update(&[0]);
-        }
-        i64::from_be_bytes(*hasher.finalize().as_bytes().first_chunk().expect("a hash has 32 bytes"))
-    }
-
-    fn fold_user_turn(&mut self) {
-        let Some(message) = &self.line.message else { return };
-        let content = &message.content;
-        let blocks = || content.blocks.iter().map(|block| &block.value);
-        let texts = || content.text.iter().chain(blocks().filter(|b| is(b, "text")).map(|b| &b.text));
-        let mut shapes = texts().map(|prose| prose.value.shape);
-        let first = shapes.next().unwrap_or_default();
-        let shape = if shapes.all(|shape| shape == first) { first } else { Shape::Plain };
-        let is_result = blocks().any(|block| is(block, "tool_result"));
-        if is_result && shape != Shape::Interruption {
-            return;
-        }
-        let characters = texts().map(|prose| prose.value.characters).sum();
-        let images = blocks().filter(|block| is(block, "image")).count() as i64;
-        let class = self.class_of_turn(shape, characters > 0 || images > 0);
-        let row = UserTurn {
-            source: self.stream.source.clone(),
-            turn: self.own_id(),
-            copied: self.copied,
-            timestamp: self.timestamp,
-            session: self.stream.session.clone(),
-            stream: self.stream.stream.clone(),
-            class: self.facts.names.get(class),
-            characters,
-            images,
-            text_prefix: self.text_prefix(texts()),
-            place: self.record.address,
-            contested: false,
-            forms: Vec::new(),
-        };
-        self.facts.user_turns.merge(row);
-    }
-
-    /// Tells by purpose, where the line states one, and else by shape what stands in the user's place.
-    fn class_of_turn(&self, shape: Shape, has_content: bool) -> &'static str {
-        let line = self.line;
-        let origin = line.origin.as_deref().and_then(|origin| origin.origin.as_deref());
-        let delegated = line.sidechain.0 == Some(true) || self.stream.agent.is_some();
-        match (shape, origin) {
-            _ if line.compact_summary.0 == Some(true) => "compact_summary",
-            _ if line.meta.0 == Some(true) => "meta",
-            (_, Some("human")) => CLASS_PROMPT,
-            (_, Some("task-notification")) | (Shape::Notification, _) => "notification",
-            (Shape::Command, _) => "command",
-            (Shape::CommandOutput, _) => "command_output",
-            (Shape::Interruption, _) => "interruption",
-            (Shape::Plain, _) if delegated => "delegated",
-            (Shape::Plain, _) if has_content => CLASS_PROMPT,
-            (Shape::Plain | Shape::Reminder, _) => "meta",
         }
     }
 

@@ -148,15 +148,15 @@ pub(crate) struct RecordBlocks {
 }
 
 impl RecordBlocks {
-    /// Begins a record of which `text` is read in place of `payload`.
-    pub(crate) fn begin(&mut self, payload: &[u8], text: &Cow<'_, str>) {
+    /// Begins a record. What is read is `payload` without a byte order mark, and unless `is_utf8` with U+FFFD in it.
+    pub(crate) fn begin(&mut self, payload: &[u8], is_utf8: bool) {
         self.text.clear();
         self.offsets.clear();
         let mark = if payload.starts_with(b"\xef\xbb\xbf") { 3u32 } else { 0 };
         if mark > 0 {
             self.offsets.push((0, mark));
         }
-        if matches!(text, Cow::Borrowed(_)) {
+        if is_utf8 {
             return;
         }
         // Each stretch of bytes that is not UTF-8 became one U+FFFD of three bytes.

@@ -279,7 +279,7 @@ impl Places {
         let known: HashSet<[u8; 4]> = self.0.iter().map(|place| place.fingerprint).collect();
         let shared = || other.0.iter().filter(|place| known.contains(&place.fingerprint));
         let distinct: HashSet<[u8; 4]> = shared().map(|place| place.fingerprint).collect();
-        shared().last().map(|end| CopiedHistory { records: distinct.len() as u64, end: *end })
+        shared().next_back().map(|end| CopiedHistory { records: distinct.len() as u64, end: *end })
     }
 }
 

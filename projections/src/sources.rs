@@ -94,7 +94,7 @@ impl Facts {
     /// Returns the payload of a record as text, and begins its blocks: their places are in this text.
     pub(crate) fn text_of<'a>(&mut self, payload: &'a [u8]) -> Cow<'a, str> {
         let text = json::text_of(payload);
-        self.blocks.begin(payload, &text);
+        self.blocks.begin(payload, matches!(text, Cow::Borrowed(_)));
         text
     }
 
