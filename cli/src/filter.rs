@@ -23,6 +23,7 @@ pub(crate) fn of_arguments(arguments: &args::Filter, queries: &dyn Queries) -> R
         },
         session: session.map(|(_, session)| session.to_string()),
         model: arguments.model.clone(),
+        tags: Vec::new(),
     })
 }
 

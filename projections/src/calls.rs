@@ -1,9 +1,11 @@
 //! API calls: one row for each, whatever number of lines, copies and feeds tell of it.
 //! Two choices are made apart: which line's usage is kept, and which session is the call's home.
 
+use crate::conflicts::{CONFLICT_CALL, Conflict, join_forms};
 use crate::rollups::{Counts, Day};
+use crate::sources::rewrites_in_place;
 use crate::table::{Merge, row};
-use crate::text::{Name, Tokens};
+use crate::text::{Name, Tokens, key_text};
 use crate::{Derived, order};
 use burnlog_log::{Address, Timestamp};
 use std::cmp::{Ordering, Reverse};
@@ -57,6 +59,8 @@ row! {
     session: Name,
     /// The stream of the home line.
     stream: Name,
+    /// The number of the home line in it.
+    seq: i64,
     /// Whether the home line is known to be a copy from another session.
     copied: bool,
     /// The timestamp of the home line: when the call began.
@@ -71,9 +75,13 @@ row! {
     sidechain: bool,
     /// The subagent, where the source names it.
     agent: Option<Name>,
+    /// Whether final lines contradict each other; their forms are in `conflicts`.
+    contested: bool,
     @transient {
         /// The sessions beside the home in which lines of the call were seen, sorted; of a stored row none.
         elsewhere: Vec<Name>,
+        /// The forms that contradict each other, as far as they came up since the row was read; of a stored row none.
+        forms: Vec<Conflict>,
     }
 }
 
@@ -119,7 +127,7 @@ impl Call {
         (self.copied, order::absent_last(self.timestamp))
             .cmp(&(other.copied, order::absent_last(other.timestamp)))
             .then_with(|| self.session.cmp(&other.session))
-            .then_with(|| self.stream.cmp(&other.stream))
+            .then_with(|| (&self.stream, self.seq).cmp(&(&other.stream, other.seq)))
             .then_with(|| {
                 let rest = |row: &Self| {
                     (
@@ -134,6 +142,7 @@ impl Call {
     fn take_home(&mut self, other: &Self) {
         self.session = other.session.clone();
         self.stream = other.stream.clone();
+        self.seq = other.seq;
         self.copied = other.copied;
         self.timestamp = other.timestamp;
         self.cwd.clone_from(&other.cwd);
@@ -156,6 +165,62 @@ impl Call {
             }
         }
         sessions
+    }
+
+    /// Whether both are final and cannot both be true.
+    fn contradicts(&self, other: &Self) -> bool {
+        let is_final = |row: &Self| row.complete && row.has_usage();
+        let numbers = |row: &Self| {
+            (
+                (row.input_tokens, row.output_tokens, row.cache_read_tokens),
+                (row.cache_write_5m_tokens, row.cache_write_1h_tokens),
+            )
+        };
+        let differ = || {
+            numbers(self) != numbers(other)
+                || self.model != other.model
+                || self.stop_reason != other.stop_reason
+        };
+        is_final(self) && is_final(other) && differ() && !rewrites_in_place(&self.source)
+    }
+
+    /// What the kept line says, if it is final.
+    fn form(&self) -> Option<Conflict> {
+        let number = |tokens: Option<Tokens>| tokens.map_or("-".to_owned(), |tokens| tokens.0.to_string());
+        let name = |name: &Option<Name>| name.as_deref().unwrap_or("-").to_owned();
+        let form = format!(
+            "{}, {}, input {}, output {}, cache read {}, cache write {} and {}",
+            name(&self.model),
+            name(&self.stop_reason),
+            number(self.input_tokens),
+            number(self.output_tokens),
+            number(self.cache_read_tokens),
+            number(self.cache_write_5m_tokens),
+            number(self.cache_write_1h_tokens)
+        );
+        (self.complete && self.has_usage()).then(|| Conflict {
+            source: self.source.clone(),
+            kind: CONFLICT_CALL.into(),
+            identity: self.call.clone(),
+            form: key_text(&form).into_owned(),
+            copied: false,
+            timestamp: self.kept_at,
+            session: Name::default(),
+            stream: Name::default(),
+            payload_prefix: self.payload_prefix,
+            place: self.place,
+        })
+    }
+
+    /// Takes the forms of both rows, if any contradict each other.
+    fn take_forms(&mut self, other: &mut Self) -> Option<Vec<Conflict>> {
+        if !self.contested && !other.contested && !self.contradicts(other) {
+            return None;
+        }
+        let mut forms = std::mem::take(&mut self.forms);
+        let more = std::mem::take(&mut other.forms);
+        join_forms(&mut forms, more.into_iter().chain(self.form()).chain(other.form()));
+        Some(forms)
     }
 
     /// What this call adds to the totals.
@@ -192,6 +257,7 @@ impl Call {
 impl Merge for Call {
     fn merge(&mut self, mut other: Self) {
         let elsewhere = self.take_sessions(&mut other);
+        let forms = self.take_forms(&mut other);
         let other_is_home = other.compare_home(self) == Ordering::Less;
         if other.compare_kept(self) == Ordering::Greater {
             std::mem::swap(self, &mut other);
@@ -203,6 +269,8 @@ impl Merge for Call {
         }
         self.elsewhere = elsewhere;
         self.elsewhere.retain(|session| *session != self.session);
+        self.contested = forms.is_some();
+        self.forms = forms.unwrap_or_default();
     }
 
     fn changed(old: Option<&Self>, new: &Self, derived: &mut Derived) {
@@ -221,5 +289,6 @@ impl Merge for Call {
             derived.leaves.push(membership(&new.session));
         }
         derived.joins.extend(new.elsewhere.iter().map(membership));
+        derived.conflicts(&new.forms);
     }
 }

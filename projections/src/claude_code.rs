@@ -2,23 +2,24 @@
 //! id; calls of subagents may stand inside `progress` lines alone. Format facts: from files of 97 versions.
 
 mod line;
+mod relations;
 mod user_text;
+mod user_turn;
 
 use crate::calls::Call;
 use crate::compactions::Compaction;
-use crate::json::{self, Count};
+use crate::json::{self, Count, Spanned};
 use crate::notices::Notice;
 use crate::records::{RecordClass, fingerprint};
+use crate::relationships::KIND_SUBAGENT;
 use crate::sources::{Facts, Reading, SourceFold, SourceRecord};
 use crate::streams::Stream;
 use crate::text::{Name, Tokens, instant_of, key_text, plain_text};
 use crate::tool_uses::ToolUse;
-use crate::user_turns::{CLASS_PROMPT, UserTurn};
 use burnlog_log::Timestamp;
 use line::{Block, Line, Message, Usage};
-use user_text::Shape;
 
-pub(crate) const FOLD: SourceFold = SourceFold { name: "claude-code", locate, fold };
+pub(crate) const FOLD: SourceFold = SourceFold { name: "claude-code", rewrites: false, locate, fold };
 
 /// Types of which the folds need nothing, but which are no news.
 const KNOWN_TYPES: &[&str] = &[
@@ -51,8 +52,9 @@ fn locate(stream: &str) -> (&str, Option<&str>) {
 }
 
 fn fold(record: &SourceRecord<'_>, stream: &mut Stream, facts: &mut Facts) -> Reading {
-    match json::read::<Line<'_>>(&json::text_of(record.payload)) {
-        Some(line) => fold_line(record, &line, stream, facts),
+    let text = facts.text_of(record.payload);
+    match json::read::<Line<'_>>(&text) {
+        Some(line) => fold_line(record, &text, &line, stream, facts),
         None if record.payload.iter().all(u8::is_ascii_whitespace) => {
             Reading::of_class(RecordClass::Other, "blank", facts)
         }
@@ -60,10 +62,16 @@ fn fold(record: &SourceRecord<'_>, stream: &mut Stream, facts: &mut Facts) -> Re
     }
 }
 
-fn fold_line(record: &SourceRecord<'_>, line: &Line<'_>, stream: &mut Stream, facts: &mut Facts) -> Reading {
+fn fold_line(
+    record: &SourceRecord<'_>,
+    text: &str,
+    line: &Line<'_>,
+    stream: &mut Stream,
+    facts: &mut Facts,
+) -> Reading {
     let timestamp = line.timestamp.as_deref().and_then(instant_of);
     let elsewhere = line.session.as_deref().is_some_and(|session| session != record.session);
-    let copied = line.forked_from.0 || elsewhere;
+    let copied = line.forked_from.is_there || elsewhere;
     let cwd = facts.names.option(line.cwd.as_deref());
     let version = facts.names.option(line.version.as_deref());
     let seq = i64::try_from(record.seq).unwrap_or(i64::MAX);
@@ -76,7 +84,12 @@ fn fold_line(record: &SourceRecord<'_>, line: &Line<'_>, stream: &mut Stream, fa
     if let Some(instant) = timestamp.filter(|_| !copied) {
         stream.offer_instant(instant);
     }
-    let mut fold = LineFold { record, line, stream, facts, timestamp, copied, cwd, version };
+    if let Some(id) = line.uuid.as_deref() {
+        let parent = line.parent.as_deref().or_else(|| line.logical_parent.as_deref());
+        stream.offer_first_record(id, parent, seq);
+    }
+    let mut fold = LineFold { record, text, line, stream, facts, timestamp, copied, cwd, version };
+    fold.fold_origins(elsewhere);
     let class = fold.class_and_rows(seq);
     let record_type = fold.record_type();
     Reading {
@@ -90,6 +103,7 @@ fn fold_line(record: &SourceRecord<'_>, line: &Line<'_>, stream: &mut Stream, fa
 /// One line and all that its rows have in common.
 struct LineFold<'f> {
     record: &'f SourceRecord<'f>,
+    text: &'f str,
     line: &'f Line<'f>,
     stream: &'f mut Stream,
     facts: &'f mut Facts,
@@ -118,6 +132,7 @@ impl<'f> LineFold<'f> {
             }
             Some("user") => {
                 self.fold_results(&self.own_envelope());
+                self.fold_started_agents();
                 self.fold_user_turn();
                 RecordClass::User
             }
@@ -129,9 +144,13 @@ impl<'f> LineFold<'f> {
                 if line.subtype.as_deref() == Some("compact_boundary") {
                     self.fold_compaction();
                 }
+                self.facts.block("system", line.content.text_span(), None);
                 RecordClass::System
             }
-            Some("summary") => self.fold_title(line.summary.as_deref(), 1, seq),
+            Some("summary") => {
+                self.facts.block("summary", line.summary.text_span(), None);
+                self.fold_title(line.summary.value.as_deref(), 1, seq)
+            }
             Some("ai-title") => self.fold_title(line.ai_title.as_deref(), 2, seq),
             Some("custom-title") => self.fold_title(line.custom_title.as_deref(), 3, seq),
             Some(other) if KNOWN_TYPES.binary_search(&other).is_ok() => RecordClass::Other,
@@ -187,6 +206,9 @@ impl<'f> LineFold<'f> {
             sidechain: true,
             agent: data.agent.as_deref(),
         };
+        if let Some(agent) = envelope.agent {
+            self.fold_agent(KIND_SUBAGENT, agent, self.line.parent_tool_use.as_deref());
+        }
         match inner.kind.as_deref() {
             Some("assistant") => self.fold_answer(&envelope),
             Some("user") => self.fold_results(&envelope),
@@ -197,6 +219,7 @@ impl<'f> LineFold<'f> {
     /// What a model answered: a call and the tools that it asks for, or a notice that no model gave.
     fn fold_answer(&mut self, envelope: &Envelope<'f>) {
         let Some(message) = envelope.message else { return };
+        self.fold_blocks(message);
         if message.model.as_deref() == Some("<synthetic>") {
             return self.fold_notice(envelope);
         }
@@ -204,12 +227,36 @@ impl<'f> LineFold<'f> {
             Some(id) if !id.is_empty() => key_text(id).into_owned(),
             _ => self.own_id(),
         };
-        for block in message.content.blocks.iter() {
+        for block in message.content.blocks.iter().map(|block| &block.value) {
             if block.kind.as_deref().is_some_and(|kind| kind == "tool_use" || kind == "server_tool_use") {
                 self.fold_tool_use(block, &call, envelope);
             }
         }
         self.fold_call(call, message, envelope);
+    }
+
+    /// Where the blocks of a message are.
+    fn fold_blocks(&mut self, message: &Message<'_>) {
+        let content = &message.content;
+        if let Some(text) = &content.text {
+            self.facts.block("text", text.span, None);
+        }
+        for Spanned { value: block, span } in content.blocks.iter() {
+            let kind = block.kind.as_deref().unwrap_or("unknown");
+            let (id, tool_use) = (block.id.as_deref(), block.tool_use.as_deref());
+            let (place, tool_use) = match kind {
+                "text" => (block.text.span, None),
+                "thinking" => (block.thinking.span, None),
+                "tool_use" | "server_tool_use" => (block.input.span, id),
+                "tool_result" => (block.result.span, tool_use),
+                _ => (*span, tool_use),
+            };
+            let place = if place.is_absent() { *span } else { place };
+            self.facts.block(kind, place, tool_use);
+            for image in &block.result.value.images {
+                self.facts.block("image", *image, tool_use);
+            }
+        }
     }
 
     fn fold_call(&mut self, call: String, message: &Message<'_>, envelope: &Envelope<'_>) {
@@ -244,6 +291,7 @@ impl<'f> LineFold<'f> {
             place: self.record.address,
             session: self.stream.session.clone(),
             stream: self.stream.stream.clone(),
+            seq: i64::try_from(self.record.seq).unwrap_or(i64::MAX),
             copied: self.copied,
             timestamp: envelope.timestamp,
             cwd: self.cwd.clone(),
@@ -251,14 +299,17 @@ impl<'f> LineFold<'f> {
             version: self.version.clone(),
             sidechain: envelope.sidechain,
             agent: names.option(envelope.agent).or_else(|| self.stream.agent.clone()),
+            contested: false,
             elsewhere: Vec::new(),
+            forms: Vec::new(),
         };
         self.facts.calls.merge(row);
     }
 
     fn fold_tool_use(&mut self, block: &Block<'_>, call: &str, envelope: &Envelope<'_>) {
         let Some(id) = block.id.as_deref() else { return };
-        let paths = [&block.input.file_path, &block.input.notebook_path, &block.input.path];
+        let input = &block.input.value;
+        let paths = [&input.file_path, &input.notebook_path, &input.path];
         let target = paths.into_iter().find_map(|path| path.as_deref());
         let names = &mut self.facts.names;
         let mut row = ToolUse::unseen(self.stream.source.clone(), key_text(id).into_owned());
@@ -268,69 +319,24 @@ impl<'f> LineFold<'f> {
         row.session = Some(self.stream.session.clone());
         row.used_at = envelope.timestamp;
         row.use_copied = Some(self.copied);
+        row.place = Some(self.record.address);
         self.facts.tool_uses.merge(row);
     }
 
     /// What tools gave back.
     fn fold_results(&mut self, envelope: &Envelope<'_>) {
-        for block in envelope.message.iter().flat_map(|message| message.content.blocks.iter()) {
+        let Some(message) = envelope.message else { return };
+        self.fold_blocks(message);
+        for block in message.content.blocks.iter().map(|block| &block.value) {
             let Some(id) = block.tool_use.as_deref() else { continue };
             let mut row = ToolUse::unseen(self.stream.source.clone(), key_text(id).into_owned());
             row.is_error = Some(block.is_error.0.unwrap_or(false));
-            row.result_bytes = Some(block.result.0);
+            row.result_bytes = Some(block.result.value.bytes);
+            row.result_place = Some(self.record.address);
             row.result_session = Some(self.stream.session.clone());
             row.result_at = envelope.timestamp;
             row.result_copied = Some(self.copied);
             self.facts.tool_uses.merge(row);
-        }
-    }
-
-    fn fold_user_turn(&mut self) {
-        let Some(message) = &self.line.message else { return };
-        let content = &message.content;
-        let texts =
-            || content.text.iter().chain(content.blocks.iter().filter(|b| is(b, "text")).map(|b| &b.text));
-        let mut shapes = texts().map(|prose| prose.shape);
-        let first = shapes.next().unwrap_or_default();
-        let shape = if shapes.all(|shape| shape == first) { first } else { Shape::Plain };
-        let is_result = content.blocks.iter().any(|block| is(block, "tool_result"));
-        if is_result && shape != Shape::Interruption {
-            return;
-        }
-        let characters = texts().map(|prose| prose.characters).sum();
-        let images = content.blocks.iter().filter(|block| is(block, "image")).count() as i64;
-        let class = self.class_of_turn(shape, characters > 0 || images > 0);
-        let row = UserTurn {
-            source: self.stream.source.clone(),
-            turn: self.own_id(),
-            copied: self.copied,
-            timestamp: self.timestamp,
-            session: self.stream.session.clone(),
-            stream: self.stream.stream.clone(),
-            class: self.facts.names.get(class),
-            characters,
-            images,
-            place: self.record.address,
-        };
-        self.facts.user_turns.merge(row);
-    }
-
-    /// Tells by purpose, where the line states one, and else by shape what stands in the user's place.
-    fn class_of_turn(&self, shape: Shape, has_content: bool) -> &'static str {
-        let line = self.line;
-        let origin = line.origin.as_deref().and_then(|origin| origin.origin.as_deref());
-        let delegated = line.sidechain.0 == Some(true) || self.stream.agent.is_some();
-        match (shape, origin) {
-            _ if line.compact_summary.0 == Some(true) => "compact_summary",
-            _ if line.meta.0 == Some(true) => "meta",
-            (_, Some("human")) => CLASS_PROMPT,
-            (_, Some("task-notification")) | (Shape::Notification, _) => "notification",
-            (Shape::Command, _) => "command",
-            (Shape::CommandOutput, _) => "command_output",
-            (Shape::Interruption, _) => "interruption",
-            (Shape::Plain, _) if delegated => "delegated",
-            (Shape::Plain, _) if has_content => CLASS_PROMPT,
-            (Shape::Plain | Shape::Reminder, _) => "meta",
         }
     }
 

@@ -1,7 +1,9 @@
 //! What changes of facts entail, gathered during one transaction and written at its end.
 
 use crate::calls::CallSession;
+use crate::conflicts::Conflict;
 use crate::diagnostics::Diagnostic;
+use crate::relationships::Relationship;
 use crate::rollups::{Day, Session, UsageDay};
 use crate::rows::Rows;
 use crate::store::FoldTransaction;
@@ -19,6 +21,9 @@ pub struct Derived {
     recent_diagnostics: [usize; 4],
     pub(crate) joins: Vec<CallSession>,
     pub(crate) leaves: Vec<CallSession>,
+    pub(crate) links: Vec<Relationship>,
+    pub(crate) unlinks: Vec<Relationship>,
+    conflicts: Vec<Conflict>,
 }
 
 impl Derived {
@@ -60,27 +65,50 @@ impl Derived {
         self.diagnostics.at_mut(at)
     }
 
+    /// Keeps forms that contradict each other.
+    pub(crate) fn conflicts(&mut self, forms: &[Conflict]) {
+        self.conflicts.extend_from_slice(forms);
+    }
+
+    /// Writes what stamps say of relationships, and what contradicts itself.
+    fn write_relations(&mut self, to: &mut dyn FoldTransaction) -> Result<()> {
+        for unlinked in std::mem::take(&mut self.unlinks) {
+            to.delete(Relationship::TABLE, &values_of(&unlinked)[..Relationship::TABLE.key])?;
+        }
+        for linked in std::mem::take(&mut self.links) {
+            let values = values_of(&linked);
+            if !to.insert_new(Relationship::TABLE, &values)? {
+                to.replace(Relationship::TABLE, &values)?;
+            }
+        }
+        let mut conflicts = Rows::default();
+        for conflict in std::mem::take(&mut self.conflicts) {
+            conflicts.merge(conflict);
+        }
+        conflicts.write(to, self)
+    }
+
     /// Writes everything and is empty afterwards.
     pub(crate) fn write(&mut self, to: &mut dyn FoldTransaction) -> Result<()> {
         for left in std::mem::take(&mut self.leaves) {
-            if to.delete(CallSession::TABLE, &key_of(&left))? {
+            if to.delete(CallSession::TABLE, &values_of(&left))? {
                 self.session(&left.source, &left.session).copied_calls -= 1;
             }
         }
         for joined in std::mem::take(&mut self.joins) {
-            if to.insert_new(CallSession::TABLE, &key_of(&joined))? {
+            if to.insert_new(CallSession::TABLE, &values_of(&joined))? {
                 self.session(&joined.source, &joined.session).copied_calls += 1;
             }
         }
+        self.write_relations(to)?;
         self.sessions.write_sums(to)?;
         self.usage.write_sums(to)?;
         self.diagnostics.write_sums(to)
     }
 }
 
-/// A membership is nothing but its key.
-fn key_of(membership: &CallSession) -> Vec<Value<'_>> {
-    let mut values = Vec::with_capacity(3);
-    membership.write(&mut values);
+fn values_of<R: Row>(row: &R) -> Vec<Value<'_>> {
+    let mut values = Vec::with_capacity(R::TABLE.columns.len());
+    row.write(&mut values);
     values
 }

@@ -2,9 +2,11 @@
 //! Two ledgers with the same events have the same dump, byte for byte, whoever recorded them and whatever folded them.
 
 use crate::TABLES;
+use crate::blocks::places;
+use crate::content::Content;
 use crate::lookup::live;
 use crate::records::Chunk;
-use crate::store::RowReader;
+use crate::store::{Generation, RowReader};
 use crate::table::{ColumnKind, Row, Table, Value, Values};
 use burnlog_log::{Error, ErrorKind, Result, Timestamp, push_hex};
 
@@ -49,8 +51,13 @@ pub fn dump(
             after = Some(last[..table.key].to_vec());
             for row in rows {
                 text.clear();
-                push_line(&mut text, table, row)?;
-                line(std::str::from_utf8(&text).expect("JSON is written as UTF-8"))?;
+                if table.name == Content::TABLE.name {
+                    push_content(reader, generation, &mut text, &Content::read(row)?)?;
+                } else {
+                    push_line(&mut text, table, row)?;
+                }
+                let lines = std::str::from_utf8(&text).expect("JSON is written as UTF-8");
+                lines.lines().try_for_each(&mut *line)?;
             }
         }
     }
@@ -83,6 +90,35 @@ fn push_line(out: &mut Vec<u8>, table: &'static Table, row: Values) -> Result<()
         }
     }
     out.extend_from_slice(b"}}");
+    Ok(())
+}
+
+/// Shows the blocks of a row, one a line: `"key":[source,stream,seq,address,number in the record]`.
+fn push_content(
+    reader: &(impl RowReader + ?Sized),
+    generation: Generation,
+    out: &mut Vec<u8>,
+    content: &Content,
+) -> Result<()> {
+    for place in places(reader, generation, content, |_| true)? {
+        out.extend_from_slice(b"{\"projection\":\"content\",\"key\":[");
+        push_text(out, &content.source);
+        out.push(b',');
+        push_text(out, &content.stream);
+        out.extend_from_slice(format!(",{},\"", place.seq).as_bytes());
+        place.address.push_text(out);
+        let numbers = (place.ordinal, place.bytes);
+        out.extend_from_slice(
+            format!("\",{}],\"row\":{{\"bytes\":{},\"kind\":", numbers.0, numbers.1).as_bytes(),
+        );
+        push_text(out, &place.kind);
+        out.extend_from_slice(format!(",\"start\":{},\"tool_use\":", place.start).as_bytes());
+        match &place.tool_use {
+            Some(tool_use) => push_text(out, tool_use),
+            None => out.extend_from_slice(b"null"),
+        }
+        out.extend_from_slice(b"}}\n");
+    }
     Ok(())
 }
 

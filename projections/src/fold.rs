@@ -2,11 +2,13 @@
 //! repetition change nothing: an event that stands in its chunk already was folded and is passed over.
 
 use crate::Derived;
+use crate::content::{Content, OpenContent};
 use crate::extents::Extent;
 use crate::feeds::{Feed, StreamFeed};
 use crate::records::{CHUNK_RECORDS, Chunk, OpenChunk, RecordClass, RecordPlace};
 use crate::rows::Rows;
 use crate::sources::{Facts, Reading, SOURCES, SourceFold, SourceRecord};
+use crate::stamps;
 use crate::store::{FoldTransaction, Generation, RowReader};
 use crate::streams::Stream;
 use crate::table::{Row, Value};
@@ -38,7 +40,7 @@ pub(crate) struct Pending {
     streams: Vec<OpenStream>,
     stream_index: HashMap<(String, String), u32, DefaultHashBuilder>,
     current_stream: usize,
-    chunks: HashMap<(u32, u64), OpenChunk, DefaultHashBuilder>,
+    chunks: HashMap<(u32, u64), (OpenChunk, OpenContent), DefaultHashBuilder>,
     chunk_bytes: usize,
     feeds: Rows<Feed>,
     extents: Rows<Extent>,
@@ -103,7 +105,15 @@ impl Pending {
                     self.extents.merge(extent);
                 }
             }
-            // Stamps, erasures and seals make no rows of these tables.
+            Kind::Stamp => {
+                let stamps = input
+                    .payload
+                    .and_then(|payload| stamps::of_payload(input.address, skeleton.payload, payload));
+                for stamp in stamps.into_iter().flatten() {
+                    self.facts.stamps.merge(stamp);
+                }
+            }
+            // Erasures and seals make no rows of these tables.
             _ => {}
         }
         Ok(true)
@@ -123,10 +133,10 @@ impl Pending {
         if is_of_file {
             open.seen_by(input.feed, records);
         }
-        let chunk = match self.chunks.entry((at as u32, seq / CHUNK_RECORDS)) {
+        let (chunk, content) = match self.chunks.entry((at as u32, seq / CHUNK_RECORDS)) {
             hashbrown::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             hashbrown::hash_map::Entry::Vacant(entry) => {
-                entry.insert(stored.open(&open.row, seq / CHUNK_RECORDS)?)
+                entry.insert((stored.open(&open.row, seq / CHUNK_RECORDS)?, OpenContent::default()))
             }
         };
         let (before, place) = chunk.look(*seq, &input.address);
@@ -154,7 +164,7 @@ impl Pending {
         };
         let Reading { class, fingerprint, .. } = reading;
         chunk.insert(place, &RecordPlace { seq: *seq, address: input.address, class, fingerprint });
-        self.chunk_bytes += 48;
+        self.chunk_bytes += 48 + content.add(*seq, &input.address, &mut facts.blocks);
         let source = open.row.source.clone();
         self.count(&source, &reading, before.line);
         if class.is_line() && !before.line && before.tails > 0 {
@@ -232,7 +242,7 @@ impl Pending {
     }
 
     fn write_chunks(&mut self, to: &mut dyn FoldTransaction) -> Result<()> {
-        let mut chunks: Vec<_> = self.chunks.drain().filter(|(_, chunk)| chunk.changed).collect();
+        let mut chunks: Vec<_> = self.chunks.drain().filter(|(_, (chunk, _))| chunk.changed).collect();
         let streams = &self.streams;
         let name = |at: u32| {
             let row = &streams[at as usize].row;
@@ -241,8 +251,12 @@ impl Pending {
         chunks.sort_unstable_by(|((one, first), _), ((two, second), _)| {
             name(*one).cmp(&name(*two)).then(first.cmp(second))
         });
-        for ((at, chunk), open) in chunks {
+        let mut contents: Rows<Content> = Rows::default();
+        for ((at, chunk), (open, content)) in chunks {
             let (source, stream) = name(at);
+            if let Some(content) = content.into_row(source, stream, chunk) {
+                contents.merge(content);
+            }
             let stored = open.stored;
             let row = Chunk {
                 source: source.clone(),
@@ -258,7 +272,7 @@ impl Pending {
                 to.insert_new(Chunk::TABLE, &values)?;
             }
         }
-        Ok(())
+        contents.write(to, &mut self.derived)
     }
 }
 

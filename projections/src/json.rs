@@ -45,17 +45,6 @@ impl<'a> Taken<'a> for Flag {
     }
 }
 
-/// Whether a value is there at all and not `null`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct There(pub(crate) bool);
-
-impl<'a> Taken<'a> for There {
-    fn take(&mut self, from: &mut Scanner<'a>) -> Option<()> {
-        self.0 = from.peek()? != b'n';
-        from.skip()
-    }
-}
-
 /// A count: absent, or a number from 0; one that does not fit is the nearest that does, and says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Count {
@@ -97,6 +86,58 @@ impl<'a, T: Taken<'a>> Taken<'a> for Option<T> {
 impl<'a, T: Taken<'a>> Taken<'a> for Box<T> {
     fn take(&mut self, from: &mut Scanner<'a>) -> Option<()> {
         self.as_mut().take(from)
+    }
+}
+
+/// Where a value stands in a text, in bytes; of no bytes when it was not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Span {
+    pub(crate) start: u32,
+    pub(crate) bytes: u32,
+}
+
+impl Span {
+    /// Whether there was no value.
+    pub(crate) fn is_absent(self) -> bool {
+        self.bytes == 0
+    }
+}
+
+/// A value and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Spanned<T> {
+    pub(crate) value: T,
+    pub(crate) span: Span,
+}
+
+impl<'a, T: Taken<'a>> Taken<'a> for Spanned<T> {
+    #[inline]
+    fn take(&mut self, from: &mut Scanner<'a>) -> Option<()> {
+        from.peek()?;
+        let start = from.position();
+        self.value.take(from)?;
+        // Payloads have at most 32 MiB.
+        let bytes = u32::try_from(from.position() - start).unwrap_or(u32::MAX);
+        self.span = Span { start: u32::try_from(start).unwrap_or(u32::MAX), bytes };
+        Some(())
+    }
+}
+
+impl Spanned<Text<'_>> {
+    /// Where the value stands if it is a text.
+    pub(crate) fn text_span(&self) -> Span {
+        if self.value.as_deref().is_some() { self.span } else { Span::default() }
+    }
+}
+
+/// A value that is not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Unread;
+
+impl<'a> Taken<'a> for Unread {
+    #[inline]
+    fn take(&mut self, from: &mut Scanner<'a>) -> Option<()> {
+        from.skip()
     }
 }
 
@@ -215,7 +256,6 @@ mod tests {
             name: Text<'a> = b"name",
             count: Count = b"count",
             flag: Flag = b"flag",
-            there: There = b"there",
             inner: Option<Box<Sample<'a>>> = b"inner",
             list: List<Text<'a>> = b"list",
         }
@@ -224,9 +264,9 @@ mod tests {
     #[test]
     fn a_field_of_the_wrong_type_costs_that_field_alone() {
         let sample: Sample<'_> =
-            read(r#"{"name":{"a":[1]},"count":"x","flag":1,"there":[],"inner":7,"list":{"a":1}}"#).unwrap();
+            read(r#"{"name":{"a":[1]},"count":"x","flag":1,"inner":7,"list":{"a":1}}"#).unwrap();
         assert_eq!(sample.name.as_deref(), None);
-        assert_eq!((sample.count.value, sample.flag.0, sample.there.0), (None, None, true));
+        assert_eq!((sample.count.value, sample.flag.0), (None, None));
         assert!(sample.inner.is_none());
         assert_eq!(sample.list.iter().count(), 0);
     }

@@ -1,11 +1,14 @@
 //! What the events mean: pure folds from events to rows, the seam behind which stores keep rows, and the queries
 //! over them. No driver, no clock, no randomness, no environment; rows can be thrown away and folded again.
 
+mod blocks;
 mod calls;
 mod claude_code;
 mod compactions;
+mod conflicts;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod content;
 mod derived;
 mod diagnostics;
 mod dump;
@@ -13,6 +16,7 @@ mod extents;
 mod feeds;
 mod fold;
 mod json;
+mod links;
 mod lookup;
 #[cfg(feature = "conformance")]
 mod memory;
@@ -24,10 +28,12 @@ mod queries;
 #[cfg(feature = "conformance")]
 mod queries_scan;
 mod records;
+mod relationships;
 mod rollups;
 mod rows;
 mod scan;
 mod sources;
+mod stamps;
 mod store;
 mod streams;
 mod table;
@@ -35,17 +41,23 @@ mod text;
 mod tool_uses;
 mod user_turns;
 
+pub use blocks::{BlockFilter, BlockPlace, blocks};
 pub use calls::{Call, CallSession};
 pub use compactions::Compaction;
+pub use conflicts::{CONFLICT_CALL, CONFLICT_TOOL_RESULT, CONFLICT_TOOL_USE, CONFLICT_USER_TURN, Conflict};
+pub use content::Content;
 pub use derived::Derived;
 pub use diagnostics::Diagnostic;
 pub use dump::{DumpOptions, dump};
 pub use extents::Extent;
 pub use feeds::{Feed, StreamFeed};
 pub use fold::FoldInput;
+pub use links::{
+    CopiedHistory, KIND_COPY, KIND_PARENT, Link, SessionLinks, SessionStream, for_each_link, relationships,
+};
 pub use lookup::{
-    ProjectionStatus, diagnostics, extents, feeds, live, records, resolve_session, sessions_with_prefix,
-    status, stream_feeds,
+    HostLabels, NumberedTurn, ProjectionStatus, conflicts, diagnostics, extents, feeds, live, numbered_turns,
+    records, resolve_session, sessions_with_prefix, stamps, status, stream_feeds, tag,
 };
 #[cfg(feature = "conformance")]
 pub use memory::MemoryProjections;
@@ -54,7 +66,11 @@ pub use prices::{LENGTHS, NanoUsd, PriceClass, PriceTable};
 pub use projector::{CaughtUp, FoldLimits, PROJECTIONS_VERSION, Projector};
 pub use queries::{Filter, Page, PageRequest, Queries, Resume, ResumeKey, Turn, Usage, UsageBy, UsageGroup};
 pub use records::{Chunk, RecordClass, RecordPlace, fingerprint};
+pub use relationships::{
+    KIND_CONTINUATION, KIND_FORK, KIND_RESUMED_AGENT, KIND_SPAWN_ENV, KIND_SUBAGENT, Relationship,
+};
 pub use rollups::{Day, Session, UsageDay};
+pub use stamps::{KEY_PARENT_AGENT, STAMP_CALL, STAMP_SESSION, STAMP_STREAM, Stamp};
 pub use store::{
     FeedCursor, FoldStore, FoldTransaction, Generation, GenerationState, Promotion, RowReader, StoreState,
 };
@@ -69,12 +85,16 @@ pub const TABLES: &[&Table] = &[
     CallSession::TABLE,
     Call::TABLE,
     Compaction::TABLE,
+    Conflict::TABLE,
+    Content::TABLE,
     Diagnostic::TABLE,
     Extent::TABLE,
     Feed::TABLE,
     Notice::TABLE,
     Chunk::TABLE,
+    Relationship::TABLE,
     Session::TABLE,
+    Stamp::TABLE,
     StreamFeed::TABLE,
     Stream::TABLE,
     ToolUse::TABLE,

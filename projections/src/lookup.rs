@@ -1,20 +1,27 @@
 //! Questions that rows in key order answer: the same code for every store.
 
+use crate::conflicts::Conflict;
 use crate::diagnostics::Diagnostic;
 use crate::extents::Extent;
 use crate::feeds::{Feed, StreamFeed};
 use crate::projector::PROJECTIONS_VERSION;
+use crate::queries::Queries;
 use crate::records::{CHUNK_RECORDS, Chunk, RecordPlace};
 use crate::rollups::Session;
+use crate::stamps::Stamp;
 use crate::store::{FeedCursor, Generation, RowReader};
 use crate::table::{Row, Value};
 use crate::text::{Name, key_text};
+use crate::user_turns::{CLASS_PROMPT, UserTurn};
 use burnlog_log::{Error, ErrorKind, Result};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// How many rows are read at once.
 const PAGE_ROWS: usize = 1024;
+/// How many rows are read at once where one has 128 records.
+pub(crate) const CHUNK_PAGE_ROWS: usize = 128;
 /// Sorts after every text that is a key.
 const AFTER_ALL: &str = "\u{10ffff}\u{10ffff}";
 /// How many candidates an ambiguous prefix names.
@@ -72,10 +79,22 @@ pub(crate) fn for_each_within<R: Row>(
     after: Option<Vec<Value<'static>>>,
     each: &mut dyn FnMut(R) -> Result<bool>,
 ) -> Result<()> {
+    for_each_within_pages(reader, generation, prefix, after, PAGE_ROWS, each)
+}
+
+/// As [`for_each_within`], reading `page_rows` rows at once.
+pub(crate) fn for_each_within_pages<R: Row>(
+    reader: &(impl RowReader + ?Sized),
+    generation: Generation,
+    prefix: &[Value<'_>],
+    after: Option<Vec<Value<'static>>>,
+    page_rows: usize,
+    each: &mut dyn FnMut(R) -> Result<bool>,
+) -> Result<()> {
     let mut after = after.or_else(|| (!prefix.is_empty()).then(|| least_key::<R>(prefix)));
     loop {
-        let page = reader.scan(generation, R::TABLE, after.as_deref(), PAGE_ROWS)?;
-        let full = page.len() == PAGE_ROWS;
+        let page = reader.scan(generation, R::TABLE, after.as_deref(), page_rows)?;
+        let full = page.len() == page_rows;
         for values in page {
             let key: Vec<Value<'static>> = values[..R::TABLE.key].to_vec();
             if !key.starts_with(&prefix.iter().cloned().map(Value::into_owned).collect::<Vec<_>>()) {
@@ -106,7 +125,7 @@ fn least_key<R: Row>(prefix: &[Value<'_>]) -> Vec<Value<'static>> {
     key
 }
 
-fn text(text: &str) -> Value<'static> {
+pub(crate) fn text(text: &str) -> Value<'static> {
     Value::Text(Cow::Owned(key_text(text).into_owned()))
 }
 
@@ -204,6 +223,44 @@ pub fn feeds(reader: &(impl RowReader + ?Sized)) -> Result<Vec<Feed>> {
     rows_of(reader, live(reader)?)
 }
 
+/// How the hosts of feeds are shown: by the label, and where several have one, or none is known, with the first digits
+/// of the key behind it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HostLabels(BTreeMap<Vec<u8>, String>);
+
+impl HostLabels {
+    /// Reads what the feeds say of their writers.
+    pub fn read(reader: &(impl RowReader + ?Sized)) -> Result<Self> {
+        let feeds = feeds(reader)?;
+        let mut known: BTreeMap<String, usize> = BTreeMap::new();
+        for feed in &feeds {
+            *known.entry(feed.host.as_deref().unwrap_or_default().to_owned()).or_default() += 1;
+        }
+        let label = |feed: Feed| {
+            let mut label = feed.host.as_deref().unwrap_or_default().to_owned();
+            if label.is_empty() || known.get(&label).is_some_and(|feeds| *feeds > 1) {
+                push_digits(&mut label, &feed.feed);
+            }
+            (feed.feed, label)
+        };
+        Ok(Self(feeds.into_iter().map(label).collect()))
+    }
+
+    /// Returns how the host of a feed is shown; the feed by its 32 bytes.
+    pub fn of(&self, feed: &[u8]) -> String {
+        self.0.get(feed).cloned().unwrap_or_else(|| {
+            let mut label = String::new();
+            push_digits(&mut label, feed);
+            label
+        })
+    }
+}
+
+fn push_digits(label: &mut String, feed: &[u8]) {
+    label.push('#');
+    label.extend(feed.iter().take(2).map(|byte| format!("{byte:02x}")));
+}
+
 /// Returns which feeds have records of a stream.
 pub fn stream_feeds(
     reader: &(impl RowReader + ?Sized),
@@ -211,6 +268,70 @@ pub fn stream_feeds(
     stream: &str,
 ) -> Result<Vec<StreamFeed>> {
     rows_within(reader, live(reader)?, &[text(source), text(stream)])
+}
+
+/// Returns all forms that contradict each other, in the order of their identities.
+pub fn conflicts(reader: &(impl RowReader + ?Sized)) -> Result<Vec<Conflict>> {
+    rows_of(reader, live(reader)?)
+}
+
+/// Returns the stamps on a session, stream or call (`selects`), by key; of one key first that for this source alone,
+/// which counts before that for any source.
+pub fn stamps(
+    reader: &(impl RowReader + ?Sized),
+    selects: &str,
+    source: &str,
+    target: &str,
+) -> Result<Vec<Stamp>> {
+    let generation = live(reader)?;
+    let mut stamps = Vec::new();
+    for source in [source, ""] {
+        let prefix = [text(selects), text(source), text(target)];
+        stamps.extend(rows_within::<Stamp>(reader, generation, &prefix)?);
+    }
+    stamps.sort_by(|one, two| one.stamp_key.cmp(&two.stamp_key));
+    stamps.dedup();
+    Ok(stamps)
+}
+
+/// Returns the value that a key has on the first of these levels on which it has any; each is what is selected, the
+/// source and the id. The stamp for the source alone counts before that for any.
+pub fn tag(
+    reader: &(impl RowReader + ?Sized),
+    levels: &[(&str, &str, &str)],
+    key: &str,
+) -> Result<Option<String>> {
+    let generation = live(reader)?;
+    for (selects, source, target) in levels {
+        for source in [*source, ""] {
+            let key = [text(selects), text(source), text(target), text(key)];
+            let stamp = reader.get(generation, Stamp::TABLE, &key)?.map(Stamp::read).transpose()?;
+            if let Some(value) = stamp.and_then(|stamp| stamp.value) {
+                return Ok(Some(value));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// A turn and its number among the session's prompts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NumberedTurn {
+    /// From 1, for a prompt; absent for all that only looks like one.
+    pub ordinal: Option<u64>,
+    /// The turn.
+    pub turn: UserTurn,
+}
+
+/// Returns the turns at home in a session by time, numbered as they now stand: one that turns up late moves the rest.
+pub fn numbered_turns(queries: &dyn Queries, source: &str, session: &str) -> Result<Vec<NumberedTurn>> {
+    let mut prompts = 0;
+    let number = |turn: UserTurn| {
+        let is_prompt = &*turn.class == CLASS_PROMPT;
+        prompts += u64::from(is_prompt);
+        NumberedTurn { ordinal: is_prompt.then_some(prompts), turn }
+    };
+    Ok(queries.user_turns(source, session)?.into_iter().map(number).collect())
 }
 
 /// What a store has of the projections.

@@ -2,10 +2,13 @@
 //! from reading rows in key order alone is in `lookup`, once for all stores.
 
 use crate::calls::Call;
+use crate::relationships::Relationship;
 use crate::rollups::Session;
 use crate::store::RowReader;
 use crate::streams::Stream;
 use crate::text::{Name, Tokens};
+use crate::tool_uses::ToolUse;
+use crate::user_turns::UserTurn;
 use burnlog_log::{Error, ErrorKind, Result, Timestamp};
 
 /// Which sessions, calls or sums are asked for. Everything set must hold.
@@ -23,6 +26,9 @@ pub struct Filter {
     pub source: Option<String>,
     /// With this model.
     pub model: Option<String>,
+    /// Stamped with all of these keys and values. A call has what is stamped on itself, else on its stream, else on its
+    /// home session; a session what is stamped on it.
+    pub tags: Vec<(String, String)>,
 }
 
 /// Where a listing goes on: opaque text, meaningful to the same query alone.
@@ -69,9 +75,19 @@ pub enum UsageBy {
     Session,
     /// The project of the home session; empty where none is known.
     Project,
+    /// The ISO week of the day, `2026-W07`; empty where there is no day.
+    Week,
+    /// The month of the day, `2026-02`; empty where there is no day.
+    Month,
+    /// The writers that recorded the home line of the call: a call may be in several groups, and the groups add up to
+    /// more than the total. The label of the host, with `#` and four digits of the key where several have it.
+    Host,
+    /// The git branch at the home line; empty where none is known.
+    Branch,
 }
 
-/// Sums over calls. Each call is in them once, whatever the grouping.
+/// Sums over calls. Each call is in them once, whatever the grouping but [`UsageBy::Host`]; sums without any grouping
+/// are the total without repetition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub struct Usage {
     /// Calls.
@@ -147,6 +163,18 @@ pub trait Queries: RowReader {
 
     /// Lists the streams of a session in the order of their names.
     fn streams(&self, source: &str, session: &str) -> Result<Vec<Stream>>;
+
+    /// Lists the stated relationships to and from a session, also those that name no source, in the order of their keys.
+    fn edges(&self, source: &str, session: &str) -> Result<Vec<Relationship>>;
+
+    /// Lists the streams whose first record with an id has this one, in the order of their names.
+    fn streams_beginning_with(&self, source: &str, record: &str) -> Result<Vec<Stream>>;
+
+    /// Lists the turns at home in a session: by time, those without one first, then by id.
+    fn user_turns(&self, source: &str, session: &str) -> Result<Vec<UserTurn>>;
+
+    /// Lists the tool uses at home in a session: by time, those without one first, then by id.
+    fn tool_uses(&self, source: &str, session: &str) -> Result<Vec<ToolUse>>;
 
     /// Sums the calls by the dimensions of `by`, in the order of their values; without dimensions one total, also
     /// when there is no call. `session` and `project` go by the home.

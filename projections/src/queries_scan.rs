@@ -1,12 +1,17 @@
 //! The queries by reading everything: for the memory store, and the yardstick for stores that know better.
 
 use crate::calls::{Call, CallSession};
-use crate::lookup::{live, rows_of, rows_within};
+use crate::lookup::{HostLabels, live, rows_of, rows_within, stream_feeds, tag};
 use crate::queries::{Filter, Page, PageRequest, Queries, ResumeKey, Turn, Usage, UsageBy, UsageGroup};
+use crate::relationships::Relationship;
 use crate::rollups::{Day, Session, UsageDay};
+use crate::stamps::{STAMP_CALL, STAMP_SESSION, STAMP_STREAM};
 use crate::store::RowReader;
 use crate::streams::Stream;
 use crate::table::{Row, Value};
+use crate::text::{Name, key_text};
+use crate::tool_uses::ToolUse;
+use crate::user_turns::UserTurn;
 use burnlog_log::Result;
 use std::borrow::Cow;
 use std::cmp::Reverse;
@@ -32,6 +37,13 @@ impl<T: ScanQueries> Queries for T {
                     with_model.contains_key(&(row.source.clone(), row.session.clone(), model.into()))
                 })
         });
+        let mut tagged = Vec::with_capacity(sessions.len());
+        for row in sessions {
+            if is_tagged(self, filter, &[(STAMP_SESSION, &row.source, &row.session)])? {
+                tagged.push(row);
+            }
+        }
+        let mut sessions = tagged;
         let key = |row: &Session| (Reverse(row.last_at), row.source.to_string(), row.session.to_string());
         sessions.sort_by_key(key);
         if let Some(resume) = &page.after {
@@ -61,7 +73,7 @@ impl<T: ScanQueries> Queries for T {
                 *call.session == *session
                     || contained.contains_key(&(call.source.clone(), call.call.clone(), session.into()))
             });
-            if in_session && matches(filter, &call, project.as_deref()) {
+            if in_session && matches(filter, &call, project.as_deref()) && has_tags(self, filter, &call)? {
                 turns.push(Turn { call, project });
             }
         }
@@ -87,6 +99,39 @@ impl<T: ScanQueries> Queries for T {
         Ok(streams)
     }
 
+    fn edges(&self, source: &str, session: &str) -> Result<Vec<Relationship>> {
+        let (source, session) = (Name::from(source), Name::from(session));
+        let mut rows: Vec<Relationship> = rows_of(self, live(self)?)?;
+        rows.retain(|row| {
+            (row.source == source || row.source.is_empty())
+                && (row.from_session == session || row.to_session == session)
+        });
+        Ok(rows)
+    }
+
+    fn streams_beginning_with(&self, source: &str, record: &str) -> Result<Vec<Stream>> {
+        let mut rows: Vec<Stream> = rows_of(self, live(self)?)?;
+        let record = key_text(record);
+        rows.retain(|row| &*row.source == source && row.first_record.as_deref() == Some(&*record));
+        Ok(rows)
+    }
+
+    fn user_turns(&self, source: &str, session: &str) -> Result<Vec<UserTurn>> {
+        let (source, session) = (Name::from(source), Name::from(session));
+        let mut rows: Vec<UserTurn> = rows_of(self, live(self)?)?;
+        rows.retain(|row| row.source == source && row.session == session);
+        rows.sort_by(|one, two| (one.timestamp, &one.turn).cmp(&(two.timestamp, &two.turn)));
+        Ok(rows)
+    }
+
+    fn tool_uses(&self, source: &str, session: &str) -> Result<Vec<ToolUse>> {
+        let (source, session) = (Name::from(source), Name::from(session));
+        let mut rows: Vec<ToolUse> = rows_of(self, live(self)?)?;
+        rows.retain(|row| row.source == source && row.session.as_ref() == Some(&session));
+        rows.sort_by(|one, two| (one.used_at, &one.tool_use).cmp(&(two.used_at, &two.tool_use)));
+        Ok(rows)
+    }
+
     fn usage(&self, filter: &Filter, by: &[UsageBy]) -> Result<Vec<UsageGroup>> {
         let mut groups: BTreeMap<Vec<String>, Usage> = BTreeMap::new();
         if by.is_empty() {
@@ -96,17 +141,26 @@ impl<T: ScanQueries> Queries for T {
             let project = project_of(self, &call)?;
             if !matches(filter, &call, project.as_deref())
                 || !is(filter.session.as_ref(), Some(&call.session))
+                || !has_tags(self, filter, &call)?
             {
                 continue;
             }
-            let key = by.iter().map(|dimension| match dimension {
-                UsageBy::Day => Day::of(call.timestamp).to_string(),
-                UsageBy::Source => call.source.to_string(),
-                UsageBy::Model => call.model.as_deref().unwrap_or_default().to_owned(),
-                UsageBy::Session => call.session.to_string(),
-                UsageBy::Project => project.as_deref().unwrap_or_default().to_owned(),
-            });
-            groups.entry(key.collect()).or_default().add(&Usage::of_call(&call));
+            let hosts =
+                if by.contains(&UsageBy::Host) { hosts_of(self, &call)? } else { vec![String::new()] };
+            for host in hosts {
+                let key = by.iter().map(|dimension| match dimension {
+                    UsageBy::Day => Day::of(call.timestamp).to_string(),
+                    UsageBy::Week => Day::of(call.timestamp).week(),
+                    UsageBy::Month => Day::of(call.timestamp).month(),
+                    UsageBy::Source => call.source.to_string(),
+                    UsageBy::Model => call.model.as_deref().unwrap_or_default().to_owned(),
+                    UsageBy::Session => call.session.to_string(),
+                    UsageBy::Project => project.as_deref().unwrap_or_default().to_owned(),
+                    UsageBy::Branch => call.branch.as_deref().unwrap_or_default().to_owned(),
+                    UsageBy::Host => host.clone(),
+                });
+                groups.entry(key.collect()).or_default().add(&Usage::of_call(&call));
+            }
         }
         Ok(groups.into_iter().map(|(key, usage)| UsageGroup { key, usage }).collect())
     }
@@ -114,6 +168,33 @@ impl<T: ScanQueries> Queries for T {
 
 fn is(wanted: Option<&String>, value: Option<&str>) -> bool {
     wanted.is_none_or(|wanted| Some(wanted.as_str()) == value)
+}
+
+/// Whether the first of the levels that has each key has the value asked for.
+fn is_tagged(reader: &impl RowReader, filter: &Filter, levels: &[(&str, &str, &str)]) -> Result<bool> {
+    for (key, wanted) in &filter.tags {
+        if tag(reader, levels, key)?.as_ref() != Some(wanted) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn has_tags(reader: &impl RowReader, filter: &Filter, call: &Call) -> Result<bool> {
+    let levels = [
+        (STAMP_CALL, &*call.source, &*call.call),
+        (STAMP_STREAM, &*call.source, &*call.stream),
+        (STAMP_SESSION, &*call.source, &*call.session),
+    ];
+    is_tagged(reader, filter, &levels)
+}
+
+/// The hosts that recorded the home line of a call.
+fn hosts_of(reader: &impl RowReader, call: &Call) -> Result<Vec<String>> {
+    let labels = HostLabels::read(reader)?;
+    let feeds = stream_feeds(reader, &call.source, &call.stream)?;
+    let feeds = feeds.into_iter().filter(|feed| feed.records > call.seq);
+    Ok(feeds.map(|feed| labels.of(&feed.feed)).collect())
 }
 
 /// Whether a call fits everything but the session.

@@ -28,6 +28,24 @@ impl Day {
         Some(Self(Some(date.duration_since(EPOCH).as_hours() / 24)))
     }
 
+    /// Returns the ISO 8601 week of the day, `2026-W07`, or nothing.
+    pub fn week(self) -> String {
+        self.date().map_or_else(String::new, |date| {
+            let week = date.iso_week_date();
+            format!("{:04}-W{:02}", week.year(), week.week())
+        })
+    }
+
+    /// Returns the month of the day, `2026-02`, or nothing.
+    pub fn month(self) -> String {
+        self.date().map_or_else(String::new, |date| format!("{:04}-{:02}", date.year(), date.month()))
+    }
+
+    fn date(self) -> Option<jiff::civil::Date> {
+        let date = |days: i64| EPOCH.checked_add(jiff::SignedDuration::from_hours(days.saturating_mul(24)));
+        self.0.map(|days| date(days).expect("instants are clamped to years that have dates"))
+    }
+
     /// Returns the first instant of the day.
     pub fn start(self) -> Option<Timestamp> {
         self.0.map(|days| Timestamp::from_micros(days.saturating_mul(MICROS_A_DAY)))
@@ -36,9 +54,7 @@ impl Day {
 
 impl std::fmt::Display for Day {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Some(days) = self.0 else { return Ok(()) };
-        let date = EPOCH.checked_add(jiff::SignedDuration::from_hours(days.saturating_mul(24)));
-        write!(f, "{}", date.expect("instants are clamped to years that have dates"))
+        self.date().map_or(Ok(()), |date| write!(f, "{date}"))
     }
 }
 

@@ -55,6 +55,12 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// Returns where the scanner stands, in bytes from the beginning of the text.
+    #[inline]
+    pub(crate) fn position(&self) -> usize {
+        self.at
+    }
+
     /// Goes past `byte`, which must come next.
     #[inline]
     fn expect(&mut self, byte: u8) -> Option<()> {

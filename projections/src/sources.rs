@@ -4,20 +4,27 @@ use crate::Derived;
 use crate::calls::Call;
 use crate::claude_code;
 use crate::compactions::Compaction;
+use crate::content::RecordBlocks;
+use crate::json::{self, Span};
 use crate::notices::Notice;
 use crate::records::RecordClass;
+use crate::relationships::Relationship;
 use crate::rows::Rows;
+use crate::stamps::Stamp;
 use crate::store::FoldTransaction;
 use crate::streams::Stream;
 use crate::text::{Name, Names};
 use crate::tool_uses::ToolUse;
 use crate::user_turns::UserTurn;
 use burnlog_log::{Address, PayloadHash, Result};
+use std::borrow::Cow;
 
 /// How one source's records become rows.
 pub(crate) struct SourceFold {
     /// The source's name in skeletons.
     pub(crate) name: &'static str,
+    /// Whether its objects are rewritten in place, so that two forms of one are no contradiction.
+    pub(crate) rewrites: bool,
     /// Tells the session that a stream belongs to, and the subagent if it is one's.
     pub(crate) locate: fn(stream: &str) -> (&str, Option<&str>),
     /// Folds one record.
@@ -26,6 +33,11 @@ pub(crate) struct SourceFold {
 
 /// All of them.
 pub(crate) const SOURCES: &[SourceFold] = &[claude_code::FOLD];
+
+/// Whether objects of a source are rewritten in place.
+pub(crate) fn rewrites_in_place(source: &str) -> bool {
+    SOURCES.iter().any(|fold| fold.name == source && fold.rewrites)
+}
 
 /// One record on its way into rows.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +63,10 @@ pub(crate) struct Facts {
     pub(crate) user_turns: Rows<UserTurn>,
     pub(crate) compactions: Rows<Compaction>,
     pub(crate) notices: Rows<Notice>,
+    pub(crate) relationships: Rows<Relationship>,
+    pub(crate) stamps: Rows<Stamp>,
+    /// The blocks of the record that is being folded.
+    pub(crate) blocks: RecordBlocks,
 }
 
 /// What a source made of a record, apart from rows.
@@ -75,6 +91,19 @@ impl Reading {
 }
 
 impl Facts {
+    /// Returns the payload of a record as text, and begins its blocks: their places are in this text.
+    pub(crate) fn text_of<'a>(&mut self, payload: &'a [u8]) -> Cow<'a, str> {
+        let text = json::text_of(payload);
+        self.blocks.begin(payload, matches!(text, Cow::Borrowed(_)));
+        text
+    }
+
+    /// Tells of a block of the record that is being folded: its kind, where its value stands in the text of the record,
+    /// and the tool use that it belongs to. An absent value is no block.
+    pub(crate) fn block(&mut self, kind: &str, span: Span, tool_use: Option<&str>) {
+        self.blocks.push(kind, span, tool_use);
+    }
+
     /// Returns about how much memory the rows take, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.calls.bytes()
@@ -82,6 +111,8 @@ impl Facts {
             + self.user_turns.bytes()
             + self.compactions.bytes()
             + self.notices.bytes()
+            + self.relationships.bytes()
+            + self.stamps.bytes()
     }
 
     /// Writes all rows.
@@ -90,6 +121,8 @@ impl Facts {
         self.tool_uses.write(to, derived)?;
         self.user_turns.write(to, derived)?;
         self.compactions.write(to, derived)?;
-        self.notices.write(to, derived)
+        self.notices.write(to, derived)?;
+        self.relationships.write(to, derived)?;
+        self.stamps.write(to, derived)
     }
 }

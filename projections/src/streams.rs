@@ -2,7 +2,7 @@
 
 use crate::Derived;
 use crate::table::{Merge, row};
-use crate::text::Name;
+use crate::text::{Name, key_text};
 use burnlog_log::Timestamp;
 
 /// Where the rank of a title starts in `title_place`; the record number is below.
@@ -12,7 +12,7 @@ const SUBSTREAM: i64 = 1 << 62;
 
 row! {
     /// One session file.
-    pub struct Stream in "streams" indexes [["session"]] dumped true
+    pub struct Stream in "streams" indexes [["session"], ["first_record"]] dumped true
     key {
         /// The source.
         source: Name,
@@ -41,6 +41,12 @@ row! {
     last_at: Option<Timestamp>,
     /// The records that the file had at its longest: the highest number, and one.
     records: i64,
+    /// The id of the first record that has one: what copied history is found by.
+    first_record: Option<String>,
+    /// The number of that record.
+    first_record_seq: i64,
+    /// The id of the record that it follows, where it names one: in another stream.
+    first_parent: Option<String>,
 }
 
 impl Stream {
@@ -60,6 +66,9 @@ impl Stream {
             first_at: None,
             last_at: None,
             records: 0,
+            first_record: None,
+            first_record_seq: 0,
+            first_parent: None,
         }
     }
 
@@ -89,6 +98,21 @@ impl Stream {
         }
     }
 
+    /// Takes a record's id, and that of the record it follows, if it is the first that has one.
+    pub(crate) fn offer_first_record(&mut self, id: &str, parent: Option<&str>, seq: i64) {
+        if self.first_record.is_some() && self.first_record_seq < seq {
+            return;
+        }
+        let (id, parent) = (key_text(id), parent.map(key_text));
+        let kept = (self.first_record.is_none(), self.first_record_seq, self.first_record.as_deref());
+        let kept_parent = (self.first_parent.is_none(), self.first_parent.as_deref());
+        if ((false, seq, Some(&*id)), (parent.is_none(), parent.as_deref())) < (kept, kept_parent) {
+            self.first_record = Some(id.into_owned());
+            self.first_record_seq = seq;
+            self.first_parent = parent.map(std::borrow::Cow::into_owned);
+        }
+    }
+
     /// Widens the time that the stream spans.
     pub(crate) fn offer_instant(&mut self, instant: Timestamp) {
         self.first_at = Some(self.first_at.map_or(instant, |first| first.min(instant)));
@@ -112,6 +136,9 @@ impl Merge for Stream {
             self.offer_instant(instant);
         }
         self.records = self.records.max(other.records);
+        if let Some(id) = &other.first_record {
+            self.offer_first_record(id, other.first_parent.as_deref(), other.first_record_seq);
+        }
     }
 
     fn changed(old: Option<&Self>, new: &Self, derived: &mut Derived) {

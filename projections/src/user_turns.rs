@@ -1,5 +1,7 @@
 //! What stands in the place of the user: prompts, and all that only looks like one.
 
+use crate::conflicts::{CONFLICT_USER_TURN, Conflict, join_forms};
+use crate::sources::rewrites_in_place;
 use crate::table::{Merge, row};
 use crate::text::Name;
 use crate::{Derived, order};
@@ -12,7 +14,7 @@ row! {
     /// One message in the place of the user that is not the result of a tool.
     ///
     /// Of several records the kept one is not copied, then the earliest, then the smallest.
-    pub struct UserTurn in "user_turns" dumped true
+    pub struct UserTurn in "user_turns" indexes [["session"]] dumped true
     key {
         /// The source.
         source: Name,
@@ -33,17 +35,57 @@ row! {
     characters: i64,
     /// Images in it.
     images: i64,
+    /// The first eight bytes of the BLAKE3 hash of the text.
+    text_prefix: i64,
     /// The address of the record.
     place: Address,
+    /// Whether records contradict each other; their forms are in `conflicts`.
+    contested: bool,
+    @transient {
+        /// The forms that contradict each other, as far as they came up since the row was read; of a stored row none.
+        forms: Vec<Conflict>,
+    }
+}
+
+impl UserTurn {
+    fn contradicts(&self, other: &Self) -> bool {
+        let text = |row: &Self| (row.text_prefix, row.characters, row.images);
+        text(self) != text(other) && !rewrites_in_place(&self.source)
+    }
+
+    fn form(&self) -> Conflict {
+        let (characters, images, hash) = (self.characters, self.images, self.text_prefix as u64);
+        Conflict {
+            source: self.source.clone(),
+            kind: CONFLICT_USER_TURN.into(),
+            identity: self.turn.clone(),
+            form: format!("{characters} characters, {images} images, b3:{hash:016x}"),
+            copied: self.copied,
+            timestamp: self.timestamp,
+            session: self.session.clone(),
+            stream: self.stream.clone(),
+            payload_prefix: 0,
+            place: self.place,
+        }
+    }
 }
 
 impl Merge for UserTurn {
-    fn merge(&mut self, other: Self) {
+    fn merge(&mut self, mut other: Self) {
+        let contested = self.contested || other.contested || self.contradicts(&other);
+        let mut forms = std::mem::take(&mut self.forms);
+        if contested {
+            let more = std::mem::take(&mut other.forms);
+            join_forms(&mut forms, more.into_iter().chain([self.form(), other.form()]));
+        }
         let key = |row: &Self| (row.copied, order::absent_last(row.timestamp), row.session.clone());
-        let tie = |row: &Self| (row.stream.clone(), row.place, row.class.clone(), row.characters, row.images);
+        let tie = |row: &Self| {
+            (row.stream.clone(), row.place, row.class.clone(), row.characters, row.images, row.text_prefix)
+        };
         if key(&other).cmp(&key(self)).then_with(|| tie(&other).cmp(&tie(self))).is_lt() {
             *self = other;
         }
+        (self.contested, self.forms) = (contested, forms);
     }
 
     fn changed(old: Option<&Self>, new: &Self, derived: &mut Derived) {
@@ -56,5 +98,6 @@ impl Merge for UserTurn {
             count(old, -1);
         }
         count(new, 1);
+        derived.conflicts(&new.forms);
     }
 }

@@ -30,7 +30,9 @@ impl NameIds {
     /// Returns the number of `name`, which gets one if it has none.
     pub(crate) fn id(&mut self, connection: &Connection, name: &str) -> rusqlite::Result<i64> {
         let place = recent_place(name);
-        if let Some((_, id)) = self.recent.get(place).filter(|(known, _)| &**known == name) {
+        // Numbers begin at 1: 0 marks a place where no name is yet, and is not the number of the empty one.
+        let is_it = |(known, id): &&(Box<str>, i64)| *id != 0 && &**known == name;
+        if let Some((_, id)) = self.recent.get(place).filter(is_it) {
             return Ok(*id);
         }
         let id = self.any_id(connection, name)?;

@@ -7,8 +7,9 @@ use crate::schema::{select_list, table_name};
 use crate::store::SqliteProjections;
 use burnlog_log::{Result, Timestamp};
 use burnlog_projections::{
-    Call, CallSession, Filter, Generation, Page, PageRequest, Queries, ResumeKey, Row, Session, Stream,
-    Table, Turn, UsageBy, UsageDay, UsageGroup, Value, key_text, live,
+    Call, CallSession, Filter, Generation, Page, PageRequest, Queries, Relationship, ResumeKey, Row,
+    STAMP_CALL, STAMP_SESSION, STAMP_STREAM, Session, Stamp, Stream, Table, ToolUse, Turn, UsageBy, UsageDay,
+    UsageGroup, UserTurn, Value, key_text, live,
 };
 use std::borrow::Cow;
 
@@ -27,11 +28,28 @@ impl Condition {
     }
 
     pub(crate) fn text(&mut self, text: &str) -> String {
-        self.value(Value::Text(Cow::Owned(key_text(text).into_owned())))
+        self.value(owned_key(text))
     }
 
     pub(crate) fn integer(&mut self, number: i64) -> String {
         self.value(Value::Integer(number))
+    }
+
+    /// Asks for all tags of a filter; `levels` are what is selected and the SQL of its source and id.
+    pub(crate) fn tags(&mut self, generation: Generation, filter: &Filter, levels: &[(&str, &str, &str)]) {
+        let stamps = table_name(Stamp::TABLE, generation);
+        for (key, value) in &filter.tags {
+            let (key, value) = (self.text(key), self.value(Value::Text(Cow::Owned(value.clone()))));
+            let mut looks = Vec::new();
+            for (selects, source, target) in levels {
+                for source in [*source, "''"] {
+                    looks.push(format!(
+                        "(SELECT value FROM {stamps} WHERE selects = '{selects}' AND source = {source} AND target = {target} AND stamp_key = {key})"
+                    ));
+                }
+            }
+            self.and(format!("coalesce({}) = {value}", looks.join(", ")));
+        }
     }
 
     pub(crate) fn and(&mut self, part: String) {
@@ -72,6 +90,18 @@ impl SqliteProjections {
         rows.into_iter().map(R::read).collect()
     }
 
+    /// Rows at home in a session, by the index of sessions.
+    fn of_session<R: Row>(&self, source: &str, session: &str, order: &str) -> Result<Vec<R>> {
+        let generation = live(self)?;
+        let id = self.name(session).located("query projections", &self.place)?;
+        let sql = format!(
+            "SELECT {} FROM {} t WHERE t.session = ?1 AND +t.source = ?2 ORDER BY {order}",
+            select_list(R::TABLE, "t"),
+            table_name(R::TABLE, generation)
+        );
+        self.typed(&sql, &[Value::Integer(id), owned_key(source)])
+    }
+
     /// Conditions on a call `t` that do not depend on which session contains it.
     pub(crate) fn call_condition(
         &self,
@@ -102,6 +132,13 @@ impl SqliteProjections {
                 condition.and(format!("t.timestamp {comparison} {instant}"));
             }
         }
+        let (stream, session) = (name_of(Call::TABLE, "stream"), name_of(Call::TABLE, "session"));
+        let levels = [
+            (STAMP_CALL, "t.source", "t.call"),
+            (STAMP_STREAM, "t.source", &*stream),
+            (STAMP_SESSION, "t.source", &*session),
+        ];
+        condition.tags(generation, filter, &levels);
         Ok(condition)
     }
 
@@ -160,6 +197,10 @@ impl SqliteProjections {
     }
 }
 
+fn owned_key(text: &str) -> Value<'static> {
+    Value::Text(Cow::Owned(key_text(text).into_owned()))
+}
+
 /// The text of an interned column of `t`.
 pub(crate) fn name_of(table: &Table, column: &str) -> String {
     debug_assert!(table.position(column).is_some_and(|position| crate::schema::is_interned(table, position)));
@@ -206,6 +247,7 @@ impl Queries for SqliteProjections {
                 condition.and(format!("t.{column} {instant}"));
             }
         }
+        condition.tags(generation, filter, &[(STAMP_SESSION, "t.source", "t.session")]);
         if let Some(resume) = &page.after {
             let after = ResumeKey::of(resume, "sessions")?;
             let (source, name) = (condition.text(&after.source), condition.text(&after.name));
@@ -263,8 +305,37 @@ impl Queries for SqliteProjections {
             select_list(Stream::TABLE, "t"),
             table_name(Stream::TABLE, generation)
         );
-        let source = Value::Text(Cow::Owned(key_text(source).into_owned()));
-        self.typed(&sql, &[Value::Integer(id), source])
+        self.typed(&sql, &[Value::Integer(id), owned_key(source)])
+    }
+
+    fn edges(&self, source: &str, session: &str) -> Result<Vec<Relationship>> {
+        let generation = live(self)?;
+        let (columns, table) =
+            (select_list(Relationship::TABLE, "t"), table_name(Relationship::TABLE, generation));
+        // Each half has an access path of its own; a session is in both when a subagent is in it.
+        let sql = format!(
+            "SELECT {columns} FROM {table} t WHERE t.source IN (?1, '') AND t.from_session = ?2
+             UNION SELECT {columns} FROM {table} t WHERE +t.source IN (?1, '') AND t.to_session = ?2
+             ORDER BY 1, 2, 3, 4, 5"
+        );
+        self.typed(&sql, &[owned_key(source), owned_key(session)])
+    }
+
+    fn streams_beginning_with(&self, source: &str, record: &str) -> Result<Vec<Stream>> {
+        let sql = format!(
+            "SELECT {} FROM {} t WHERE t.first_record = ?2 AND t.source = ?1 ORDER BY t.stream",
+            select_list(Stream::TABLE, "t"),
+            table_name(Stream::TABLE, live(self)?)
+        );
+        self.typed(&sql, &[owned_key(source), owned_key(record)])
+    }
+
+    fn user_turns(&self, source: &str, session: &str) -> Result<Vec<UserTurn>> {
+        self.of_session(source, session, "t.timestamp, t.turn")
+    }
+
+    fn tool_uses(&self, source: &str, session: &str) -> Result<Vec<ToolUse>> {
+        self.of_session(source, session, "t.used_at, t.tool_use")
     }
 
     fn usage(&self, filter: &Filter, by: &[UsageBy]) -> Result<Vec<UsageGroup>> {

@@ -1,4 +1,5 @@
-//! Sums over calls: from the rollup by day wherever the time asked for ends at midnight, else from the calls.
+//! Sums over calls: from the rollup by day wherever it answers (the time asked for ends at midnight, no branch, host
+//! or tag is asked for), else from the calls.
 
 use crate::convert::{Located, value_of};
 use crate::queries::{Condition, name_of};
@@ -6,8 +7,10 @@ use crate::schema::table_name;
 use crate::store::SqliteProjections;
 use burnlog_log::{Result, Timestamp};
 use burnlog_projections::{
-    Call, Day, Filter, Generation, Row, Session, Tokens, Usage, UsageBy, UsageDay, UsageGroup, Value,
+    Call, Day, Filter, Generation, HostLabels, Row, Session, StreamFeed, Tokens, Usage, UsageBy, UsageDay,
+    UsageGroup, Value,
 };
+use std::collections::BTreeMap;
 
 /// A day in microseconds.
 const DAY: i64 = 86_400_000_000;
@@ -34,18 +37,25 @@ impl SqliteProjections {
     ) -> Result<Vec<UsageGroup>> {
         let is_midnight = |instant: &Timestamp| Day::of(Some(*instant)).start() == Some(*instant);
         let whole_days = [filter.since, filter.until].iter().flatten().all(is_midnight);
-        let sums = if whole_days {
+        let is_rolled_up = |by: &UsageBy| !matches!(by, UsageBy::Host | UsageBy::Branch);
+        let sums = if whole_days && filter.tags.is_empty() && by.iter().all(is_rolled_up) {
             self.daily_sums(generation, filter, by)
         } else {
             self.exact_sums(generation, filter, by)
         };
         let (sql, condition) = sums.located("query projections", &self.place)?;
-        let mut groups = self.rows(&sql, &condition.values, |row| {
-            let key = (0..by.len()).map(|column| row.get_ref(column).map(group_text));
-            Ok(UsageGroup { key: key.collect::<rusqlite::Result<_>>()?, usage: usage_of(row, by.len())? })
+        let labels =
+            if by.contains(&UsageBy::Host) { HostLabels::read(self)? } else { HostLabels::default() };
+        let mut groups: BTreeMap<Vec<String>, Usage> = BTreeMap::new();
+        let found = self.rows(&sql, &condition.values, |row| {
+            let key = by.iter().enumerate().map(|(at, by)| Ok(group_text(row.get_ref(at)?, *by, &labels)));
+            Ok((key.collect::<rusqlite::Result<Vec<String>>>()?, usage_of(row, by.len())?))
         })?;
-        groups.sort_by(|one, two| one.key.cmp(&two.key));
-        Ok(groups)
+        // Several days are one week, several writers may be nameless.
+        for (key, usage) in found {
+            groups.entry(key).or_default().add(&usage);
+        }
+        Ok(groups.into_iter().map(|(key, usage)| UsageGroup { key, usage }).collect())
     }
 
     /// Sums kept by day: everything but instants that are no midnight.
@@ -83,15 +93,18 @@ impl SqliteProjections {
             }
         }
         let dimension = |by: &UsageBy| match by {
-            UsageBy::Day => "t.day".to_owned(),
+            UsageBy::Day | UsageBy::Week | UsageBy::Month => "t.day".to_owned(),
             UsageBy::Source => "t.source".to_owned(),
             UsageBy::Model => "t.model".to_owned(),
             UsageBy::Session => "t.session".to_owned(),
+            // Never asked of the rollup.
+            UsageBy::Host | UsageBy::Branch => "NULL".to_owned(),
             UsageBy::Project => format!("coalesce((SELECT name FROM names WHERE id = {project}), '')"),
         };
         let dimensions: Vec<String> = by.iter().map(dimension).collect();
         let sums = SUMMED.iter().map(|column| format!("coalesce(sum(t.{column}), 0)")).collect::<Vec<_>>();
-        Ok((grouped(&dimensions, &sums, &table_name(UsageDay::TABLE, generation), &condition), condition))
+        let from = format!("{} t", table_name(UsageDay::TABLE, generation));
+        Ok((grouped(&dimensions, &sums, &from, &condition), condition))
     }
 
     /// Sums over the calls themselves: any instants.
@@ -109,7 +122,11 @@ impl SqliteProjections {
         }
         let session = name_of(Call::TABLE, "session");
         let dimension = |by: &UsageBy| match by {
-            UsageBy::Day => format!("(t.timestamp - ((t.timestamp % {DAY}) + {DAY}) % {DAY}) / {DAY}"),
+            UsageBy::Host => "f.feed".to_owned(),
+            UsageBy::Branch => format!("coalesce({}, '')", name_of(Call::TABLE, "branch")),
+            UsageBy::Day | UsageBy::Week | UsageBy::Month => {
+                format!("(t.timestamp - ((t.timestamp % {DAY}) + {DAY}) % {DAY}) / {DAY}")
+            }
             UsageBy::Source => "t.source".to_owned(),
             UsageBy::Model => format!("coalesce({}, '')", name_of(Call::TABLE, "model")),
             UsageBy::Session => session.clone(),
@@ -121,13 +138,20 @@ impl SqliteProjections {
         let dimensions: Vec<String> = by.iter().map(dimension).collect();
         let mut sums = vec!["count(*)".to_owned(), "coalesce(sum(NOT t.complete), 0)".to_owned()];
         sums.extend(SUMMED[2..].iter().map(|column| format!("coalesce(sum(t.{column}), 0)")));
-        Ok((grouped(&dimensions, &sums, &table_name(Call::TABLE, generation), &condition), condition))
+        let mut from = format!("{} t", table_name(Call::TABLE, generation));
+        if by.contains(&UsageBy::Host) {
+            let (feeds, stream) = (table_name(StreamFeed::TABLE, generation), name_of(Call::TABLE, "stream"));
+            from = format!(
+                "{from} LEFT JOIN {feeds} f ON f.source = t.source AND f.stream = {stream} AND f.records > t.seq"
+            );
+        }
+        Ok((grouped(&dimensions, &sums, &from, &condition), condition))
     }
 }
 
-fn grouped(dimensions: &[String], sums: &[String], table: &str, condition: &Condition) -> String {
+fn grouped(dimensions: &[String], sums: &[String], from: &str, condition: &Condition) -> String {
     let columns = [dimensions, sums].concat().join(", ");
-    let mut sql = format!("SELECT {columns} FROM {table} t {}", condition.sql());
+    let mut sql = format!("SELECT {columns} FROM {from} {}", condition.sql());
     if !dimensions.is_empty() {
         let numbers: Vec<String> = (1..=dimensions.len()).map(|number| number.to_string()).collect();
         let numbers = numbers.join(", ");
@@ -136,11 +160,20 @@ fn grouped(dimensions: &[String], sums: &[String], table: &str, condition: &Cond
     sql
 }
 
-/// The text of a dimension; days of calls come as numbers.
-fn group_text(value: rusqlite::types::ValueRef<'_>) -> String {
+/// The text of a dimension; days of calls come as numbers, hosts as keys.
+fn group_text(value: rusqlite::types::ValueRef<'_>, by: UsageBy, labels: &HostLabels) -> String {
+    let of_day = |day: Day| match by {
+        UsageBy::Week => day.week(),
+        UsageBy::Month => day.month(),
+        _ => day.to_string(),
+    };
     match value_of(value) {
-        Value::Integer(day) => Day::of(Some(Timestamp::from_micros(day.saturating_mul(DAY)))).to_string(),
+        Value::Integer(day) => of_day(Day::of(Some(Timestamp::from_micros(day.saturating_mul(DAY))))),
+        Value::Text(text) if matches!(by, UsageBy::Week | UsageBy::Month) => {
+            Day::parse(&text).map(of_day).unwrap_or_default()
+        }
         Value::Text(text) => text.into_owned(),
+        Value::Blob(feed) => labels.of(&feed),
         _ => String::new(),
     }
 }

@@ -1,7 +1,7 @@
 //! The fields of a line that the folds ask for, and nothing else of it.
 
 use super::user_text::Prose;
-use crate::json::{Count, Flag, List, Taken, Text, There, lenient};
+use crate::json::{Count, Flag, List, Span, Spanned, Taken, Text, Unread, lenient};
 use crate::scan::Scanner;
 
 lenient! {
@@ -10,6 +10,8 @@ lenient! {
         kind: Text<'a> = b"type",
         subtype: Text<'a> = b"subtype",
         uuid: Text<'a> = b"uuid",
+        parent: Text<'a> = b"parentUuid",
+        logical_parent: Text<'a> = b"logicalParentUuid",
         session: Text<'a> = b"sessionId",
         timestamp: Text<'a> = b"timestamp",
         cwd: Text<'a> = b"cwd",
@@ -20,13 +22,18 @@ lenient! {
         compact_summary: Flag = b"isCompactSummary",
         request: Text<'a> = b"requestId",
         agent: Text<'a> = b"agentId",
-        forked_from: There = b"forkedFrom",
+        forked_from: Origin<'a> = b"forkedFrom",
+        continued_from: Text<'a> = b"continuedFromSessionId",
+        fork_of: Text<'a> = b"forkSessionId",
+        parent_tool_use: Text<'a> = b"parentToolUseID",
+        result: Option<Box<ToolUseResult<'a>>> = b"toolUseResult",
         origin: Option<Box<Typed<'a>>> = b"origin",
         error: Text<'a> = b"error",
         error_status: Count = b"apiErrorStatus",
         compact: Option<Box<Compact<'a>>> = b"compactMetadata",
         message: Option<Message<'a>> = b"message",
-        summary: Text<'a> = b"summary",
+        summary: Spanned<Text<'a>> = b"summary",
+        content: Spanned<Text<'a>> = b"content",
         custom_title: Text<'a> = b"customTitle",
         ai_title: Text<'a> = b"aiTitle",
         attachment: Option<Box<Typed<'a>>> = b"attachment",
@@ -39,6 +46,39 @@ lenient! {
     struct Typed<'a> {
         kind: Text<'a> = b"type",
         origin: Text<'a> = b"kind",
+    }
+}
+
+lenient! {
+    /// What a tool's result says of the agent that it started.
+    struct ToolUseResult<'a> {
+        agent: Text<'a> = b"agentId",
+        resumed_agent: Text<'a> = b"resumedAgentId",
+    }
+}
+
+lenient! {
+    /// The record that a session was forked from.
+    struct OriginRecord<'a> {
+        session: Text<'a> = b"sessionId",
+        record: Text<'a> = b"messageUuid",
+    }
+}
+
+/// Where a session was forked from; it is there also when it is of another shape.
+#[derive(Debug, Default)]
+pub(crate) struct Origin<'a> {
+    pub(crate) is_there: bool,
+    pub(crate) at: OriginRecord<'a>,
+}
+
+impl<'a> Taken<'a> for Origin<'a> {
+    fn take(&mut self, from: &mut Scanner<'a>) -> Option<()> {
+        self.is_there = from.peek()? != b'n';
+        if from.peek()? == b'"' {
+            return self.at.session.take(from);
+        }
+        self.at.take(from)
     }
 }
 
@@ -107,11 +147,12 @@ lenient! {
         kind: Text<'a> = b"type",
         id: Text<'a> = b"id",
         name: Text<'a> = b"name",
-        input: Input<'a> = b"input",
+        input: Spanned<Input<'a>> = b"input",
         tool_use: Text<'a> = b"tool_use_id",
         is_error: Flag = b"is_error",
-        result: ResultText = b"content",
-        text: Prose = b"text",
+        result: Spanned<ResultText> = b"content",
+        text: Spanned<Prose> = b"text",
+        thinking: Spanned<Unread> = b"thinking",
     }
 }
 
@@ -127,32 +168,39 @@ lenient! {
 /// The content of a message: text alone, or blocks.
 #[derive(Debug, Default)]
 pub(crate) struct Content<'a> {
-    pub(crate) text: Option<Prose>,
-    pub(crate) blocks: List<Block<'a>>,
+    pub(crate) text: Option<Spanned<Prose>>,
+    pub(crate) blocks: List<Spanned<Block<'a>>>,
 }
 
 impl<'a> Taken<'a> for Content<'a> {
     fn take(&mut self, from: &mut Scanner<'a>) -> Option<()> {
         if from.peek()? == b'"' {
-            return self.text.insert(Prose::default()).take(from);
+            return self.text.insert(Spanned::default()).take(from);
         }
         self.blocks.take(from)
     }
 }
 
-/// The length in bytes of the text that a tool gave back: a text, or blocks.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct ResultText(pub(crate) i64);
+/// What a tool gave back: a text, or blocks.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ResultText {
+    /// The length of the text in bytes.
+    pub(crate) bytes: i64,
+    /// Where images are.
+    pub(crate) images: Vec<Span>,
+}
 
 impl<'a> Taken<'a> for ResultText {
     fn take(&mut self, from: &mut Scanner<'a>) -> Option<()> {
         if from.peek()? == b'"' {
-            self.0 = from.string()?.bytes() as i64;
+            self.bytes = from.string()?.bytes() as i64;
             return Some(());
         }
-        let mut blocks = List::<ResultBlock<'a>>::default();
+        let mut blocks = List::<Spanned<ResultBlock<'a>>>::default();
         blocks.take(from)?;
-        self.0 = blocks.iter().map(|block| block.text.0).sum();
+        self.bytes = blocks.iter().map(|block| block.value.text.0).sum();
+        let images = blocks.iter().filter(|block| block.value.kind.as_deref() == Some("image"));
+        self.images = images.map(|block| block.span).collect();
         Some(())
     }
 }
@@ -160,6 +208,7 @@ impl<'a> Taken<'a> for ResultText {
 lenient! {
     /// A block of what a tool gave back; images have no text.
     struct ResultBlock<'a> {
+        kind: Text<'a> = b"type",
         text: TextBytes = b"text",
     }
 }

@@ -81,6 +81,41 @@ pub fn prompt(session: &str, second: u32, text: &str) -> String {
     session_line("user", session, second, &format!(r#""message":{{"role":"user","content":{text}}}"#))
 }
 
+/// A stamp: its selector and what it sets, as JSON objects.
+pub fn stamp(selector: &str, set: &str, second: u32) -> Record {
+    let payload = format!(r#"{{"selector":{selector},"set":{set},"at":"{}"}}"#, instant(second));
+    Record {
+        kind: Kind::Stamp,
+        source: "burnlog",
+        stream: "stamps".to_owned(),
+        seq: 0,
+        part: None,
+        payload: payload.into_bytes(),
+    }
+}
+
+/// A line that came from another session, as it says.
+pub fn forked(session: &str, second: u32, from: &str) -> String {
+    session_line(
+        "system",
+        session,
+        second,
+        &format!(r#""content":"forked","forkedFrom":{{"sessionId":"{from}","messageUuid":"u"}}"#),
+    )
+}
+
+/// A line with what a tool gave back that started a subagent.
+pub fn started_agent(session: &str, second: u32, tool: &str, agent: &str) -> String {
+    session_line(
+        "user",
+        session,
+        second,
+        &format!(
+            r#""toolUseResult":{{"agentId":"{agent}"}},"message":{{"role":"user","content":[{{"type":"tool_result","tool_use_id":"{tool}","content":[{{"type":"text","text":"done"}},{{"type":"image","source":{{}}}}]}}]}}"#
+        ),
+    )
+}
+
 /// The instant of a second, as sessions write it.
 pub fn instant(second: u32) -> String {
     Timestamp::from_micros(1_767_225_600_000_000 + i64::from(second) * 1_000_000).to_string()
@@ -101,7 +136,21 @@ pub fn made_up(seed: u64, lines: u32) -> Vec<Record> {
     for second in 0..lines {
         let session = format!("s{}", random.below(4));
         let (id, tool) = (format!("msg_{}", random.below(40)), format!("toolu_{}", random.below(30)));
-        let payload = match random.below(16) {
+        let payload = match random.below(20) {
+            16 => forked(&session, second, &format!("s{}", random.below(5))),
+            17 => started_agent(&session, second, &tool, ["x", "y"][random.below(2) as usize]),
+            18 => {
+                let selector = match random.below(3) {
+                    0 => format!(r#"{{"session":"{session}"}}"#),
+                    1 => format!(r#"{{"session":"{session}","source":"claude-code"}}"#),
+                    _ => format!(r#"{{"call":"{id}"}}"#),
+                };
+                let value = ["\"a\"", "\"b\"", "null"][random.below(3) as usize];
+                let parent = random.below(5);
+                let set = format!(r#"{{"team":{value},"parentAgentId":"s{parent}"}}"#);
+                records.push(stamp(&selector, &set, random.below(50) as u32));
+                prompt(&session, random.below(9) as u32, ["one", "two"][random.below(2) as usize])
+            }
             0..5 => answer(&session, second, &id, random.below(50) as u32, None),
             5..8 => answer(&session, second, &id, random.below(50) as u32, Some("end_turn")),
             8 | 9 => tool_use(&session, second, &id, &tool),

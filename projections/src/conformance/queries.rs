@@ -2,9 +2,14 @@
 
 #![allow(missing_docs)] // the names of the cases are the claims
 
-use super::build::{answer, append, catch_up, folded, ledger, line, made_up, small_limits};
+use super::build::{
+    answer, append, catch_up, folded, ledger, line, made_up, prompt, session_line, small_limits,
+};
 use super::{Fixture, Store};
-use crate::{Filter, Page, PageRequest, Projector, Queries, Resume, Turn, UsageBy, resolve_session};
+use crate::{
+    BlockFilter, BlockPlace, Filter, Page, PageRequest, Projector, Queries, Resume, Turn, UsageBy,
+    for_each_link, relationships, resolve_session,
+};
 use burnlog_log::{ErrorKind, Result, Timestamp};
 
 const ALL: PageRequest = PageRequest { after: None, limit: usize::MAX };
@@ -19,6 +24,7 @@ fn store_of(fixture: &impl Fixture, records: &[super::build::Record]) -> Box<dyn
 fn filters() -> Vec<Filter> {
     let second = |second: i64| Some(Timestamp::from_micros((1_767_225_600 + second) * 1_000_000));
     let text = |text: &str| Some(text.to_owned());
+    let tag = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     let none = Filter::default();
     vec![
         none.clone(),
@@ -34,7 +40,10 @@ fn filters() -> Vec<Filter> {
         Filter { since: second(0), ..none.clone() },
         Filter { until: second(86_400), session: text("s2"), ..none.clone() },
         Filter { since: second(86_400), ..none.clone() },
-        Filter { since: second(50), session: text("s0"), project: text("/work/demo"), ..none },
+        Filter { since: second(50), session: text("s0"), project: text("/work/demo"), ..none.clone() },
+        Filter { tags: vec![tag("team", "a")], ..none.clone() },
+        Filter { tags: vec![tag("team", "b"), tag("parentAgentId", "s1")], ..none.clone() },
+        Filter { tags: vec![tag("team", "z")], ..none },
     ]
 }
 
@@ -121,7 +130,12 @@ pub fn sums_are_those_of_any_other_store(fixture: &impl Fixture) {
     ));
     records.push(line("late", 0, answer("late", 90_000, "msg_late", 5, None)));
     let (store, expected) = (store_of(fixture, &records), folded(&records));
-    let groupings: [&[UsageBy]; 7] = [
+    let groupings: [&[UsageBy]; 12] = [
+        &[UsageBy::Week],
+        &[UsageBy::Month, UsageBy::Model],
+        &[UsageBy::Branch],
+        &[UsageBy::Host],
+        &[UsageBy::Host, UsageBy::Week, UsageBy::Branch],
         &[],
         &[UsageBy::Day],
         &[UsageBy::Model],
@@ -136,6 +150,100 @@ pub fn sums_are_those_of_any_other_store(fixture: &impl Fixture) {
             assert_eq!(sums, expected.usage(&filter, by).unwrap(), "{filter:?} {by:?}");
         }
     }
+}
+
+pub fn hosts_have_the_calls_that_they_recorded(fixture: &impl Fixture) {
+    let records: Vec<_> =
+        (0..10).map(|seq| line("s", seq, answer("s", seq as u32, &format!("m{seq}"), 1, None))).collect();
+    let (ledger, mut store) = (ledger(), fixture.open());
+    append(&ledger, 1, &records[..4]);
+    append(&ledger, 2, &records);
+    catch_up(store.folds(), &ledger);
+    let by_host = store.usage(&Filter::default(), &[UsageBy::Host]).unwrap();
+    let mut calls: Vec<i64> = by_host.iter().map(|group| group.usage.calls).collect();
+    calls.sort_unstable();
+    assert_eq!(calls, [4, 10]);
+    assert_eq!(store.usage(&Filter::default(), &[]).unwrap()[0].usage.calls, 10);
+}
+
+pub fn what_sessions_hang_together_with_is_that_of_any_other_store(fixture: &impl Fixture) {
+    let mut records = made_up(17, 400);
+    // Two files with one beginning, and one that goes on from a record of another.
+    for seq in 0..6 {
+        records.push(line("old", seq, prompt("old", seq as u32, "copied")));
+        records.push(line(
+            "new",
+            seq + 1,
+            prompt("old", seq as u32, "copied").replace(r#""sessionId":"old""#, r#""sessionId":"new""#),
+        ));
+    }
+    records.push(line("new", 7, prompt("new", 900, "own")));
+    let parent = super::build::uuid("old", 3);
+    let next =
+        session_line("user", "next", 950, &format!(r#""parentUuid":"{parent}","message":{{"content":"x"}}"#));
+    records.push(line("next", 0, next));
+    let (store, expected) = (store_of(fixture, &records), folded(&records));
+    let mut links = 0;
+    for session in ["s0", "s1", "s2", "s3", "s4", "old", "new", "next", "nowhere"] {
+        let (one, two) = (store.queries(), &expected as &dyn Queries);
+        let source = "claude-code";
+        assert_eq!(one.edges(source, session).unwrap(), two.edges(source, session).unwrap(), "{session}");
+        assert_eq!(one.user_turns(source, session).unwrap(), two.user_turns(source, session).unwrap());
+        assert_eq!(one.tool_uses(source, session).unwrap(), two.tool_uses(source, session).unwrap());
+        let found = relationships(one, source, session).unwrap();
+        assert_eq!(found, relationships(two, source, session).unwrap(), "{session}");
+        links += found.links.len();
+        for stream in &found.streams {
+            let Some(first) = &stream.stream.first_record else { continue };
+            let family = one.streams_beginning_with(source, first).unwrap();
+            assert!(family.contains(&stream.stream));
+            assert_eq!(family, two.streams_beginning_with(source, first).unwrap());
+        }
+    }
+    assert!(links > 20, "{links} links");
+    let all = |queries: &dyn Queries| {
+        let mut links = Vec::new();
+        for_each_link(queries, &mut |link| {
+            links.push(link);
+            Ok(())
+        })
+        .unwrap();
+        links
+    };
+    assert_eq!(all(store.queries()), all(&expected));
+    let new = relationships(store.queries(), "claude-code", "new").unwrap();
+    assert_eq!((&*new.root, new.links.len()), ("old", 1));
+    let copied = new.links[0].copied.unwrap();
+    assert_eq!((&*new.links[0].kind, copied.records, copied.end.seq), ("copy", 6, 6));
+}
+
+pub fn blocks_put_together_are_the_whole_list(fixture: &impl Fixture) {
+    let records = made_up(18, 400);
+    let (store, expected) = (store_of(fixture, &records), folded(&records));
+    let mut blocks = 0;
+    for (session, kinds) in [("s0", &[][..]), ("s1", &["text"]), ("s2", &["tool_use", "image"])] {
+        let filter = BlockFilter {
+            source: "claude-code".to_owned(),
+            session: session.to_owned(),
+            stream: None,
+            kinds: kinds.iter().map(|kind| (*kind).to_owned()).collect(),
+        };
+        let whole = crate::blocks(&expected, &filter, &ALL).unwrap().items;
+        blocks += whole.len();
+        for limit in [1, 7, 1000] {
+            let found: Vec<BlockPlace> = paged(|page| crate::blocks(store.queries(), &filter, page), limit);
+            assert_eq!(found, whole, "{session} {limit}");
+        }
+        let own = BlockFilter { stream: Some(session.to_owned()), ..filter };
+        let own = crate::blocks(store.queries(), &own, &ALL).unwrap().items;
+        assert!(own.iter().all(|block| &*block.stream == session));
+        assert!(!own.is_empty() && own.len() < whole.len());
+    }
+    assert!(blocks > 100, "{blocks} blocks");
+    let of_turns = store.turns(&Filter::default(), &PageRequest { after: None, limit: 1 }).unwrap().next;
+    let page = PageRequest { after: of_turns, limit: 1 };
+    let refused = crate::blocks(store.queries(), &BlockFilter::default(), &page);
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Invalid);
 }
 
 pub fn sums_without_calls_are_one_row_of_zeros(fixture: &impl Fixture) {

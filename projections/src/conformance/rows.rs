@@ -67,6 +67,7 @@ fn call(name: &str) -> Call {
         place: Address([255; 32]),
         session: name.into(),
         stream: name.into(),
+        seq: i64::MAX,
         copied: true,
         timestamp: Some(Timestamp::from_micros(-1)),
         cwd: None,
@@ -74,7 +75,9 @@ fn call(name: &str) -> Call {
         version: None,
         sidechain: false,
         agent: None,
+        contested: false,
         elsewhere: Vec::new(),
+        forms: Vec::new(),
     }
 }
 
@@ -209,6 +212,9 @@ pub fn names_outlive_a_failed_commit(fixture: &impl Fixture) {
         class: class.into(),
         characters: 1,
         images: 0,
+        text_prefix: 0,
+        contested: false,
+        forms: Vec::new(),
         place: Address([1; 32]),
     };
     let lost = owned(&turn("a class of its own", "1"));

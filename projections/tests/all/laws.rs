@@ -6,8 +6,8 @@ use burnlog_projections::conformance::build::{
     Random, Record, append, catch_up, dumped, expected_dump, ledger, made_up, small_limits,
 };
 use burnlog_projections::{
-    Call, Compaction, Extent, Feed, MemoryProjections, Merge, Name, Notice, Projector, Stream, StreamFeed,
-    Tokens, ToolUse, UserTurn,
+    Call, Compaction, Conflict, Content, Extent, Feed, MemoryProjections, Merge, Name, Notice, Projector,
+    Relationship, Stamp, Stream, StreamFeed, Tokens, ToolUse, UserTurn,
 };
 use proptest::prelude::*;
 
@@ -33,7 +33,7 @@ fn place() -> impl Strategy<Value = Address> {
 
 fn call() -> impl Strategy<Value = Call> {
     let kept = (tokens(), tokens(), tokens(), names(), instant(), -2i64..2, place(), names());
-    let home = (name(), name(), any::<bool>(), instant(), names(), any::<bool>(), names());
+    let home = (name(), name(), any::<bool>(), instant(), names(), any::<bool>(), names(), 0i64..3);
     (kept, home, proptest::collection::btree_set(name(), 0..3)).prop_map(|(kept, home, mut elsewhere)| {
         elsewhere.remove(&home.0);
         Call {
@@ -64,21 +64,27 @@ fn call() -> impl Strategy<Value = Call> {
             version: None,
             sidechain: home.5,
             agent: home.6,
+            seq: home.7,
+            contested: false,
+            forms: Vec::new(),
             elsewhere: elsewhere.into_iter().collect(),
         }
     })
 }
 
 fn tool_use() -> impl Strategy<Value = ToolUse> {
-    let used = proptest::option::of((any::<bool>(), names(), names(), name(), instant()));
-    let result = proptest::option::of((any::<bool>(), any::<bool>(), 0i64..3, name(), instant()));
+    let used = proptest::option::of((any::<bool>(), names(), names(), name(), instant(), place()));
+    let result = (any::<bool>(), any::<bool>(), 0i64..3, name(), instant(), place());
+    let result = proptest::option::of(result);
     (used, result).prop_map(|(used, result)| {
         let mut row = ToolUse::unseen("s".into(), "t".to_owned());
-        if let Some((copied, tool, target, session, at)) = used {
+        if let Some((copied, tool, target, session, at, place)) = used {
+            row.place = Some(place);
             (row.use_copied, row.tool, row.target) = (Some(copied), tool, target);
             (row.session, row.used_at, row.call) = (Some(session), at, Some("m".to_owned()));
         }
-        if let Some((copied, is_error, bytes, session, at)) = result {
+        if let Some((copied, is_error, bytes, session, at, place)) = result {
+            row.result_place = Some(place);
             (row.result_copied, row.is_error, row.result_bytes) = (Some(copied), Some(is_error), Some(bytes));
             (row.result_session, row.result_at) = (Some(session), at);
         }
@@ -87,7 +93,7 @@ fn tool_use() -> impl Strategy<Value = ToolUse> {
 }
 
 fn user_turn() -> impl Strategy<Value = UserTurn> {
-    (any::<bool>(), instant(), name(), name(), name(), 0i64..2, place()).prop_map(|row| UserTurn {
+    (any::<bool>(), instant(), name(), name(), name(), 0i64..2, place(), 0i64..2).prop_map(|row| UserTurn {
         source: "s".into(),
         turn: "u".to_owned(),
         copied: row.0,
@@ -97,6 +103,9 @@ fn user_turn() -> impl Strategy<Value = UserTurn> {
         class: row.4,
         characters: row.5,
         images: 0,
+        text_prefix: row.7,
+        contested: false,
+        forms: Vec::new(),
         place: row.6,
     })
 }
@@ -135,7 +144,9 @@ fn stream() -> impl Strategy<Value = Stream> {
     let title = proptest::option::of((name(), 1i64..4));
     let version = proptest::option::of((name(), 0i64..3));
     let span = proptest::option::of((0i64..4, 0i64..4));
-    (project, title, version, span, 0i64..4).prop_map(|(project, title, version, span, records)| {
+    let first = proptest::option::of((name(), 0i64..3, names()));
+    let parts = (project, title, version, span, 0i64..4, first);
+    parts.prop_map(|(project, title, version, span, records, first)| {
         let mut row = Stream::unseen("s".into(), "t".into(), "t".into(), None);
         row.project_seq = project.as_ref().map_or(0, |project| project.1);
         row.project = project.map(|project| project.0);
@@ -146,6 +157,9 @@ fn stream() -> impl Strategy<Value = Stream> {
         row.first_at = span.map(|(one, two)| Timestamp::from_micros(one.min(two)));
         row.last_at = span.map(|(one, two)| Timestamp::from_micros(one.max(two)));
         row.records = records;
+        row.first_record = first.as_ref().map(|first| first.0.to_string());
+        row.first_record_seq = first.as_ref().map_or(0, |first| first.1);
+        row.first_parent = first.and_then(|first| first.2).map(|parent| parent.to_string());
         row
     })
 }
@@ -160,6 +174,68 @@ fn extent() -> impl Strategy<Value = Extent> {
         bytes,
         ends_with_newline,
     })
+}
+
+fn content() -> impl Strategy<Value = Content> {
+    proptest::collection::btree_set((0u64..20, 0u8..3), 0..6).prop_map(|records| {
+        let entry =
+            |(seq, byte): &(u64, u8)| format!(r#"[{seq},"0000000000{byte:02x}",["text",{byte},{seq},"x"]]"#);
+        let entries: Vec<String> = records.iter().map(entry).collect();
+        let blocks = format!("[{}]", entries.join(","));
+        Content { source: "s".into(), stream: "t".into(), chunk: 0, blocks }
+    })
+}
+
+fn relationship() -> impl Strategy<Value = Relationship> {
+    (names(), instant(), names(), names(), place()).prop_map(|row| Relationship {
+        source: "s".into(),
+        from_session: "f".into(),
+        to_session: "t".into(),
+        kind: "fork".into(),
+        agent: "".into(),
+        stream: row.0,
+        at: row.1,
+        tool_use: row.2.map(|id| id.to_string()),
+        record: row.3.map(|id| id.to_string()),
+        place: row.4,
+    })
+}
+
+fn stamp() -> impl Strategy<Value = Stamp> {
+    (names(), instant(), -2i64..2, place()).prop_map(|row| Stamp {
+        selects: "session".into(),
+        source: "".into(),
+        target: "t".into(),
+        stamp_key: "k".into(),
+        value: row.0.map(|value| value.to_string()),
+        at: row.1,
+        payload_prefix: row.2,
+        place: row.3,
+    })
+}
+
+fn conflict(kind: &'static str) -> impl Strategy<Value = Conflict> {
+    let one = (any::<bool>(), instant(), name(), name(), -2i64..2, place());
+    one.prop_map(move |row| Conflict {
+        source: "s".into(),
+        kind: kind.into(),
+        identity: "i".to_owned(),
+        form: "f".to_owned(),
+        copied: row.0,
+        timestamp: row.1,
+        session: row.2,
+        stream: row.3,
+        payload_prefix: row.4,
+        place: row.5,
+    })
+}
+
+fn conflict_of_calls() -> impl Strategy<Value = Conflict> {
+    conflict("call")
+}
+
+fn conflict_of_turns() -> impl Strategy<Value = Conflict> {
+    conflict("user_turn")
 }
 
 fn feed() -> impl Strategy<Value = Feed> {
@@ -211,6 +287,11 @@ joins! {
     compactions_are_joined: compaction,
     notices_are_joined: notice,
     streams_are_joined: stream,
+    contents_are_joined: content,
+    relationships_are_joined: relationship,
+    stamps_are_joined: stamp,
+    conflicts_of_calls_are_joined: conflict_of_calls,
+    conflicts_of_turns_are_joined: conflict_of_turns,
     extents_are_joined: extent,
     feeds_are_joined: feed,
     stream_feeds_are_joined: stream_feed,

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed claim
 
+mod content;
 mod laws;
 mod memory;
+mod relations;
+mod stamps;
 mod traps;

@@ -1,0 +1,273 @@
+//! Content: where each block of a conversation stands in the log. Rows hold places and never text: the text is read
+//! from the payload of the event, so that an erased payload leaves nothing behind here.
+
+use crate::Derived;
+use crate::json::Span;
+use crate::scan::Scanner;
+use crate::table::{Merge, row};
+use crate::text::{Name, key_text};
+use burnlog_log::{Address, push_hex};
+use std::borrow::Cow;
+
+/// How many bytes of an address stand beside a record number, which alone names it but for rewritten records.
+pub(crate) const ADDRESS_BYTES: usize = 6;
+
+row! {
+    /// The blocks in 128 consecutive records of a stream; the same records as in the chunk of `records`.
+    ///
+    /// `blocks` is compact JSON: `[[seq,"address",[kind,start,bytes],[kind,start,bytes,"tool use id"],…],…]`, ordered by
+    /// seq and address. `address` is the first 12 hex digits of the event's; with the seq it names one entry of the
+    /// chunk in `records`. `start` and `bytes` say where in the payload the JSON value stands that holds the content:
+    /// of `text`, `thinking`, `system` and `summary` the string with its quotes, of `tool_use` the input, of
+    /// `tool_result` the content, of anything else (`image` …) the whole block.
+    pub struct Content in "content" dumped true
+    key {
+        /// The source.
+        source: Name,
+        /// The stream.
+        stream: Name,
+        /// The number of the chunk: record number / 128.
+        chunk: i64,
+    }
+    /// The blocks, as said above.
+    blocks: String,
+}
+
+/// A block as a row tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Block<'a> {
+    pub(crate) seq: u64,
+    pub(crate) address: &'a str,
+    /// The number of the block in its record.
+    pub(crate) ordinal: u32,
+    pub(crate) kind: Cow<'a, str>,
+    pub(crate) start: u64,
+    pub(crate) bytes: u64,
+    pub(crate) tool_use: Option<Cow<'a, str>>,
+}
+
+impl Merge for Content {
+    fn merge(&mut self, other: Self) {
+        if self.blocks == other.blocks {
+            return;
+        }
+        let mut entries = entries(&self.blocks);
+        entries.extend(self::entries(&other.blocks));
+        entries.sort_unstable();
+        entries.dedup();
+        let joined = join(entries.iter().map(|entry| entry.2));
+        self.blocks = joined;
+    }
+
+    fn changed(_: Option<&Self>, _: &Self, _: &mut Derived) {}
+}
+
+impl Content {
+    /// Returns the blocks, ordered by record.
+    pub(crate) fn list(&self) -> Vec<Block<'_>> {
+        let mut blocks = Vec::new();
+        for (seq, address, text) in entries(&self.blocks) {
+            // What is not as this program writes it is damage, which leaves a record without blocks.
+            let _ = read_blocks(text, seq, address, &mut blocks);
+        }
+        blocks
+    }
+}
+
+/// The entries of a row: seq, address, and the entry's own text.
+fn entries(blocks: &str) -> Vec<(u64, &str, &str)> {
+    let mut found = Vec::new();
+    let mut scanner = Scanner::new(blocks);
+    let mut read = || -> Option<()> {
+        let mut is_first = true;
+        (scanner.peek()? == b'[').then(|| scanner.advance())?;
+        while scanner.next_element(&mut is_first)? {
+            scanner.peek()?;
+            let start = scanner.position();
+            scanner.skip()?;
+            let text = &blocks[start..scanner.position()];
+            let (seq, rest) = text.strip_prefix('[')?.split_once(",\"")?;
+            found.push((seq.parse().ok()?, rest.get(..2 * ADDRESS_BYTES)?, text));
+        }
+        Some(())
+    };
+    // Damage ends the list: what was read so far is still good.
+    let _ = read();
+    found
+}
+
+fn read_blocks<'a>(text: &'a str, seq: u64, address: &'a str, blocks: &mut Vec<Block<'a>>) -> Option<()> {
+    let mut scanner = Scanner::new(text);
+    let open = |scanner: &mut Scanner<'a>| (scanner.peek()? == b'[').then(|| scanner.advance());
+    open(&mut scanner)?;
+    let (mut is_first, mut ordinal) = (true, 0u32);
+    // The seq and the address, which are known.
+    for _ in 0..2 {
+        scanner.next_element(&mut is_first)?;
+        scanner.skip()?;
+    }
+    while scanner.next_element(&mut is_first)? {
+        open(&mut scanner)?;
+        let mut is_first = true;
+        scanner.next_element(&mut is_first)?;
+        let kind = scanner.string()?.text();
+        let mut numbers = [0u64; 2];
+        for number in &mut numbers {
+            scanner.next_element(&mut is_first)?;
+            *number = scanner.number()?.parse().ok()?;
+        }
+        let mut tool_use = None;
+        if scanner.next_element(&mut is_first)? {
+            tool_use = Some(scanner.string()?.text());
+            scanner.next_element(&mut is_first)?;
+        }
+        blocks.push(Block { seq, address, ordinal, kind, start: numbers[0], bytes: numbers[1], tool_use });
+        ordinal += 1;
+    }
+    Some(())
+}
+
+fn join<'a>(entries: impl Iterator<Item = &'a str>) -> String {
+    let mut text = String::from("[");
+    for (at, entry) in entries.enumerate() {
+        if at > 0 {
+            text.push(',');
+        }
+        text.push_str(entry);
+    }
+    text.push(']');
+    text
+}
+
+/// The blocks of the record that is being folded.
+#[derive(Debug, Default)]
+pub(crate) struct RecordBlocks {
+    text: Vec<u8>,
+    /// Where the text that was read differs from the payload: places in both from which on they run alike.
+    offsets: Vec<(u32, u32)>,
+}
+
+impl RecordBlocks {
+    /// Begins a record. What is read is `payload` without a byte order mark, and unless `is_utf8` with U+FFFD in it.
+    pub(crate) fn begin(&mut self, payload: &[u8], is_utf8: bool) {
+        self.text.clear();
+        self.offsets.clear();
+        let mark = if payload.starts_with(b"\xef\xbb\xbf") { 3u32 } else { 0 };
+        if mark > 0 {
+            self.offsets.push((0, mark));
+        }
+        if is_utf8 {
+            return;
+        }
+        // Each stretch of bytes that is not UTF-8 became one U+FFFD of three bytes.
+        let (mut in_text, mut in_payload) = (0, mark);
+        for chunk in payload[mark as usize..].utf8_chunks() {
+            let (valid, invalid) = (chunk.valid().len() as u32, chunk.invalid().len() as u32);
+            in_text += valid + if invalid == 0 { 0 } else { 3 };
+            in_payload += valid + invalid;
+            self.offsets.push((in_text, in_payload));
+        }
+    }
+
+    fn payload_offset(&self, at: u32) -> u32 {
+        let behind = self.offsets.partition_point(|(text, _)| *text <= at);
+        behind.checked_sub(1).map_or(at, |found| {
+            let (text, payload) = self.offsets[found];
+            payload + (at - text)
+        })
+    }
+
+    /// Adds a block: its kind, where it stands in the text, and the tool use that it belongs to. None where it is absent.
+    pub(crate) fn push(&mut self, kind: &str, span: Span, tool_use: Option<&str>) {
+        if span.is_absent() {
+            return;
+        }
+        let start = self.payload_offset(span.start);
+        let bytes = self.payload_offset(span.start + span.bytes) - start;
+        let out = &mut self.text;
+        out.extend_from_slice(b",[");
+        push_text(out, kind);
+        for number in [start, bytes] {
+            out.push(b',');
+            push_number(out, u64::from(number));
+        }
+        if let Some(tool_use) = tool_use {
+            out.push(b',');
+            push_text(out, tool_use);
+        }
+        out.push(b']');
+    }
+}
+
+fn push_number(out: &mut Vec<u8>, number: u64) {
+    let mut digits = [0; 20];
+    let (mut at, mut rest) = (digits.len(), number);
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Pushes a key as a JSON string.
+fn push_text(out: &mut Vec<u8>, text: &str) {
+    let is_plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b':' | b'/');
+    if text.len() <= crate::KEY_BYTES_MAX && text.bytes().all(is_plain) {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    } else {
+        serde_json::to_writer(out, &key_text(text)).expect("writing a string to memory cannot fail");
+    }
+}
+
+/// The blocks of a chunk in memory while a fold adds to it.
+#[derive(Debug, Default)]
+pub(crate) struct OpenContent {
+    text: Vec<u8>,
+    /// Seq, address, and where the entry ends in `text`.
+    entries: Vec<(u64, [u8; ADDRESS_BYTES], u32)>,
+}
+
+impl OpenContent {
+    /// Adds the blocks of one record, if it has any; returns how many bytes of memory that took.
+    pub(crate) fn add(&mut self, seq: u64, address: &Address, blocks: &mut RecordBlocks) -> usize {
+        if blocks.text.is_empty() {
+            return 0;
+        }
+        let before = self.text.len();
+        let short = *address.0.first_chunk().expect("an address has 32 bytes");
+        self.text.push(b'[');
+        push_number(&mut self.text, seq);
+        self.text.extend_from_slice(b",\"");
+        push_hex(&mut self.text, &short);
+        self.text.push(b'"');
+        self.text.extend_from_slice(&blocks.text);
+        self.text.push(b']');
+        blocks.text.clear();
+        self.entries.push((seq, short, self.text.len() as u32));
+        self.text.len() - before + size_of::<(u64, [u8; ADDRESS_BYTES], u32)>()
+    }
+
+    /// Makes the row, if there is a block.
+    pub(crate) fn into_row(self, source: &Name, stream: &Name, chunk: u64) -> Option<Content> {
+        if self.entries.is_empty() {
+            return None;
+        }
+        let text = String::from_utf8(self.text).expect("it was written as JSON");
+        let mut start = 0;
+        let mut entries: Vec<(u64, [u8; ADDRESS_BYTES], &str)> = Vec::with_capacity(self.entries.len());
+        for (seq, address, end) in self.entries {
+            entries.push((seq, address, &text[start..end as usize]));
+            start = end as usize;
+        }
+        entries.sort_unstable();
+        let blocks = join(entries.iter().map(|entry| entry.2));
+        Some(Content { source: source.clone(), stream: stream.clone(), chunk: chunk as i64, blocks })
+    }
+}
