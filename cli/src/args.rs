@@ -58,6 +58,8 @@ pub(crate) enum Command {
     Sessions(Filter),
     /// Lists API calls with their tokens, in the order of time.
     Turns(Filter),
+    /// Sums calls, tokens and costs; every call once, however many sessions and hosts have it.
+    Usage(Usage),
     /// Shows how many records of each type were understood.
     Diagnostics,
     /// Maintains the rows that are folded from the ledger.
@@ -117,10 +119,10 @@ pub(crate) enum Durability {
 /// Which rows a list shows.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Filter {
-    /// From this instant or day (RFC 3339 or YYYY-MM-DD).
+    /// From this instant on: RFC 3339, a day (YYYY-MM-DD), today, yesterday, or so long ago (90m, 24h, 7d, 2w).
     #[arg(long, value_name = "WHEN")]
     pub(crate) since: Option<String>,
-    /// Before this instant or day.
+    /// Before this instant.
     #[arg(long, value_name = "WHEN")]
     pub(crate) until: Option<String>,
     /// Of this project: its folder.
@@ -135,9 +137,53 @@ pub(crate) struct Filter {
     /// Of this model.
     #[arg(long, value_name = "NAME")]
     pub(crate) model: Option<String>,
+    /// Recorded by this host: its label as `status` shows it.
+    #[arg(long, value_name = "LABEL")]
+    pub(crate) host: Option<String>,
+    /// Stamped with this key and value. May be repeated; all must hold.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) tag: Vec<String>,
     /// At most this many rows.
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<usize>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Usage {
+    /// What the sums are grouped by; several with commas.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "model")]
+    pub(crate) by: Vec<By>,
+    /// Shows what the calls cost at list prices, as far as the prices are known.
+    #[arg(long)]
+    pub(crate) cost: bool,
+    /// A price table instead of the one that burnlog brings along (docs/prices.md).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) prices: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+}
+
+/// A dimension of sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum By {
+    /// The model.
+    Model,
+    /// The day in UTC.
+    Day,
+    /// The ISO week.
+    Week,
+    /// The month.
+    Month,
+    /// The project of the home session.
+    Project,
+    /// The home session.
+    Session,
+    /// The source.
+    Source,
+    /// The hosts that recorded the call; a call may be in several groups.
+    Host,
+    /// The git branch.
+    Branch,
 }
 
 #[derive(Debug, Subcommand)]

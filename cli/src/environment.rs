@@ -1,9 +1,16 @@
 //! What the environment says to the commands. Only the width of tables is asked for elsewhere, in `output.rs`.
 
 use burnlog_host::{Config, Home, parse_key};
-use burnlog_log::{Error, ErrorKind, Result, WriterKey};
+use burnlog_log::{Error, ErrorKind, Result, Timestamp, WriterKey};
 use std::env;
 use std::path::PathBuf;
+use std::time::SystemTime;
+
+/// The time of day.
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
 
 /// What the environment says.
 #[derive(Clone)]

@@ -6,16 +6,19 @@ use burnlog_projections::{Filter, PageRequest, Queries, Resume, resolve_session}
 
 /// Rows asked for at once.
 const PAGE_ROWS: usize = 512;
+const SECOND: i64 = 1_000_000;
+const DAY: i64 = 86_400 * SECOND;
 
 /// Makes the filter; `session` may be a unique prefix.
 pub(crate) fn of_arguments(arguments: &args::Filter, queries: &dyn Queries) -> Result<Filter> {
+    let now = crate::environment::now();
     let session = match &arguments.session {
         None => None,
         Some(name) => Some(resolve_session(queries, name)?),
     };
     Ok(Filter {
-        since: arguments.since.as_deref().map(|text| instant("--since", text)).transpose()?,
-        until: arguments.until.as_deref().map(|text| instant("--until", text)).transpose()?,
+        since: arguments.since.as_deref().map(|text| instant("--since", text, now)).transpose()?,
+        until: arguments.until.as_deref().map(|text| instant("--until", text, now)).transpose()?,
         project: arguments.project.clone(),
         source: match &session {
             Some((source, _)) => Some(source.to_string()),
@@ -23,16 +26,49 @@ pub(crate) fn of_arguments(arguments: &args::Filter, queries: &dyn Queries) -> R
         },
         session: session.map(|(_, session)| session.to_string()),
         model: arguments.model.clone(),
-        tags: Vec::new(),
+        host: arguments.host.clone(),
+        tags: arguments.tag.iter().map(|text| tag(text)).collect::<Result<_>>()?,
     })
 }
 
-fn instant(flag: &str, text: &str) -> Result<Timestamp> {
-    Timestamp::parse(text).or_else(|| Timestamp::parse(&format!("{text}T00:00:00Z"))).ok_or_else(|| {
-        let message =
-            format!("{flag} {text:?} is neither RFC 3339 (2026-03-01T10:00:00Z) nor a day (2026-03-01)");
+/// `KEY=VALUE`.
+fn tag(text: &str) -> Result<(String, String)> {
+    let parts = text.split_once('=').filter(|(key, _)| !key.is_empty());
+    parts.map(|(key, value)| (key.to_owned(), value.to_owned())).ok_or_else(|| {
+        let message = format!("--tag {text:?} is not KEY=VALUE");
         Error::new(ErrorKind::Invalid, "read arguments", message)
     })
+}
+
+/// An instant (RFC 3339), a day, `today`, `yesterday`, or so long before `now`: `90m`, `24h`, `7d`, `2w`.
+fn instant(flag: &str, text: &str, now: Timestamp) -> Result<Timestamp> {
+    let day = |days: i64| Timestamp::from_micros((now.as_micros().div_euclid(DAY) - days) * DAY);
+    let known = match text {
+        "today" => Some(day(0)),
+        "yesterday" => Some(day(1)),
+        _ => ago(text, now),
+    };
+    let written = || Timestamp::parse(text).or_else(|| Timestamp::parse(&format!("{text}T00:00:00Z")));
+    known.or_else(written).ok_or_else(|| {
+        let message = format!(
+            "{flag} {text:?} is none of: RFC 3339 (2026-03-01T10:00:00Z), a day (2026-03-01), today, yesterday, or so \
+             long ago (90m, 24h, 7d, 2w)"
+        );
+        Error::new(ErrorKind::Invalid, "read arguments", message)
+    })
+}
+
+fn ago(text: &str, now: Timestamp) -> Option<Timestamp> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let micros = match unit {
+        "m" => 60 * SECOND,
+        "h" => 3600 * SECOND,
+        "d" => DAY,
+        "w" => 7 * DAY,
+        _ => return None,
+    };
+    let count: i64 = digits.parse().ok().filter(|count| *count >= 0)?;
+    Some(Timestamp::from_micros(now.as_micros().saturating_sub(count.saturating_mul(micros))))
 }
 
 /// Calls `each` with every item of a listing, page by page, up to `limit`.
@@ -62,11 +98,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn days_and_instants_are_read_and_nothing_else() {
-        assert_eq!(
-            instant("--since", "2026-03-01").unwrap(),
-            instant("--since", "2026-03-01T01:00:00+01:00").unwrap()
-        );
-        assert!(instant("--since", "yesterdy").unwrap_err().message().contains("--since"));
+    fn days_instants_and_times_ago_are_read_and_nothing_else() {
+        let now = Timestamp::parse("2026-03-10T12:30:00Z").unwrap();
+        for (text, expected) in [
+            ("2026-03-01", "2026-03-01T00:00:00Z"),
+            ("2026-03-01T01:00:00+01:00", "2026-03-01T00:00:00Z"),
+            ("today", "2026-03-10T00:00:00Z"),
+            ("yesterday", "2026-03-09T00:00:00Z"),
+            ("90m", "2026-03-10T11:00:00Z"),
+            ("24h", "2026-03-09T12:30:00Z"),
+            ("7d", "2026-03-03T12:30:00Z"),
+            ("2w", "2026-02-24T12:30:00Z"),
+        ] {
+            let read = instant("--since", text, now).unwrap();
+            assert_eq!(Some(read), Timestamp::parse(expected), "{text}");
+        }
+        for wrong in ["yesterdy", "", "d", "-3d", "3y", "2026-13-01", "\u{e9}"] {
+            assert!(instant("--since", wrong, now).unwrap_err().message().contains("--since"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn tags_are_a_key_and_a_value() {
+        assert_eq!(tag("team=a=b").unwrap(), ("team".to_owned(), "a=b".to_owned()));
+        assert!(tag("team").is_err() && tag("=a").is_err());
     }
 }

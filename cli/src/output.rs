@@ -51,7 +51,7 @@ impl<R> Column<R> {
 /// Prints the rows of one list.
 pub(crate) struct Printer<R: 'static> {
     out: Form,
-    columns: &'static [Column<R>],
+    columns: Vec<&'static Column<R>>,
     sample: Vec<Vec<String>>,
     widths: Option<Vec<usize>>,
     rows: u64,
@@ -66,6 +66,11 @@ enum Form {
 impl<R: Serialize> Printer<R> {
     /// Starts a list in the form that the flags ask for.
     pub(crate) fn new(global: &Global, columns: &'static [Column<R>]) -> Self {
+        Self::with_columns(global, columns.iter().collect())
+    }
+
+    /// As [`Printer::new`], with columns that were chosen.
+    pub(crate) fn with_columns(global: &Global, columns: Vec<&'static Column<R>>) -> Self {
         let stdout = io::stdout().lock();
         let out = if global.json {
             Form::Json(BufWriter::new(stdout))
@@ -124,7 +129,7 @@ impl<R: Serialize> Printer<R> {
                 *width = (*width).max(cell.width());
             }
         }
-        shrink(&mut widths, self.columns, terminal_width());
+        shrink(&mut widths, &self.columns, terminal_width());
         self.widths = Some(widths);
         self.line(&titles)?;
         sample.iter().try_for_each(|cells| self.line(cells))
@@ -134,7 +139,7 @@ impl<R: Serialize> Printer<R> {
         let Form::Table(out) = &mut self.out else { return Ok(()) };
         let widths = self.widths.as_deref().unwrap_or_default();
         let mut text = String::new();
-        for ((cell, width), column) in cells.iter().zip(widths).zip(self.columns) {
+        for ((cell, width), column) in cells.iter().zip(widths).zip(&self.columns) {
             let cell = match column.shrinks {
                 Some(cut) => fit(cell, *width, cut),
                 None => cell.clone(),
@@ -232,7 +237,7 @@ fn terminal_width() -> usize {
 }
 
 /// Takes width from the columns that give way, the widest first, down to eight.
-fn shrink<R>(widths: &mut [usize], columns: &[Column<R>], most: usize) {
+fn shrink<R>(widths: &mut [usize], columns: &[&Column<R>], most: usize) {
     let total = |widths: &[usize]| widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1);
     while total(widths) > most {
         let widest = (0..widths.len()).filter(|i| columns[*i].shrinks.is_some() && widths[*i] > 8);

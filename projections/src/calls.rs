@@ -2,6 +2,7 @@
 //! Two choices are made apart: which line's usage is kept, and which session is the call's home.
 
 use crate::conflicts::{CONFLICT_CALL, Conflict, join_forms};
+use crate::prices::PriceClass;
 use crate::rollups::{Counts, Day};
 use crate::sources::rewrites_in_place;
 use crate::table::{Merge, row};
@@ -223,6 +224,18 @@ impl Call {
         Some(forms)
     }
 
+    /// What beside model, day and tokens decides the price.
+    pub(crate) fn price_class(&self) -> PriceClass {
+        let read = [
+            self.input_tokens,
+            self.cache_read_tokens,
+            self.cache_write_5m_tokens,
+            self.cache_write_1h_tokens,
+        ];
+        let input = read.iter().flatten().fold(0i64, |sum, tokens| sum.saturating_add(tokens.0));
+        PriceClass::of_call(input, self.speed.as_deref(), self.service_tier.as_deref())
+    }
+
     /// What this call adds to the totals.
     fn counts(&self) -> Counts {
         let number = |tokens: Option<Tokens>| tokens.unwrap_or_default().0;
@@ -243,6 +256,7 @@ impl Call {
         self.counts() == other.counts()
             && self.model == other.model
             && self.session == other.session
+            && (&self.speed, &self.service_tier) == (&other.speed, &other.service_tier)
             && Day::of(self.timestamp) == Day::of(other.timestamp)
     }
 
@@ -250,7 +264,9 @@ impl Call {
         let counts = self.counts().times(sign);
         derived.session(&self.source, &self.session).add_counts(&counts);
         let model = self.model.clone().unwrap_or_default();
-        derived.usage(Day::of(self.timestamp), &self.source, &model, &self.session).add_counts(&counts);
+        let day = Day::of(self.timestamp);
+        let class = self.price_class().to_name();
+        derived.usage(day, &self.source, &model, &self.session, class).add_counts(&counts);
     }
 }
 

@@ -34,9 +34,16 @@ impl Derived {
     }
 
     /// Returns the delta of a day's sums.
-    pub(crate) fn usage(&mut self, day: Day, source: &Name, model: &Name, session: &Name) -> &mut UsageDay {
+    pub(crate) fn usage(
+        &mut self,
+        day: Day,
+        source: &Name,
+        model: &Name,
+        session: &Name,
+        price_class: Name,
+    ) -> &mut UsageDay {
         let (source, model, session) = (source.clone(), model.clone(), session.clone());
-        self.usage.delta(UsageDay { day, source, model, session, ..UsageDay::default() })
+        self.usage.delta(UsageDay { day, source, model, session, price_class, ..UsageDay::default() })
     }
 
     /// Returns the delta of the counts of a type of record.

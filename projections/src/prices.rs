@@ -3,6 +3,7 @@
 
 use crate::queries::Usage;
 use crate::rollups::Day;
+use crate::text::Name;
 use burnlog_log::{Error, ErrorKind, Result};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -47,6 +48,11 @@ impl PriceClass {
         let variant = [speed, service_tier].into_iter().flatten().find(|name| !usual.contains(name));
         let over = LENGTHS.into_iter().rev().find(|length| input_tokens > *length).unwrap_or(0);
         Self { over, variant: variant.unwrap_or_default().to_owned() }
+    }
+
+    /// Returns the text form as a name; of the usual class without writing anything.
+    pub(crate) fn to_name(&self) -> Name {
+        if *self == Self::default() { Name::default() } else { Name::from(self.to_string().as_str()) }
     }
 
     /// Parses the text form. What has no such form is a variant, and so has no price.

@@ -26,6 +26,8 @@ pub struct Filter {
     pub source: Option<String>,
     /// With this model.
     pub model: Option<String>,
+    /// Recorded by this host, as [`HostLabels`](crate::HostLabels) shows it: sessions with a stream, calls with a home line.
+    pub host: Option<String>,
     /// Stamped with all of these keys and values. A call has what is stamped on itself, else on its stream, else on its
     /// home session; a session what is stamped on it.
     pub tags: Vec<(String, String)>,
@@ -84,6 +86,8 @@ pub enum UsageBy {
     Host,
     /// The git branch at the home line; empty where none is known.
     Branch,
+    /// What else decides the price of a call; see [`PriceClass`](crate::PriceClass).
+    PriceClass,
 }
 
 /// Sums over calls. Each call is in them once, whatever the grouping but [`UsageBy::Host`]; sums without any grouping

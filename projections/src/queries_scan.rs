@@ -39,7 +39,17 @@ impl<T: ScanQueries> Queries for T {
         });
         let mut tagged = Vec::with_capacity(sessions.len());
         for row in sessions {
-            if is_tagged(self, filter, &[(STAMP_SESSION, &row.source, &row.session)])? {
+            let mut hosts = Vec::new();
+            if filter.host.is_some() {
+                let labels = HostLabels::read(self)?;
+                for stream in self.streams(&row.source, &row.session)? {
+                    let feeds = stream_feeds(self, &stream.source, &stream.stream)?;
+                    hosts.extend(feeds.iter().map(|feed| labels.of(&feed.feed)));
+                }
+            }
+            if filter.host.as_ref().is_none_or(|host| hosts.contains(host))
+                && is_tagged(self, filter, &[(STAMP_SESSION, &row.source, &row.session)])?
+            {
                 tagged.push(row);
             }
         }
@@ -73,7 +83,11 @@ impl<T: ScanQueries> Queries for T {
                 *call.session == *session
                     || contained.contains_key(&(call.source.clone(), call.call.clone(), session.into()))
             });
-            if in_session && matches(filter, &call, project.as_deref()) && has_tags(self, filter, &call)? {
+            if in_session
+                && matches(filter, &call, project.as_deref())
+                && is_of_host(self, filter, &call)?
+                && has_tags(self, filter, &call)?
+            {
                 turns.push(Turn { call, project });
             }
         }
@@ -141,6 +155,7 @@ impl<T: ScanQueries> Queries for T {
             let project = project_of(self, &call)?;
             if !matches(filter, &call, project.as_deref())
                 || !is(filter.session.as_ref(), Some(&call.session))
+                || !is_of_host(self, filter, &call)?
                 || !has_tags(self, filter, &call)?
             {
                 continue;
@@ -156,6 +171,7 @@ impl<T: ScanQueries> Queries for T {
                     UsageBy::Model => call.model.as_deref().unwrap_or_default().to_owned(),
                     UsageBy::Session => call.session.to_string(),
                     UsageBy::Project => project.as_deref().unwrap_or_default().to_owned(),
+                    UsageBy::PriceClass => call.price_class().to_string(),
                     UsageBy::Branch => call.branch.as_deref().unwrap_or_default().to_owned(),
                     UsageBy::Host => host.clone(),
                 });
@@ -187,6 +203,13 @@ fn has_tags(reader: &impl RowReader, filter: &Filter, call: &Call) -> Result<boo
         (STAMP_SESSION, &*call.source, &*call.session),
     ];
     is_tagged(reader, filter, &levels)
+}
+
+fn is_of_host(reader: &impl RowReader, filter: &Filter, call: &Call) -> Result<bool> {
+    match &filter.host {
+        None => Ok(true),
+        Some(host) => Ok(hosts_of(reader, call)?.contains(host)),
+    }
 }
 
 /// The hosts that recorded the home line of a call.

@@ -252,6 +252,8 @@ row! {
         model: Name,
         /// The home session.
         session: Name,
+        /// What else decides the price of the calls; see [`PriceClass`](crate::PriceClass).
+        price_class: Name,
     }
     /// The calls.
     calls: i64,

@@ -34,6 +34,11 @@ impl Home {
         self.0.join("host").join("config.json")
     }
 
+    /// Returns where the user's own price table is, if there is one.
+    pub fn prices(&self) -> PathBuf {
+        self.0.join("host").join("prices.json")
+    }
+
     /// Names the state that belongs to one ledger; nothing is made.
     pub fn ledger_state(&self, ledger: LedgerId) -> LedgerState {
         LedgerState(self.0.join("host").join(ledger.to_string()))

@@ -7,9 +7,9 @@ use crate::schema::{select_list, table_name};
 use crate::store::SqliteProjections;
 use burnlog_log::{Result, Timestamp};
 use burnlog_projections::{
-    Call, CallSession, Filter, Generation, Page, PageRequest, Queries, Relationship, ResumeKey, Row,
-    STAMP_CALL, STAMP_SESSION, STAMP_STREAM, Session, Stamp, Stream, Table, ToolUse, Turn, UsageBy, UsageDay,
-    UsageGroup, UserTurn, Value, key_text, live,
+    Call, CallSession, Filter, Generation, HostLabels, Page, PageRequest, Queries, Relationship, ResumeKey,
+    Row, STAMP_CALL, STAMP_SESSION, STAMP_STREAM, Session, Stamp, Stream, StreamFeed, Table, ToolUse, Turn,
+    UsageBy, UsageDay, UsageGroup, UserTurn, Value, key_text, live,
 };
 use std::borrow::Cow;
 
@@ -33,6 +33,16 @@ impl Condition {
 
     pub(crate) fn integer(&mut self, number: i64) -> String {
         self.value(Value::Integer(number))
+    }
+
+    /// Adds the feeds of a host as parameters and returns the list of them.
+    fn feeds_of(&mut self, store: &SqliteProjections, generation: Generation, host: &str) -> Result<String> {
+        let labels = HostLabels::read(store)?;
+        let sql = format!("SELECT DISTINCT feed FROM {}", table_name(StreamFeed::TABLE, generation));
+        let feeds = store.rows(&sql, &[], |row| row.get::<_, Vec<u8>>(0))?;
+        let of_host = feeds.into_iter().filter(|feed| labels.of(feed) == host);
+        let parameters = of_host.map(|feed| self.value(Value::Blob(Cow::Owned(feed))));
+        Ok(format!("({})", parameters.collect::<Vec<_>>().join(", ")))
     }
 
     /// Asks for all tags of a filter; `levels` are what is selected and the SQL of its source and id.
@@ -103,11 +113,8 @@ impl SqliteProjections {
     }
 
     /// Conditions on a call `t` that do not depend on which session contains it.
-    pub(crate) fn call_condition(
-        &self,
-        generation: Generation,
-        filter: &Filter,
-    ) -> rusqlite::Result<Condition> {
+    pub(crate) fn call_condition(&self, generation: Generation, filter: &Filter) -> Result<Condition> {
+        let name = |name: &str| self.name(name).located("query projections", &self.place);
         let mut condition = Condition::default();
         if let Some(source) = &filter.source {
             let source = condition.text(source);
@@ -115,12 +122,12 @@ impl SqliteProjections {
             condition.and(format!("+t.source = {source}"));
         }
         if let Some(model) = &filter.model {
-            let model = condition.integer(self.name(model)?);
+            let model = condition.integer(name(model)?);
             condition.and(format!("t.model = {model}"));
         }
         if let Some(project) = &filter.project {
             let sessions = table_name(Session::TABLE, generation);
-            let project = condition.integer(self.name(project)?);
+            let project = condition.integer(name(project)?);
             condition.and(format!(
                 "EXISTS (SELECT 1 FROM {sessions} s WHERE s.source = t.source AND s.project = {project} AND s.session = {})",
                 name_of(Call::TABLE, "session")
@@ -133,6 +140,13 @@ impl SqliteProjections {
             }
         }
         let (stream, session) = (name_of(Call::TABLE, "stream"), name_of(Call::TABLE, "session"));
+        if let Some(host) = &filter.host {
+            let feeds = condition.feeds_of(self, generation, host)?;
+            condition.and(format!(
+                "EXISTS (SELECT 1 FROM {} f WHERE f.source = t.source AND f.stream = {stream} AND f.records > t.seq AND f.feed IN {feeds})",
+                table_name(StreamFeed::TABLE, generation)
+            ));
+        }
         let levels = [
             (STAMP_CALL, "t.source", "t.call"),
             (STAMP_STREAM, "t.source", &*stream),
@@ -151,8 +165,7 @@ impl SqliteProjections {
         after: Option<&ResumeKey>,
         limit: usize,
     ) -> Result<Vec<Turn>> {
-        let mut condition =
-            self.call_condition(generation, filter).located("query projections", &self.place)?;
+        let mut condition = self.call_condition(generation, filter)?;
         if let Some(session) = &filter.session {
             let members = table_name(CallSession::TABLE, generation);
             let id = self.name(session).located("query projections", &self.place)?;
@@ -246,6 +259,15 @@ impl Queries for SqliteProjections {
                 let instant = condition.integer(instant.as_micros());
                 condition.and(format!("t.{column} {instant}"));
             }
+        }
+        if let Some(host) = &filter.host {
+            let feeds = condition.feeds_of(self, generation, host)?;
+            condition.and(format!(
+                "EXISTS (SELECT 1 FROM {} r JOIN {} f ON f.source = r.source AND f.stream = r.stream
+                 WHERE r.source = t.source AND r.session = (SELECT id FROM names WHERE name = t.session) AND f.feed IN {feeds})",
+                table_name(Stream::TABLE, generation),
+                table_name(StreamFeed::TABLE, generation)
+            ));
         }
         condition.tags(generation, filter, &[(STAMP_SESSION, "t.source", "t.session")]);
         if let Some(resume) = &page.after {

@@ -7,8 +7,8 @@ use crate::schema::table_name;
 use crate::store::SqliteProjections;
 use burnlog_log::{Result, Timestamp};
 use burnlog_projections::{
-    Call, Day, Filter, Generation, HostLabels, Row, Session, StreamFeed, Tokens, Usage, UsageBy, UsageDay,
-    UsageGroup, Value,
+    Call, Day, Filter, Generation, HostLabels, LENGTHS, Row, Session, StreamFeed, Tokens, Usage, UsageBy,
+    UsageDay, UsageGroup, Value,
 };
 use std::collections::BTreeMap;
 
@@ -38,12 +38,12 @@ impl SqliteProjections {
         let is_midnight = |instant: &Timestamp| Day::of(Some(*instant)).start() == Some(*instant);
         let whole_days = [filter.since, filter.until].iter().flatten().all(is_midnight);
         let is_rolled_up = |by: &UsageBy| !matches!(by, UsageBy::Host | UsageBy::Branch);
-        let sums = if whole_days && filter.tags.is_empty() && by.iter().all(is_rolled_up) {
-            self.daily_sums(generation, filter, by)
+        let is_plain = filter.tags.is_empty() && filter.host.is_none();
+        let (sql, condition) = if whole_days && is_plain && by.iter().all(is_rolled_up) {
+            self.daily_sums(generation, filter, by).located("query projections", &self.place)?
         } else {
-            self.exact_sums(generation, filter, by)
+            self.exact_sums(generation, filter, by)?
         };
-        let (sql, condition) = sums.located("query projections", &self.place)?;
         let labels =
             if by.contains(&UsageBy::Host) { HostLabels::read(self)? } else { HostLabels::default() };
         let mut groups: BTreeMap<Vec<String>, Usage> = BTreeMap::new();
@@ -97,6 +97,7 @@ impl SqliteProjections {
             UsageBy::Source => "t.source".to_owned(),
             UsageBy::Model => "t.model".to_owned(),
             UsageBy::Session => "t.session".to_owned(),
+            UsageBy::PriceClass => "t.price_class".to_owned(),
             // Never asked of the rollup.
             UsageBy::Host | UsageBy::Branch => "NULL".to_owned(),
             UsageBy::Project => format!("coalesce((SELECT name FROM names WHERE id = {project}), '')"),
@@ -113,11 +114,12 @@ impl SqliteProjections {
         generation: Generation,
         filter: &Filter,
         by: &[UsageBy],
-    ) -> rusqlite::Result<(String, Condition)> {
+    ) -> Result<(String, Condition)> {
         let sessions = table_name(Session::TABLE, generation);
         let mut condition = self.call_condition(generation, filter)?;
         if let Some(session) = &filter.session {
-            let session = condition.integer(self.name(session)?);
+            let session = self.name(session).located("query projections", &self.place)?;
+            let session = condition.integer(session);
             condition.and(format!("t.session = {session}"));
         }
         let session = name_of(Call::TABLE, "session");
@@ -130,6 +132,7 @@ impl SqliteProjections {
             UsageBy::Source => "t.source".to_owned(),
             UsageBy::Model => format!("coalesce({}, '')", name_of(Call::TABLE, "model")),
             UsageBy::Session => session.clone(),
+            UsageBy::PriceClass => price_class(),
             UsageBy::Project => format!(
                 "coalesce((SELECT name FROM names WHERE id = (SELECT s.project FROM {sessions} s
                  WHERE s.source = t.source AND s.session = {session})), '')"
@@ -147,6 +150,21 @@ impl SqliteProjections {
         }
         Ok((grouped(&dimensions, &sums, &from, &condition), condition))
     }
+}
+
+/// The price class of a call `t`, as [`burnlog_projections::PriceClass`] writes it.
+fn price_class() -> String {
+    let input = ["input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens"]
+        .map(|column| format!("coalesce(t.{column}, 0)"))
+        .join(" + ");
+    let over = LENGTHS.iter().rev().map(|length| format!("WHEN {input} > {length} THEN 'over {length}'"));
+    let over = format!("CASE {} ELSE '' END", over.collect::<Vec<_>>().join(" "));
+    let usual = "('', 'standard', 'default', 'auto')";
+    let (speed, tier) = (name_of(Call::TABLE, "speed"), name_of(Call::TABLE, "service_tier"));
+    let variant = format!(
+        "CASE WHEN {speed} NOT IN {usual} THEN {speed} WHEN {tier} NOT IN {usual} THEN {tier} ELSE '' END"
+    );
+    format!("trim({over} || ' ' || {variant})")
 }
 
 fn grouped(dimensions: &[String], sums: &[String], from: &str, condition: &Condition) -> String {

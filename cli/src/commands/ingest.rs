@@ -2,12 +2,12 @@
 
 use super::{Context, FOUND_WANTING};
 use crate::args::Ingest;
-use crate::environment::Environment;
+use crate::environment::{Environment, now};
 use crate::open::{self, Access, StoreUrl};
 use crate::output::{bytes, count, counted, print_one, say};
 use crate::progress;
 use burnlog_host::{Config, FeedStart, HostWriter, Identity, IngestLock, LedgerState};
-use burnlog_log::{Batch, Error, ErrorKind, Ledger, Result, Root, Timestamp, WriterId};
+use burnlog_log::{Batch, Error, ErrorKind, Ledger, Result, Root, WriterId};
 use burnlog_projections::{FoldLimits, Projector, diagnostics};
 use burnlog_sources::{
     Acknowledged, CursorFile, FeedPoint, Filter, Notice, Observer, Options, Places, Plan, Progress, Report,
@@ -15,7 +15,7 @@ use burnlog_sources::{
 use burnlog_sqlite::SqliteProjections;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// The fields of `ingest --json`.
 #[derive(serde::Serialize)]
@@ -255,11 +255,6 @@ fn places(arguments: &Ingest, environment: &Environment) -> Places {
     } else {
         Places::Roots(arguments.root.clone())
     }
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
 /// Shows progress, and what a person may want to know while it happens.

@@ -10,6 +10,7 @@ mod restore;
 mod sessions;
 mod status;
 mod turns;
+mod usage;
 mod verify;
 
 use crate::args::{Arguments, Command, Global};
@@ -45,6 +46,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Status => status::run(&context),
         Command::Sessions(filter) => sessions::run(&context, &filter),
         Command::Turns(filter) => turns::run(&context, &filter),
+        Command::Usage(usage) => usage::run(&context, &usage),
         Command::Diagnostics => diagnostics::run(&context),
         Command::Project(project) => project::run(&context, &project),
         Command::Replay(replay) => replay::run(&context, &replay),

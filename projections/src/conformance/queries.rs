@@ -130,7 +130,10 @@ pub fn sums_are_those_of_any_other_store(fixture: &impl Fixture) {
     ));
     records.push(line("late", 0, answer("late", 90_000, "msg_late", 5, None)));
     let (store, expected) = (store_of(fixture, &records), folded(&records));
-    let groupings: [&[UsageBy]; 12] = [
+    let groupings: [&[UsageBy]; 15] = [
+        &[UsageBy::PriceClass],
+        &[UsageBy::Branch, UsageBy::PriceClass],
+        &[UsageBy::Day, UsageBy::Model, UsageBy::PriceClass],
         &[UsageBy::Week],
         &[UsageBy::Month, UsageBy::Model],
         &[UsageBy::Branch],
@@ -163,6 +166,15 @@ pub fn hosts_have_the_calls_that_they_recorded(fixture: &impl Fixture) {
     let mut calls: Vec<i64> = by_host.iter().map(|group| group.usage.calls).collect();
     calls.sort_unstable();
     assert_eq!(calls, [4, 10]);
+    for group in &by_host {
+        let filter = Filter { host: Some(group.key[0].clone()), ..Filter::default() };
+        assert_eq!(store.usage(&filter, &[]).unwrap()[0].usage, group.usage);
+        assert_eq!(store.turns(&filter, &ALL).unwrap().items.len() as i64, group.usage.calls);
+        assert_eq!(store.sessions(&filter, &ALL).unwrap().items.len(), 1);
+    }
+    let nobody = Filter { host: Some("nobody".to_owned()), ..Filter::default() };
+    assert!(store.sessions(&nobody, &ALL).unwrap().items.is_empty());
+    assert!(store.turns(&nobody, &ALL).unwrap().items.is_empty());
     assert_eq!(store.usage(&Filter::default(), &[]).unwrap()[0].usage.calls, 10);
 }
 
