@@ -66,7 +66,8 @@ impl Environment {
     pub(crate) fn given_key(&self) -> Result<Option<WriterKey>> {
         let Some(text) = &self.writer_key else { return Ok(None) };
         parse_key(text.trim().as_bytes()).map(Some).ok_or_else(|| {
-            Error::new(ErrorKind::Invalid, "open feed", "RELAYBURN_WRITER_KEY is not 64 hex digits")
+            let message = "RELAYBURN_WRITER_KEY is not 64 hex digits; set it to a writer key, or unset it";
+            Error::new(ErrorKind::Invalid, "open feed", message)
         })
     }
 }

@@ -122,9 +122,15 @@ pub(crate) fn io_error(operation: &'static str, path: &Path, error: io::Error) -
     let (kind, message) = match error.kind() {
         io::ErrorKind::NotFound => (ErrorKind::NotFound, "it is not there (any more)"),
         io::ErrorKind::PermissionDenied => (ErrorKind::Denied, "not allowed to; check its owner and mode"),
-        io::ErrorKind::IsADirectory => (ErrorKind::Invalid, "a folder stands where a file is expected"),
-        io::ErrorKind::NotADirectory => (ErrorKind::Invalid, "a file stands where a folder is expected"),
-        _ => (ErrorKind::Unavailable, "the system refused"),
+        io::ErrorKind::IsADirectory => (ErrorKind::Invalid, "a folder stands where a file is expected; move it away"),
+        io::ErrorKind::NotADirectory => (ErrorKind::Invalid, "a file stands where a folder is expected; move it away"),
+        io::ErrorKind::ReadOnlyFilesystem => {
+            (ErrorKind::Denied, "the file system is read-only; set RELAYBURN_HOME elsewhere")
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            (ErrorKind::Unavailable, "the disk is full; free space and try again")
+        }
+        _ => (ErrorKind::Unavailable, "the system refused; the next ingest tries again"),
     };
     Error::new(kind, operation, message).at(path.display()).caused_by(error)
 }
