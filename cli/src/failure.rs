@@ -60,7 +60,7 @@ fn hint(error: &Error) -> Option<&'static str> {
             Some("two histories were signed with one key; both heads are kept under RELAYBURN_HOME/host")
         }
         ErrorKind::Unsupported if !error.message().contains("upgrade") => Some("upgrade burnlog"),
-        ErrorKind::Unavailable => {
+        ErrorKind::Unavailable if is_ledger(error.operation()) && error.operation() != "restore" => {
             Some("retry later; what was acknowledged is stored, and a retry stores nothing twice")
         }
         ErrorKind::NotFound if error.operation().contains("ledger") => Some("burnlog ingest makes a ledger"),
@@ -72,7 +72,12 @@ fn hint(error: &Error) -> Option<&'static str> {
 fn is_ledger(operation: &str) -> bool {
     !matches!(
         operation,
-        "open ledger" | "create ledger" | "read key" | "read remembered heads" | "open projections" | "open feed"
+        "open ledger"
+            | "create ledger"
+            | "read key"
+            | "read remembered heads"
+            | "open projections"
+            | "open feed"
     )
 }
 

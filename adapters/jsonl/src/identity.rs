@@ -27,7 +27,8 @@ pub(crate) fn read(files: &dyn Files, folder: &Path) -> Result<Option<LedgerId>>
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-            let message = "a file stands where the ledger's folder belongs; name another folder, or move it away";
+            let message =
+                "a file stands where the ledger's folder belongs; name another folder, or move it away";
             return Err(Error::new(ErrorKind::Invalid, "open ledger", message).at(folder.display()));
         }
         Err(error) => return Err(io_error("open ledger", path.display(), error)),

@@ -120,10 +120,16 @@ fn stat_of(metadata: &std::fs::Metadata) -> FileStat {
 pub(crate) fn io_error(operation: &'static str, path: &Path, error: io::Error) -> burnlog_log::Error {
     use burnlog_log::{Error, ErrorKind};
     let (kind, message) = match error.kind() {
-        io::ErrorKind::NotFound => (ErrorKind::NotFound, "it is not there (any more)"),
+        io::ErrorKind::NotFound => {
+            (ErrorKind::NotFound, "it is not there (any more); of a link: what it names is gone")
+        }
         io::ErrorKind::PermissionDenied => (ErrorKind::Denied, "not allowed to; check its owner and mode"),
-        io::ErrorKind::IsADirectory => (ErrorKind::Invalid, "a folder stands where a file is expected; move it away"),
-        io::ErrorKind::NotADirectory => (ErrorKind::Invalid, "a file stands where a folder is expected; move it away"),
+        io::ErrorKind::IsADirectory => {
+            (ErrorKind::Invalid, "a folder stands where a file is expected; move it away")
+        }
+        io::ErrorKind::NotADirectory => {
+            (ErrorKind::Invalid, "a file stands where a folder is expected; move it away")
+        }
         io::ErrorKind::ReadOnlyFilesystem => {
             (ErrorKind::Denied, "the file system is read-only; set RELAYBURN_HOME elsewhere")
         }

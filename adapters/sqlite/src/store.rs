@@ -56,6 +56,10 @@ impl SqliteProjections {
             let message = "nothing was folded yet; run ingest or project rebuild";
             return Err(Error::new(ErrorKind::NotFound, "open projections", message).at(path.display()));
         }
+        if path.is_dir() {
+            let message = "a folder stands where the file of the projections belongs; move it away";
+            return Err(Error::new(ErrorKind::Invalid, "open projections", message).at(path.display()));
+        }
         match Self::open_as(path, path, access, options) {
             Err(error) if options.read_only && error.kind() == ErrorKind::Denied => match unchanging(path) {
                 Some(url) => {
