@@ -146,7 +146,7 @@ fn a_folder_that_cannot_be_read_is_counted_and_the_rest_is_stored() {
         command.env("PATH", "/usr/bin:/bin");
         command
     } else {
-        fs::set_permissions(&locked, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&locked, fs::Permissions::from_mode(0o0)).unwrap();
         plain
     };
     let ended = Ended::of(command.output().unwrap());

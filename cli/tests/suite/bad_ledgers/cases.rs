@@ -28,14 +28,14 @@ pub(super) const CASES: &[Case] = &[
         lie(home, |batch| {
             batch.entries[0] = Address([7; 32]);
             batch.events[0].address = Address([7; 32]);
-        })
+        });
     }),
     golden("erased-line_flipped-bit", |home| home.spoil("erased.jsonl", |bytes| bytes[30] ^= 1)),
     golden("erased-unknown_line-added", |home| {
         home.spoil("erased.jsonl", |bytes| {
             let covered = format!(r#""erased":"{}","bytes":3}}"#, Address([7; 32]));
             bytes.extend_from_slice(checked(&covered).as_bytes());
-        })
+        });
     }),
     case("feed-cut_last-batch-missing", |home| {
         let (one, mut two) = sound(home);
@@ -54,7 +54,7 @@ pub(super) const CASES: &[Case] = &[
     case("frontier-mismatch_another-frontier", |home| {
         lie(home, |batch| {
             batch.frontier = frontier(&[b"a", b"b", b"c", b"d", b"e"]);
-        })
+        });
     }),
     case("head-changed_another-root-remembered", |home| {
         let (one, two) = sound(home);
@@ -66,14 +66,14 @@ pub(super) const CASES: &[Case] = &[
             let at = find(bytes, &line("s", 1).address.0[..16]);
             bytes[at + 15] ^= 1;
             seal_page(bytes, at);
-        })
+        });
     }),
     golden("index-manifest_flipped-bit", |home| home.spoil("manifest", |bytes| bytes[40] ^= 1)),
     golden("index-page_flipped-bit", |home| {
         home.spoil(".run", |bytes| {
             let at = find(bytes, &line("s", 1).address.0[..16]);
             bytes[at + 4000 - at % 4096] ^= 1;
-        })
+        });
     }),
     golden("index-mismatch_slot-changed", |home| {
         home.spoil(".run", |bytes| {
@@ -81,18 +81,18 @@ pub(super) const CASES: &[Case] = &[
             // Segment (u32) and slot follow the sixteen bytes of the address.
             bytes[at + 20] ^= 1;
             seal_page(bytes, at);
-        })
+        });
     }),
     case("newer-skeleton_version-two", |home| {
         lie(home, |batch| {
             let text = String::from_utf8(batch.events[0].skeleton.clone()).unwrap();
             replace(batch, text.replace("{\"v\":1,", "{\"v\":2,\"new\":[],").as_bytes());
-        })
+        });
     }),
     case("payload-mismatch_another-payload", |home| {
         lie(home, |batch| {
             batch.events[0].payload = b"{\"another\":1}".to_vec();
-        })
+        });
     }),
     case("published-length_flipped-bit", |home| {
         sound(home);
@@ -106,13 +106,13 @@ pub(super) const CASES: &[Case] = &[
         lie(home, |batch| {
             let other = frontier(&[b"a", b"b", b"c", b"d", b"e"]);
             batch.head = key(1).sign_head(&other, batch.head.recorded_at);
-        })
+        });
     }),
     golden("sealed-table_flipped-bit", |home| {
         home.spoil(".jsonl.zst", |bytes| {
             let at = bytes.len() - 60;
             bytes[at] ^= 1;
-        })
+        });
     }),
     golden("sealed-table_cut-off", |home| home.spoil(".jsonl.zst", |bytes| bytes.truncate(bytes.len() - 20))),
     case("segment-damaged_flipped-bit", |home| {
@@ -138,13 +138,13 @@ pub(super) const CASES: &[Case] = &[
     case("signature-invalid_another-instant", |home| {
         lie(home, |batch| {
             batch.head.recorded_at = Timestamp::from_micros(5);
-        })
+        });
     }),
     case("skeleton-invalid_white-space", |home| {
         lie(home, |batch| {
             let text = String::from_utf8(batch.events[0].skeleton.clone()).unwrap();
             replace(batch, text.replace(",\"seq\"", ", \"seq\"").as_bytes());
-        })
+        });
     }),
     case("stray-file_notes", |home| {
         sound(home);
