@@ -2,7 +2,7 @@
 
 use super::build::{Home, event, line, newest, sound, writer};
 use burnlog_log::conformance::build::{Event, Prepared, TestFeed};
-use burnlog_log::{Address, Frontier, Kind, PayloadHash, Timestamp, WriterKey, leaf};
+use burnlog_log::{Address, Backend, Frontier, Kind, PayloadHash, Timestamp, WriterKey, leaf};
 use std::fs;
 
 /// One damaged ledger.
@@ -61,7 +61,9 @@ pub(super) const CASES: &[Case] = &[
         let other = frontier(&[b"a", b"b", b"c", b"d"]);
         home.remember(&[key(1).sign_head(&other, newest(&one).recorded_at), newest(&two)]);
     }),
-    golden("index-incomplete_address-changed", |home| {
+    case("index-incomplete_address-changed", |home| {
+        sound(home);
+        home.open().compact().unwrap();
         home.spoil(".run", |bytes| {
             let at = find(bytes, &line("s", 1).address.0[..16]);
             bytes[at + 15] ^= 1;

@@ -181,7 +181,8 @@ fn a_golden_ledger_of_version_1_is_read_for_ever() {
     machine.ok(&["project", "rebuild"]);
     let dump = machine.ok(&["project", "dump", "--hosts"]);
     let expected = golden.join("dump.jsonl");
-    if is_update() && !expected.exists() {
+    // Another version of the projections makes other rows of the same bytes.
+    if is_update() {
         fs::write(&expected, &dump).unwrap();
     }
     assert_eq!(dump, fs::read_to_string(&expected).unwrap());
