@@ -16,7 +16,7 @@ pub(crate) fn now() -> Timestamp {
 #[derive(Clone)]
 pub(crate) struct Environment {
     /// The user's home, where agents keep their sessions.
-    pub(crate) user_home: PathBuf,
+    user_home: Option<PathBuf>,
     /// Where our own state is.
     pub(crate) home: Home,
     /// `RELAYBURN_STORAGE`.
@@ -32,13 +32,17 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
-    /// Reads it. An empty variable counts as unset.
-    pub(crate) fn read() -> Self {
+    /// Reads it. An empty variable counts as unset. `Invalid` when it does not say where our own state is.
+    pub(crate) fn read() -> Result<Self> {
         let text = |name| env::var(name).ok().filter(|value| !value.is_empty());
         let path = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let user_home = path("HOME").unwrap_or_else(|| PathBuf::from("/"));
-        let home = path("RELAYBURN_HOME").unwrap_or_else(|| user_home.join(".relayburn"));
-        Self {
+        let user_home = path("HOME");
+        let home = path("RELAYBURN_HOME").or_else(|| Some(user_home.as_ref()?.join(".relayburn")));
+        let home = home.ok_or_else(|| {
+            let message = "neither HOME nor RELAYBURN_HOME is set; set one of them";
+            Error::new(ErrorKind::Invalid, "read environment", message)
+        })?;
+        Ok(Self {
             user_home,
             home: Home::new(home),
             storage: text("RELAYBURN_STORAGE"),
@@ -46,7 +50,7 @@ impl Environment {
             postgres_url: text("RELAYBURN_POSTGRES_URL"),
             host_name: text("RELAYBURN_HOST_NAME"),
             writer_key: text("RELAYBURN_WRITER_KEY"),
-        }
+        })
     }
 
     /// Where the redb ledger is.
@@ -58,7 +62,7 @@ impl Environment {
     pub(crate) fn sources(&self) -> burnlog_sources::Environment {
         let set = |name: &str| env::var_os(name).map(|value| (name.to_owned(), value));
         burnlog_sources::Environment {
-            home: Some(self.user_home.clone()),
+            home: self.user_home.clone(),
             variables: burnlog_sources::variables().filter_map(set).collect(),
         }
     }
@@ -73,7 +77,8 @@ impl Environment {
     pub(crate) fn given_key(&self) -> Result<Option<WriterKey>> {
         let Some(text) = &self.writer_key else { return Ok(None) };
         parse_key(text.trim().as_bytes()).map(Some).ok_or_else(|| {
-            Error::new(ErrorKind::Invalid, "open feed", "RELAYBURN_WRITER_KEY is not 64 hex digits")
+            let message = "RELAYBURN_WRITER_KEY is not 64 hex digits; set it to a writer key, or unset it";
+            Error::new(ErrorKind::Invalid, "open feed", message)
         })
     }
 }

@@ -53,15 +53,44 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 /// What a person can do, by kind; `None` where the message says it already.
 fn hint(error: &Error) -> Option<&'static str> {
     match error.kind() {
-        ErrorKind::Corrupt => Some("burnlog verify names all damage; nothing was changed"),
+        ErrorKind::Corrupt if is_ledger(error.operation()) => {
+            Some("burnlog verify names all damage; nothing was changed")
+        }
         ErrorKind::Forked => {
             Some("two histories were signed with one key; both heads are kept under RELAYBURN_HOME/host")
         }
-        ErrorKind::Unsupported => Some("upgrade burnlog"),
-        ErrorKind::Unavailable => {
+        ErrorKind::Unsupported if !error.message().contains("upgrade") => Some("upgrade burnlog"),
+        ErrorKind::Unavailable if is_ledger(error.operation()) && error.operation() != "restore" => {
             Some("retry later; what was acknowledged is stored, and a retry stores nothing twice")
         }
         ErrorKind::NotFound if error.operation().contains("ledger") => Some("burnlog ingest makes a ledger"),
         _ => None,
     }
+}
+
+/// Whether `verify` can say more: not about files of this host, and not while the ledger does not open at all.
+fn is_ledger(operation: &str) -> bool {
+    !matches!(
+        operation,
+        "open ledger"
+            | "create ledger"
+            | "read key"
+            | "read remembered heads"
+            | "open projections"
+            | "open feed"
+    )
+}
+
+/// Reports a command line that makes no sense, or prints the help that was asked for. With `--json` among the
+/// arguments an error is an object here too.
+pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() || !std::env::args_os().any(|argument| argument == "--json") {
+        // Nobody is left to tell when the terminal is gone.
+        let _ = error.print();
+        return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+    }
+    let text = error.render().to_string();
+    let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    let error = Error::new(ErrorKind::Invalid, "read arguments", format!("{message}; see burnlog --help"));
+    report(&error.into(), true)
 }

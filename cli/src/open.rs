@@ -203,4 +203,14 @@ mod tests {
             assert!(error.message().contains("file:DIR") && !error.message().contains("secret"), "{error}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_store_url_is_taken_or_refused_with_what_would_do(scheme in "[a-z:]{0,10}", rest in ".{0,30}") {
+            if let Err(error) = StoreUrl::parse(&format!("{scheme}{rest}")) {
+                proptest::prop_assert_eq!(error.kind(), ErrorKind::Invalid);
+                proptest::prop_assert!(error.message().ends_with(FORMS));
+            }
+        }
+    }
 }

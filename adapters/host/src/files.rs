@@ -15,10 +15,14 @@ pub(crate) fn io_error(operation: &'static str, path: &Path, error: io::Error) -
             (ErrorKind::Denied, "the file system is read-only; set RELAYBURN_HOME elsewhere")
         }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            (ErrorKind::Unavailable, "no space left")
+            (ErrorKind::Unavailable, "the disk is full; free space and try again")
         }
-        io::ErrorKind::NotADirectory => (ErrorKind::Invalid, "a file stands where a folder is needed"),
-        io::ErrorKind::IsADirectory => (ErrorKind::Invalid, "a folder stands where a file is needed"),
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            (ErrorKind::Invalid, "a file stands where a folder is needed; move it away")
+        }
+        io::ErrorKind::IsADirectory => {
+            (ErrorKind::Invalid, "a folder stands where a file is needed; move it away")
+        }
         _ => (ErrorKind::Unavailable, "the file system failed"),
     };
     Error::new(kind, operation, message).at(path.display()).caused_by(error)

@@ -3,6 +3,8 @@
 //! the configuration. Knows no session files and no backends.
 
 mod config;
+#[cfg(test)]
+mod decoders;
 mod files;
 mod heads;
 mod home;

@@ -38,19 +38,33 @@ impl JsonlBackend {
 
     /// Seals the segment that this handle appends to, whatever its size. Tells whether there was one.
     pub fn seal(&self) -> Result<bool> {
-        self.store.seal_current(0)
+        self.placed(self.store.seal_current(0))
     }
 
     /// Settles what is better done once at the end than with each append: syncs where appends are not, seals a
     /// large segment, writes the index. The handle stays usable.
     pub fn close(&self) -> Result<()> {
-        self.store.close()
+        self.placed(self.store.close())
     }
 
     /// Returns and forgets what happened on the side since the last call: a torn end that was cut, an index made
     /// again, damage that was met.
     pub fn take_notices(&self) -> Vec<Notice> {
         std::mem::take(&mut self.store.lock_state().notices)
+    }
+}
+
+impl JsonlBackend {
+    /// Inside the ledger places are relative to its folder; whoever gets an error wants to find the file.
+    fn placed<T>(&self, result: Result<T>) -> Result<T> {
+        result.map_err(|error| {
+            let place = Path::new(error.location());
+            if error.location().is_empty() || place.is_absolute() || place.starts_with(&self.store.folder) {
+                return error;
+            }
+            let whole = self.store.folder.join(place);
+            error.at(whole.display())
+        })
     }
 }
 
@@ -73,7 +87,7 @@ impl Backend for JsonlBackend {
     }
 
     fn stat(&self) -> Result<Stat> {
-        self.store.stat()
+        self.placed(self.store.stat())
     }
 
     fn feeds(
@@ -82,34 +96,34 @@ impl Backend for JsonlBackend {
         changed_since: Option<&Token>,
         limit: usize,
     ) -> Result<FeedsPage> {
-        self.store.feeds(after, changed_since, limit)
+        self.placed(self.store.feeds(after, changed_since, limit))
     }
 
     fn append(&self, append: &Append<'_>) -> Result<()> {
-        self.store.append(append)
+        self.placed(self.store.append(append))
     }
 
     fn read(&self, feed: &WriterId, from: u64, limit: Limit) -> Result<Page> {
-        self.store.read(feed, from, limit)
+        self.placed(self.store.read(feed, from, limit))
     }
 
     fn find(&self, feed: &WriterId, addresses: &[Address]) -> Result<Vec<Found>> {
-        self.store.find(feed, addresses)
+        self.placed(self.store.find(feed, addresses))
     }
 
     fn get(&self, addresses: &[Address], limit: Limit) -> Result<Vec<Option<Body>>> {
-        self.store.get(addresses, limit)
+        self.placed(self.store.get(addresses, limit))
     }
 
     fn erase(&self, addresses: &[Address]) -> Result<()> {
-        self.store.erase(addresses)
+        self.placed(self.store.erase(addresses))
     }
 
     fn compact(&self) -> Result<Compacted> {
-        self.store.compact()
+        self.placed(self.store.compact())
     }
 
     fn check(&self, report: &mut dyn FnMut(Damage)) -> Result<()> {
-        self.store.check(report)
+        self.placed(self.store.check(report))
     }
 }

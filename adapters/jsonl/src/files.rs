@@ -210,11 +210,21 @@ pub(crate) fn read_file(files: &dyn Files, path: &Path) -> io::Result<Vec<u8>> {
     read_range(&*file, 0, file.bytes()? as usize)
 }
 
-/// Turns an error of the operating system into one of ours: denied access is `Denied`, anything else `Unavailable`.
+/// Turns an error of the operating system into one of ours: denied access is `Denied`, what has the wrong form `Invalid`,
+/// anything else `Unavailable`.
 pub(crate) fn io_error(operation: &'static str, place: impl fmt::Display, error: io::Error) -> Error {
     let (kind, message) = match error.kind() {
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+        io::ErrorKind::PermissionDenied => {
             (ErrorKind::Denied, "no permission; check the owner and mode of the ledger's folder")
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            (ErrorKind::Denied, "the file system is read-only; keep the ledger where it can be written")
+        }
+        io::ErrorKind::IsADirectory => {
+            (ErrorKind::Invalid, "a folder stands where a file of the ledger belongs; move it away")
+        }
+        io::ErrorKind::NotADirectory => {
+            (ErrorKind::Invalid, "a file stands where a folder of the ledger belongs; move it away")
         }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             (ErrorKind::Unavailable, "the disk is full; free space and try again")

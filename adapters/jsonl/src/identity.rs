@@ -27,7 +27,9 @@ pub(crate) fn read(files: &dyn Files, folder: &Path) -> Result<Option<LedgerId>>
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-            return Err(Error::new(ErrorKind::Invalid, "open ledger", "not a folder").at(folder.display()));
+            let message =
+                "a file stands where the ledger's folder belongs; name another folder, or move it away";
+            return Err(Error::new(ErrorKind::Invalid, "open ledger", message).at(folder.display()));
         }
         Err(error) => return Err(io_error("open ledger", path.display(), error)),
     };
@@ -56,6 +58,18 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<LedgerId> {
     serde_json::from_slice::<Text>(bytes).map(|text| text.id).map_err(corrupt)
 }
 
+/// Tells whether `folder` holds segments with something in them, whatever else is there.
+pub(crate) fn holds_segments(files: &dyn Files, folder: &Path) -> bool {
+    files.list(&folder.join("segments")).is_ok_and(|listed| listed.iter().any(|listed| listed.bytes > 0))
+}
+
+/// The error for a folder with segments and without `ledger.json`.
+pub(crate) fn lost(operation: &'static str, folder: &Path) -> Error {
+    let message = "the folder holds segments but no ledger.json; put it back from a backup \
+                   (the id stands in the first line of each segment)";
+    Error::new(ErrorKind::Corrupt, operation, message).at(folder.display())
+}
+
 /// Makes a new ledger in `folder`, durably. The caller holds the ledger's lock.
 ///
 /// `Invalid` when the folder holds something else, `Corrupt` when it holds segments without `ledger.json`.
@@ -63,16 +77,17 @@ pub(crate) fn create(files: &dyn Files, folder: &Path) -> Result<LedgerId> {
     let failed = |error: io::Error| io_error("create ledger", folder.display(), error);
     for listed in files.list(folder).map_err(failed)? {
         if !BEFORE_CREATION.contains(&listed.name.as_str()) {
-            let message = format!("the folder is no ledger and not empty: it holds {:?}", listed.name);
+            let message = format!(
+                "the folder is no ledger and not empty: it holds {:?}; name a new or an empty folder",
+                listed.name
+            );
             return Err(Error::new(ErrorKind::Invalid, "create ledger", message).at(folder.display()));
         }
     }
     let segments = folder.join("segments");
     files.create_folder(&segments).map_err(failed)?;
-    if files.list(&segments).map_err(failed)?.iter().any(|listed| listed.bytes > 0) {
-        let message = "the folder holds segments but no ledger.json; put it back from a backup \
-                       (the id stands in the first line of each segment)";
-        return Err(Error::new(ErrorKind::Corrupt, "create ledger", message).at(folder.display()));
+    if holds_segments(files, folder) {
+        return Err(lost("create ledger", folder));
     }
     files.create_folder(&folder.join("index")).map_err(failed)?;
     files.create_folder(&folder.join("quarantine")).map_err(failed)?;

@@ -10,6 +10,8 @@ mod check;
 mod codec;
 mod commit;
 mod compact;
+#[cfg(test)]
+mod decoders;
 mod encode;
 mod erase;
 mod erased;

@@ -320,6 +320,10 @@ fn read_tables(file: &dyn File, end: u64, ledger: LedgerId) -> Result<(FrameTabl
         bytes: u32::from_le_bytes(trailer[at + 8..at + 12].try_into().expect("four bytes")),
     };
     let (batches, frames) = (extent(8), extent(20));
+    let is_inside = |it: &Extent| it.offset.checked_add(it.bytes.into()).is_some_and(|after| after <= end);
+    if ![&batches, &frames].into_iter().all(is_inside) {
+        return Err(damaged("the trailer names tables outside the file"));
+    }
     let bytes = read_range(file, frames.offset, frames.bytes as usize)?;
     let table: FrameTable = codec::decode(&bytes).ok_or_else(|| damaged("the table of frames is damaged"))?;
     if table.ledger != ledger.0 {

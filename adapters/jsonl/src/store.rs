@@ -76,6 +76,9 @@ impl Store {
         let files = Arc::clone(&options.files);
         let found = identity::read(&*files, folder)?;
         if found.is_none() && (options.read_only || !options.create) {
+            if identity::holds_segments(&*files, folder) {
+                return Err(identity::lost("open ledger", folder));
+            }
             let message = "no ledger here; it is made by the first `ingest`";
             return Err(Error::new(ErrorKind::NotFound, "open ledger", message).at(folder.display()));
         }

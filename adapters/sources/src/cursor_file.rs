@@ -179,8 +179,9 @@ impl CursorFile {
 
     fn load(&mut self, bytes: &[u8]) -> Result<(), String> {
         let Some((header, mut rest)) = bytes.split_at_checked(HEADER_BYTES) else {
-            // Torn while it was made: nothing was kept yet.
-            return Ok(());
+            // Torn while it was made: nothing was kept yet. Anything else is no file of ours, however short.
+            let is_torn = self.header().starts_with(bytes) || bytes.iter().all(|byte| *byte == 0);
+            return if is_torn { Ok(()) } else { Err("not a cursor file".to_owned()) };
         };
         if &header[..MAGIC.len()] != MAGIC {
             return Err("not a cursor file of this version".to_owned());

@@ -198,7 +198,7 @@ impl Walk<'_> {
 
     fn file(&mut self, source: &'static dyn Source, path: PathBuf, identity: Identity, stat: FileStat) {
         if stat.kind != FileKind::File {
-            let message = "neither a file nor a folder: a pipe, a socket or a device";
+            let message = "neither a file nor a folder: a pipe, a socket or a device; move it away";
             let error = Error::new(ErrorKind::Invalid, "open session file", message).at(path.display());
             self.plan.failed.push(Failed { path, error });
         } else if self.seen.insert((stat.device, stat.inode)) {

@@ -120,11 +120,23 @@ fn stat_of(metadata: &std::fs::Metadata) -> FileStat {
 pub(crate) fn io_error(operation: &'static str, path: &Path, error: io::Error) -> burnlog_log::Error {
     use burnlog_log::{Error, ErrorKind};
     let (kind, message) = match error.kind() {
-        io::ErrorKind::NotFound => (ErrorKind::NotFound, "it is not there (any more)"),
+        io::ErrorKind::NotFound => {
+            (ErrorKind::NotFound, "it is not there (any more); of a link: what it names is gone")
+        }
         io::ErrorKind::PermissionDenied => (ErrorKind::Denied, "not allowed to; check its owner and mode"),
-        io::ErrorKind::IsADirectory => (ErrorKind::Invalid, "a folder stands where a file is expected"),
-        io::ErrorKind::NotADirectory => (ErrorKind::Invalid, "a file stands where a folder is expected"),
-        _ => (ErrorKind::Unavailable, "the system refused"),
+        io::ErrorKind::IsADirectory => {
+            (ErrorKind::Invalid, "a folder stands where a file is expected; move it away")
+        }
+        io::ErrorKind::NotADirectory => {
+            (ErrorKind::Invalid, "a file stands where a folder is expected; move it away")
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            (ErrorKind::Denied, "the file system is read-only; set RELAYBURN_HOME elsewhere")
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            (ErrorKind::Unavailable, "the disk is full; free space and try again")
+        }
+        _ => (ErrorKind::Unavailable, "the system refused; the next ingest tries again"),
     };
     Error::new(kind, operation, message).at(path.display()).caused_by(error)
 }

@@ -48,10 +48,15 @@ pub(crate) fn failed(operation: &'static str, place: &str, error: rusqlite::Erro
         }
         Some(
             ErrorCode::PermissionDenied | ErrorCode::ReadOnly | ErrorCode::AuthorizationForStatementDenied,
-        ) => (ErrorKind::Denied, "the file or its folder cannot be written"),
-        Some(ErrorCode::CannotOpen) => (ErrorKind::NotFound, "the file cannot be opened"),
-        Some(ErrorCode::DiskFull) => (ErrorKind::Unavailable, "the disk is full"),
-        Some(ErrorCode::SystemIoFailure) => (ErrorKind::Unavailable, "reading or writing the file failed"),
+        ) => (ErrorKind::Denied, "the file or its folder cannot be written; check owner, mode and mount"),
+        Some(ErrorCode::CannotOpen) => (
+            ErrorKind::Denied,
+            "the file, or one beside it, cannot be opened or made; check that the folder is there and may be written",
+        ),
+        Some(ErrorCode::DiskFull) => (ErrorKind::Unavailable, "the disk is full; free space and try again"),
+        Some(ErrorCode::SystemIoFailure) => {
+            (ErrorKind::Unavailable, "reading or writing the file failed; check the disk and try again")
+        }
         _ if is_about_tables => {
             (ErrorKind::Conflict, "the tables were replaced meanwhile; read the state of the store again")
         }

@@ -47,7 +47,6 @@ impl SqliteProjections {
     /// `Corrupt` when it is damaged or no projections: delete it and fold again. `Unsupported` when a newer program
     /// made it, `NotFound` when it is missing and only to be read.
     pub fn open(path: &Path, options: &SqliteOptions) -> Result<Self> {
-        let place = path.display().to_string();
         let access = if options.read_only {
             OpenFlags::SQLITE_OPEN_READ_ONLY
         } else {
@@ -55,9 +54,26 @@ impl SqliteProjections {
         };
         if options.read_only && !path.exists() {
             let message = "nothing was folded yet; run ingest or project rebuild";
-            return Err(Error::new(ErrorKind::NotFound, "open projections", message).at(place));
+            return Err(Error::new(ErrorKind::NotFound, "open projections", message).at(path.display()));
         }
-        let mut connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        if path.is_dir() {
+            let message = "a folder stands where the file of the projections belongs; move it away";
+            return Err(Error::new(ErrorKind::Invalid, "open projections", message).at(path.display()));
+        }
+        match Self::open_as(path, path, access, options) {
+            Err(error) if options.read_only && error.kind() == ErrorKind::Denied => match unchanging(path) {
+                Some(url) => {
+                    Self::open_as(Path::new(&url), path, access | OpenFlags::SQLITE_OPEN_URI, options)
+                }
+                None => Err(error),
+            },
+            result => result,
+        }
+    }
+
+    fn open_as(name: &Path, path: &Path, access: OpenFlags, options: &SqliteOptions) -> Result<Self> {
+        let place = path.display().to_string();
+        let mut connection = Connection::open_with_flags(name, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
             .located("open projections", &place)?;
         prepare(&mut connection, options).located("open projections", &place)?;
         let store = Self { connection, place, names: NameIds::default(), texts: NameTexts::default() };
@@ -73,6 +89,9 @@ impl SqliteProjections {
             })
             .optional()
             .map_err(|error| {
+                if error.sqlite_error_code() == Some(rusqlite::ffi::ErrorCode::CannotOpen) {
+                    return crate::convert::failed("open projections", &self.place, error);
+                }
                 let message = "this is a database, but not of projections; name another file or delete it";
                 Error::new(ErrorKind::Corrupt, "open projections", message).at(&self.place).caused_by(error)
             })?;
@@ -114,6 +133,25 @@ impl SqliteProjections {
         }
         done
     }
+}
+
+/// The URL under which a file is read as one that nobody changes, without the files that SQLite makes beside it: for a
+/// read-only file system. `None` where a log of changes lies beside the file, which would be ignored, or where a
+/// path is not text.
+fn unchanging(path: &Path) -> Option<String> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    if std::fs::metadata(log).is_ok_and(|log| log.len() > 0) {
+        return None;
+    }
+    let mut url = "file:".to_owned();
+    for byte in path.to_str()?.bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => url.push(byte.into()),
+            _ => url.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    Some(url + "?immutable=1")
 }
 
 /// Sets the connection up and makes the store's own records in a new file.

@@ -62,6 +62,10 @@ pub(super) fn run(context: &Context, arguments: &Ingest) -> anyhow::Result<ExitC
     if plan.files().len() == 0 && plan.failed.is_empty() && arguments.root.is_empty() {
         say(global, &nothing_found(&plan));
     }
+    for place in &plan.without_sessions {
+        let why = "neither a home, nor a folder of sessions, nor a session file; --root takes one of them";
+        say(global, &format!("burnlog: no sessions in {}: it is {why}", place.display()));
+    }
     let url = StoreUrl::choose(global, environment)?;
     let ingested = if arguments.dry_run {
         dry_run(context, &url, plan, &options)?

@@ -40,19 +40,21 @@ impl Context {
 
 /// Runs the command of the command line.
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let context = Context { global: arguments.global, environment: Environment::read() };
+    // Whoever wants a completion script may have no home.
+    let global = arguments.global;
+    let context = || Ok::<_, burnlog_log::Error>(Context { global, environment: Environment::read()? });
     match arguments.command {
-        Command::Ingest(ingest) => ingest::run(&context, &ingest),
-        Command::Status => status::run(&context),
-        Command::Sessions(filter) => sessions::run(&context, &filter),
-        Command::Turns(filter) => turns::run(&context, &filter),
-        Command::Usage(usage) => usage::run(&context, &usage),
-        Command::Diagnostics => diagnostics::run(&context),
-        Command::Project(project) => project::run(&context, &project),
-        Command::Replay(replay) => replay::run(&context, &replay),
-        Command::Verify => verify::run(&context),
-        Command::Restore(restore) => restore::run(&context, &restore),
-        Command::Compact => compact::run(&context),
+        Command::Ingest(ingest) => ingest::run(&context()?, &ingest),
+        Command::Status => status::run(&context()?),
+        Command::Sessions(filter) => sessions::run(&context()?, &filter),
+        Command::Turns(filter) => turns::run(&context()?, &filter),
+        Command::Usage(usage) => usage::run(&context()?, &usage),
+        Command::Diagnostics => diagnostics::run(&context()?),
+        Command::Project(project) => project::run(&context()?, &project),
+        Command::Replay(replay) => replay::run(&context()?, &replay),
+        Command::Verify => verify::run(&context()?),
+        Command::Restore(restore) => restore::run(&context()?, &restore),
+        Command::Compact => compact::run(&context()?),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "burnlog", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

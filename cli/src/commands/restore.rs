@@ -116,7 +116,7 @@ fn restore<Q: Queries>(
     wanted: &Wanted,
 ) -> Result<Line> {
     let failed = |error: std::io::Error| {
-        let message = "the file could not be written";
+        let message = "the file could not be written; name another folder with --to";
         Error::new(ErrorKind::Unavailable, "restore", message).at(path.display()).caused_by(error)
     };
     if let Some(folder) = path.parent() {

@@ -5,6 +5,7 @@
 
 mod backends;
 mod bad_input;
+mod bad_ledgers;
 mod crash;
 mod flips;
 mod golden;

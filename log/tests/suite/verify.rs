@@ -146,6 +146,18 @@ fn a_head_signed_by_another_key_is_named() {
 }
 
 #[test]
+fn entries_without_a_head_and_heads_of_another_feed_are_named() {
+    let missing = spoiled(|_, page| page.heads.clear());
+    assert!(missing.iter().any(|(code, _)| *code == "head-missing"), "{missing:?}");
+    let foreign = spoiled(|_, page| {
+        if let Some(head) = page.heads.first_mut() {
+            head.feed = WriterId([9; 32]);
+        }
+    });
+    assert!(foreign.iter().any(|(code, _)| *code == "head-order"), "{foreign:?}");
+}
+
+#[test]
 fn a_stale_frontier_is_only_a_warning() {
     let findings = spoiled(|_, page| page.state.as_mut().unwrap().frontier.reverse());
     assert_eq!(findings, [("frontier-mismatch", None)]);

@@ -105,9 +105,13 @@ impl Run {
             && header.format == RUN_FORMAT
             && header.ledger == ledger.0
             && filter.rows == block_count(addresses.rows)
-            && bytes.len() as u64 == page * PAGE_BYTES as u64;
+            && page.checked_mul(PAGE_BYTES as u64) == Some(bytes.len() as u64);
+        if !fits {
+            return None;
+        }
+        // Only now is the number of pages one that the file accounts for.
         let checked = (0..page.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        fits.then_some(Self { name, is_file, bytes, sections: header.sections, checked })
+        Some(Self { name, is_file, bytes, sections: header.sections, checked })
     }
 
     /// Returns the name of the file.

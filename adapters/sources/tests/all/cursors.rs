@@ -3,6 +3,7 @@
 use crate::support::Host;
 use burnlog_log::WriterId;
 use burnlog_sources::CursorFile;
+use proptest::prelude::*;
 use std::fs;
 
 const THREE: &str = "{\"a\":1}\n{\"b\":2}\n{\"c\":3}\n";
@@ -162,4 +163,36 @@ fn nothing_changed_means_nothing_opened() {
     let bytes = fs::metadata(host.cursor_path()).unwrap().len();
     host.ingest();
     assert_eq!(fs::metadata(host.cursor_path()).unwrap().len(), bytes);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Whatever lies there, with or without checksums that fit: it is read or dropped, and an ingest over it loses nothing.
+    #[test]
+    fn any_cursor_file_is_read_or_dropped(edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), any::<bool>()), 0..12), fits: bool, garbage in prop::option::of(prop::collection::vec(any::<u8>(), 0..200))) {
+        let mut host = host_with_three_files();
+        let size = host.feed_size();
+        let mut bytes = fs::read(host.cursor_path()).unwrap();
+        for (at, byte, insert) in edits {
+            let at = at.index(bytes.len());
+            if insert { bytes.insert(at, byte) } else { bytes[at] = byte }
+        }
+        let mut frame = 48;
+        while let Some(head) = bytes.get(frame..frame + 8).filter(|_| fits) {
+            let length = u32::from_le_bytes(head[..4].try_into().unwrap()) as usize;
+            let Some(body) = bytes.get(frame + 8..(frame + 8).saturating_add(length)) else { break };
+            let crc = crc32fast::hash(body).to_le_bytes();
+            bytes[frame + 4..frame + 8].copy_from_slice(&crc);
+            frame += 8 + length;
+        }
+        fs::write(host.cursor_path(), garbage.unwrap_or(bytes)).unwrap();
+        let cursors = host.open_cursors();
+        prop_assert!(cursors.len() <= 3 && (cursors.damage().is_none() || cursors.is_empty()));
+        if !fits && cursors.damage().is_none() {
+            // A cursor that fits its checksum is believed; any other costs a second reading.
+            host.ingest();
+            prop_assert_eq!(host.feed_size(), size);
+        }
+    }
 }

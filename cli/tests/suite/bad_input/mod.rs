@@ -1,5 +1,8 @@
 //! Bad input: a clear message with the place and the next step, the right exit code, everything else stored.
 
+mod sessions;
+mod state;
+
 use crate::{Ended, Machine, assistant, text};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -19,6 +22,26 @@ fn ends(ended: &Ended, code: i32, says: &[&str]) {
             ended.stderr
         );
     }
+}
+
+/// The object that a command with `--json` printed as it failed with exit code 2.
+#[track_caller]
+fn error_object(ended: &Ended, kind: &str) -> serde_json::Value {
+    assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{}", ended.stderr);
+    let last = ended.stderr.lines().last().unwrap_or_default();
+    let mut object: serde_json::Value = serde_json::from_str(last).expect("an object on standard error");
+    let error = object["error"].take();
+    assert_eq!(error["kind"], kind, "{error}");
+    for field in ["operation", "location", "message"] {
+        assert!(error[field].is_string(), "{error}");
+    }
+    error
+}
+
+/// Where this host keeps what it knows of the one ledger.
+fn host_state(machine: &Machine) -> std::path::PathBuf {
+    let host = fs::read_dir(machine.path("burn/host")).unwrap();
+    host.map(|entry| entry.unwrap().path()).find(|path| path.is_dir()).unwrap()
 }
 
 #[test]

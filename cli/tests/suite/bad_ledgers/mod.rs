@@ -1,0 +1,211 @@
+//! `fixtures/bad` and `fixtures/ledgers`: damaged ledgers with what `verify` must say about each, and golden ledgers that are
+//! read for ever. `UPDATE_FIXTURES=1` writes what is compared here.
+
+mod build;
+mod cases;
+
+use crate::{Machine, copy_folder, files_below, fixtures};
+use build::Home;
+use burnlog_jsonl::JsonlBackend;
+use burnlog_log::{Ledger, Severity, verify};
+use cases::{CASES, Case};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What `verify` says, beside each damaged ledger.
+const FINDINGS: &str = "findings.jsonl";
+/// Codes whose severity is not damage.
+const LESS_THAN_DAMAGE: [(&str, &str); 11] = [
+    ("erased-unknown", "warning"),
+    ("frontier-mismatch", "warning"),
+    ("index-incomplete", "warning"),
+    ("index-manifest", "warning"),
+    ("index-page", "warning"),
+    ("newer-skeleton", "note"),
+    ("published-length", "warning"),
+    ("sealed-table", "warning"),
+    ("stray-file", "warning"),
+    ("unanchored", "note"),
+    ("writer-missing", "warning"),
+];
+/// Codes that no file of this backend can bring about: `log` and the test below have tests of them.
+const ELSEWHERE: [&str; 3] = ["head-missing", "head-order", "ledger-file"];
+
+fn is_update() -> bool {
+    std::env::var_os("UPDATE_FIXTURES").is_some()
+}
+
+fn golden_home() -> PathBuf {
+    fixtures().join("ledgers/v1")
+}
+
+/// The bytes of the files below a folder, by relative path, without what differs from run to run.
+fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let of = |path: PathBuf| (path.strip_prefix(folder).unwrap().to_owned(), fs::read(&path).unwrap());
+    let mut files: BTreeMap<_, _> = files_below(folder).into_iter().map(of).collect();
+    // The process that appended last.
+    files.remove(Path::new("ledger/lock"));
+    files.remove(Path::new(FINDINGS));
+    files
+}
+
+/// Makes a case in an empty folder.
+fn make(case: &Case, folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    if case.from_golden {
+        for part in ["ledger", "host"] {
+            copy_folder(&golden_home().join(part), &folder.join(part));
+        }
+        let says_index = case.name.starts_with("index") || case.name.starts_with("segment-missing");
+        if !says_index {
+            fs::remove_dir_all(folder.join("ledger/index")).unwrap();
+        }
+    }
+    (case.make)(&Home::new(folder));
+    contents(folder)
+}
+
+/// Runs `verify --json` on a home and returns exit code and lines.
+fn findings(home: &Path) -> (i32, Vec<String>) {
+    let machine = Machine::new("reader");
+    copy_folder(home, &machine.path("burn"));
+    let ended = machine.run(&["verify", "--json", "--quiet"]);
+    assert_eq!(ended.stderr, "", "{}", home.display());
+    (ended.code, ended.stdout.lines().map(str::to_owned).collect())
+}
+
+#[test]
+fn each_damaged_ledger_is_what_its_recipe_makes() {
+    for case in CASES {
+        let folder = tempfile::tempdir().unwrap();
+        let made = make(case, folder.path());
+        let committed = fixtures().join("bad").join(case.name);
+        if is_update() {
+            fs::remove_dir_all(&committed).ok();
+            for (path, bytes) in &made {
+                let path = committed.join(path);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, bytes).unwrap();
+            }
+            let said = findings(&committed).1.join("\n") + "\n";
+            fs::write(committed.join(FINDINGS), said).unwrap();
+        }
+        assert!(contents(&committed) == made, "{} is not what its recipe makes", case.name);
+    }
+    let mut names: Vec<String> = fs::read_dir(fixtures().join("bad"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort_unstable();
+    let mut expected: Vec<&str> = CASES.iter().map(|case| case.name).collect();
+    expected.sort_unstable();
+    assert_eq!(names, expected);
+}
+
+#[test]
+fn verify_says_of_each_damaged_ledger_exactly_what_is_wrong() {
+    for case in CASES {
+        let committed = fixtures().join("bad").join(case.name);
+        let (code, lines) = findings(&committed);
+        assert_eq!(
+            lines.join("\n") + "\n",
+            fs::read_to_string(committed.join(FINDINGS)).unwrap(),
+            "{}",
+            case.name
+        );
+        let said: Vec<serde_json::Value> =
+            lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let (summary, found) = said.split_last().unwrap();
+        let main = case.name.split_once('_').unwrap().0;
+        assert!(found.iter().any(|finding| finding["code"] == main), "{}: {lines:?}", case.name);
+        for finding in found {
+            let code = finding["code"].as_str().unwrap();
+            let less = LESS_THAN_DAMAGE.iter().find(|(known, _)| *known == code);
+            assert_eq!(finding["severity"], less.map_or("damage", |(_, severity)| severity), "{code}");
+        }
+        let damages = found.iter().filter(|finding| finding["severity"] == "damage").count();
+        assert_eq!(summary["verified"]["damages"], damages, "{}", case.name);
+        assert_eq!(code, i32::from(damages > 0), "{}", case.name);
+    }
+}
+
+#[test]
+fn every_code_in_the_format_has_a_damaged_ledger_and_the_other_way_round() {
+    let format = fs::read_to_string(fixtures().join("../docs/format.md")).unwrap();
+    let table = format.split("## 5. Findings").nth(1).unwrap();
+    let mut documented: Vec<&str> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|cell| cell.0)
+        .collect();
+    let mut made: Vec<&str> = CASES.iter().map(|case| case.name.split_once('_').unwrap().0).collect();
+    made.extend(ELSEWHERE);
+    for list in [&mut documented, &mut made] {
+        list.sort_unstable();
+        list.dedup();
+    }
+    assert_eq!(documented, made);
+}
+
+#[test]
+fn a_ledger_file_spoiled_while_the_ledger_is_open_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    copy_folder(&golden_home(), folder.path());
+    let path = folder.path().join("ledger/ledger.json");
+    let ledger = Ledger::new(JsonlBackend::open_read_only(&folder.path().join("ledger")).unwrap());
+    let text = fs::read_to_string(&path).unwrap();
+    for spoiled in ["", "{}", &text.replacen("\"id\":\"0", "\"id\":\"f", 1)] {
+        assert_ne!(spoiled, text);
+        fs::write(&path, spoiled).unwrap();
+        let mut codes = Vec::new();
+        verify(&ledger, &[], &mut |finding| {
+            if finding.severity > Severity::Note {
+                codes.push(finding.code);
+            }
+        })
+        .unwrap();
+        assert_eq!(codes, ["ledger-file"], "{spoiled}");
+    }
+}
+
+#[test]
+fn a_golden_ledger_of_version_1_is_read_for_ever() {
+    let golden = golden_home();
+    if is_update() && !golden.exists() {
+        build::golden(&Home::new(&golden));
+        fs::remove_file(golden.join("ledger/lock")).unwrap();
+    }
+    let machine = Machine::new("reader");
+    copy_folder(&golden, &machine.path("burn"));
+    assert_eq!(machine.rows(&["verify"]).len(), 1, "a sound ledger gets no finding");
+    machine.ok(&["project", "rebuild"]);
+    let dump = machine.ok(&["project", "dump", "--hosts"]);
+    let expected = golden.join("dump.jsonl");
+    // Another version of the projections makes other rows of the same bytes.
+    if is_update() {
+        fs::write(&expected, &dump).unwrap();
+    }
+    assert_eq!(dump, fs::read_to_string(&expected).unwrap());
+    let status = machine.json(&["status"]);
+    let size = |feed: usize| status["feeds"][feed]["size"].as_u64();
+    assert_eq!((status["ledger"]["events"].as_u64(), size(0), size(1)), (Some(9), Some(4), Some(6)));
+    // It goes on: what a program of today appends stands beside what was there.
+    machine.session("new", crate::assistant("new", "m1", 2, Some("end_turn")));
+    machine.ok(&["ingest"]);
+    machine.ok(&["verify"]);
+    machine.ok(&["compact"]);
+    machine.ok(&["verify"]);
+    let after: Vec<String> = machine.dump().lines().map(str::to_owned).collect();
+    let before: Vec<&str> = expected_rows(&dump);
+    assert!(before.iter().all(|row| after.iter().any(|line| line == row)), "a row went missing");
+}
+
+/// The rows of sessions and calls, which a new session changes nothing of.
+fn expected_rows(dump: &str) -> Vec<&str> {
+    let is_kept = |row: &&str| {
+        ["calls", "sessions"].iter().any(|name| row.starts_with(&format!("{{\"projection\":\"{name}\"")))
+    };
+    let rows: Vec<&str> = dump.lines().filter(is_kept).collect();
+    assert!(rows.len() > 2);
+    rows
+}
