@@ -56,6 +56,17 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<LedgerId> {
     serde_json::from_slice::<Text>(bytes).map(|text| text.id).map_err(corrupt)
 }
 
+/// Whether the file of ledger `id` is byte for byte what [`create`] wrote.
+pub(crate) fn is_as_written(files: &dyn Files, folder: &Path, id: LedgerId) -> bool {
+    read_file(files, &folder.join(FILE_NAME)).is_ok_and(|bytes| bytes == text(id))
+}
+
+fn text(id: LedgerId) -> Vec<u8> {
+    let mut text = serde_json::to_vec(&Text { burnlog_ledger: FORMAT, id }).expect("plain data is JSON");
+    text.push(b'\n');
+    text
+}
+
 /// Makes a new ledger in `folder`, durably. The caller holds the ledger's lock.
 ///
 /// `Invalid` when the folder holds something else, `Corrupt` when it holds segments without `ledger.json`.
@@ -78,8 +89,7 @@ pub(crate) fn create(files: &dyn Files, folder: &Path) -> Result<LedgerId> {
     files.create_folder(&folder.join("quarantine")).map_err(failed)?;
     let mut id = LedgerId([0; 16]);
     files.random(&mut id.0).map_err(failed)?;
-    let mut text = serde_json::to_vec(&Text { burnlog_ledger: FORMAT, id }).expect("plain data is JSON");
-    text.push(b'\n');
+    let text = text(id);
     let new = folder.join("ledger.json.new");
     let write = || {
         let file = files.open(&new, Access::WriteOrCreate)?;

@@ -7,6 +7,7 @@ mod block;
 mod blocks;
 mod cache;
 mod check;
+mod check_places;
 mod codec;
 mod commit;
 mod compact;
@@ -31,6 +32,8 @@ mod scan;
 mod seal;
 mod sealed;
 mod segment;
+#[cfg(feature = "faults")]
+mod simulated;
 mod store;
 mod writer;
 
@@ -39,4 +42,6 @@ pub use files::{Access, File, Files, Listed, SystemFiles};
 pub use map::Mapped;
 pub use options::{Durability, JsonlOptions};
 pub use recover::{DamagedRange, Recovered, Verdict, recover};
+#[cfg(feature = "faults")]
+pub use simulated::{Fault, Simulated};
 pub use store::Notice;

@@ -1,8 +1,7 @@
 //! Crashes and failing disks: whatever write or sync they hit, no acknowledged batch is lost, no half batch appears, nothing is
 //! reported as damaged, and appending goes on.
 
-use crate::simulated::{Fault, Simulated};
-use burnlog_jsonl::{Durability, JsonlBackend, JsonlOptions};
+use burnlog_jsonl::{Durability, Fault, JsonlBackend, JsonlOptions, Simulated};
 use burnlog_log::conformance::build::{Event, Prepared, TestFeed, assert_feed, read_all};
 use burnlog_log::{Backend, BatchHead, Body, ErrorKind, Limit, Result, WriterId};
 use std::path::Path;
