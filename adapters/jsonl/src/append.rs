@@ -10,6 +10,7 @@ use crate::refresh::TAIL_ROWS_MAX;
 use crate::segment::Extent;
 use crate::store::{State, Store};
 use burnlog_log::{Address, Append, Error, ErrorKind, Result};
+use std::collections::BTreeSet;
 use std::sync::{Arc, MutexGuard};
 
 type Outcome<T> = std::result::Result<T, Failure>;
@@ -58,7 +59,7 @@ impl Store {
         // First, because it may bring to light what a process that crashed had written.
         self.adopt_segment(state)?;
         check_head(state, append)?;
-        let known = known_events(state, append)?;
+        let (known, leans_on) = known_events(state, append)?;
         let missing = append.entries.iter().enumerate();
         let missing = missing.filter(|(ordinal, _)| !known[*ordinal] && !encoded.has_event(*ordinal));
         let missing: Vec<Address> = missing.map(|(_, address)| *address).collect();
@@ -68,6 +69,7 @@ impl Store {
         if known.iter().enumerate().any(|(ordinal, known)| *known && encoded.has_event(ordinal)) {
             encoded.write(append, &|ordinal| !known[ordinal]);
         }
+        self.lean_on(state, &leans_on)?;
         self.write_lines(state, append, encoded)?;
         state.group.written += 1;
         Ok(state.group.written)
@@ -267,8 +269,9 @@ fn check_head(state: &State, append: &Append<'_>) -> Outcome<()> {
     Ok(())
 }
 
-/// Tells for each entry whether its event is in the ledger; `Invalid` when one is in the feed already.
-fn known_events(state: &State, append: &Append<'_>) -> Outcome<Vec<bool>> {
+/// Tells for each entry whether its event is in the ledger, and in which segments; `Invalid` when one is in the feed already.
+fn known_events(state: &State, append: &Append<'_>) -> Outcome<(Vec<bool>, BTreeSet<u32>)> {
+    let mut segments = BTreeSet::new();
     let mut known = vec![false; append.entries.len()];
     let (version, absent) = &state.last_absent;
     let mut absent = if *version == state.version { absent.iter() } else { [].iter() };
@@ -285,13 +288,14 @@ fn known_events(state: &State, append: &Append<'_>) -> Outcome<Vec<bool>> {
         state.index.addresses(address, Seen::Written, &mut |row| rows.push(row))?;
         known[ordinal] = !rows.is_empty();
         for row in rows {
+            segments.insert(row.segment);
             if feed_index(state, &row, &append.head.feed, Seen::Written, &mut batch)?.is_some() {
                 let message = format!("{address} is in the feed already");
                 return Err(Error::new(ErrorKind::Invalid, "append", message).at(append.head.feed).into());
             }
         }
     }
-    Ok(known)
+    Ok((known, segments))
 }
 
 /// Returns the index of an entry line in a feed, if it belongs to that feed. `batch` remembers the last batch looked at.

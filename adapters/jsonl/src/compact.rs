@@ -81,6 +81,7 @@ impl Store {
         }
         self.exclusively(|state| {
             if self.options.durability == Durability::Os {
+                self.sync_leaned_on(state)?;
                 Self::sync_own(state)?;
             }
             let is_large = |writer: &mut Writer| {

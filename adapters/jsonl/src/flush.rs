@@ -8,6 +8,7 @@ use crate::refresh::tail_crcs;
 use crate::segment::{Form, Part};
 use crate::store::{State, Store};
 use burnlog_log::Result;
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
@@ -31,12 +32,10 @@ impl Store {
     pub(crate) fn flush(&self, state: &mut State) -> Outcome<()> {
         let folder = self.folder.join("index");
         let mut may_write = !self.options.read_only && state.lock_is_held;
-        if may_write && self.options.durability == Durability::Os {
-            // What the index on disk covers must be durable, or a crash would leave batches that only the index has.
-            if let Err(error) = Self::sync_own(state) {
-                state.note("index-not-written", "index/".to_owned(), error.to_string());
-                may_write = false;
-            }
+        // What the index on disk covers must be durable, or a crash would leave batches that only the index has.
+        if may_write && let Err(error) = self.sync_covered(state) {
+            state.note("index-not-written", "index/".to_owned(), error.to_string());
+            may_write = false;
         }
         let site = Site { files: self.files(), folder: may_write.then_some(&*folder), ledger: self.ledger };
         let in_memory = Site { folder: None, ..site };
@@ -73,6 +72,16 @@ impl Store {
             state.note("index-not-written", "index/".to_owned(), error.to_string());
         }
         Ok(())
+    }
+
+    /// Syncs what the index is about to cover, of this process and of others that do not sync.
+    fn sync_covered(&self, state: &mut State) -> Result<()> {
+        if self.options.durability == Durability::Os {
+            Self::sync_own(state)?;
+        }
+        let others: BTreeSet<u32> = (0..state.segments.len() as u32).collect();
+        self.lean_on(state, &others)?;
+        self.sync_leaned_on(state)
     }
 
     /// Merges all runs into one. The caller holds the lock.

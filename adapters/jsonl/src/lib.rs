@@ -18,6 +18,7 @@ mod files;
 mod flush;
 mod identity;
 mod index;
+mod lean;
 mod line;
 mod lock;
 mod map;

@@ -88,13 +88,13 @@ impl Host {
     }
 }
 
-fn dump_of(ledger: &Ledger) -> String {
+pub(crate) fn dump_of(ledger: &Ledger) -> String {
     let mut store = MemoryProjections::default();
     Projector::new(&mut store, ledger, FoldLimits::default()).unwrap().catch_up(ledger).unwrap();
-    text(&store)
+    dump_text(&store)
 }
 
-fn text(store: &MemoryProjections) -> String {
+pub(crate) fn dump_text(store: &MemoryProjections) -> String {
     let mut text = String::new();
     dump(store, &DumpOptions::default(), &mut |line| {
         text.push_str(line);
@@ -223,10 +223,10 @@ proptest! {
             Projector::new(&mut store, &host.ledger, FoldLimits::default()).unwrap().catch_up(&host.ledger).unwrap();
         }
         fs::remove_dir_all(host.folder.path().join("home")).ok();
-        let kept_up = if sessions.iter().all(Vec::is_empty) { dump_of(&host.ledger) } else { text(&store) };
+        let kept_up = if sessions.iter().all(Vec::is_empty) { dump_of(&host.ledger) } else { dump_text(&store) };
         prop_assert_eq!(kept_up, dump_of(&host.ledger));
         Projector::rebuild(&mut store, &host.ledger, FoldLimits::default()).unwrap().catch_up(&host.ledger).unwrap();
-        prop_assert_eq!(text(&store), dump_of(&host.ledger));
+        prop_assert_eq!(dump_text(&store), dump_of(&host.ledger));
     }
 }
 

@@ -10,6 +10,7 @@ mod flips;
 mod golden;
 mod laws;
 mod lifecycle;
+mod storm;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
