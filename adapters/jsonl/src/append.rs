@@ -9,7 +9,7 @@ use crate::options::Durability;
 use crate::refresh::TAIL_ROWS_MAX;
 use crate::segment::Extent;
 use crate::store::{State, Store};
-use burnlog_log::{Address, Append, Error, ErrorKind, Result};
+use burnlog_log::{Address, Append, Error, ErrorKind, Result, failpoint};
 use std::collections::BTreeSet;
 use std::sync::{Arc, MutexGuard};
 
@@ -94,7 +94,9 @@ impl Store {
         if !header.is_empty() {
             encoded.lines.splice(..0, header.iter().copied());
         }
+        failpoint("jsonl-append-unwritten");
         writer.write(&encoded.lines)?;
+        failpoint("jsonl-append-written");
         let segment = state.numbers[&writer.name];
         let place = Place {
             segment,
@@ -156,6 +158,7 @@ impl Store {
             state.group.is_syncing = true;
             drop(state);
             let synced = file.sync();
+            failpoint("jsonl-append-synced");
             state = self.lock_state();
             state.group.is_syncing = false;
             synced
@@ -167,6 +170,7 @@ impl Store {
         match published {
             Ok(()) => {
                 accept(&mut state, written, counts, target);
+                failpoint("jsonl-append-accepted");
                 if !state.group.is_busy() {
                     self.keep_house(&mut state);
                 }
@@ -184,6 +188,7 @@ impl Store {
             writer.durable = before;
             io_error("append", format_args!("segments/{}.durable", writer.name), error)
         })?;
+        failpoint("jsonl-append-published");
         match self.lock.count() {
             Ok(changes) => {
                 state.changes = Some(changes);

@@ -7,7 +7,7 @@ use crate::options::Durability;
 use crate::refresh::tail_crcs;
 use crate::segment::{Form, Part};
 use crate::store::{State, Store};
-use burnlog_log::Result;
+use burnlog_log::{Result, failpoint};
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
@@ -122,6 +122,7 @@ impl Store {
                 *run = Arc::new(persist(site, run)?);
             }
         }
+        failpoint("jsonl-index-written");
         let folder = self.folder.join("index");
         let failed = |error| io_error("write index", folder.display(), error);
         let mut stamp = [0; 8];
@@ -131,6 +132,7 @@ impl Store {
         let runs: Vec<String> = state.index.runs.iter().map(|run| Run::name(run).to_owned()).collect();
         let manifest = Manifest::new(self.ledger, stamp, segments, runs);
         manifest.write(self.files(), &folder).map_err(failed)?;
+        failpoint("jsonl-manifest-renamed");
         (state.manifest_stamp, state.index_is_stale) = (Some(stamp), false);
         state.changes = Some(self.lock.count()?);
         // Runs that no manifest names are leftovers; processes that have them mapped go on reading them.

@@ -1,7 +1,7 @@
 //! `ledger.json`: what makes a folder a ledger, its format and its id. Made last when a ledger is created.
 
 use crate::files::{Access, Files, io_error, read_file};
-use burnlog_log::{Error, ErrorKind, LedgerId, Result};
+use burnlog_log::{Error, ErrorKind, LedgerId, Result, failpoint};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::Path;
@@ -96,7 +96,9 @@ pub(crate) fn create(files: &dyn Files, folder: &Path) -> Result<LedgerId> {
         file.set_bytes(0)?;
         file.write_at(&text, 0)?;
         file.sync()?;
+        failpoint("jsonl-ledger-written");
         files.rename(&new, &folder.join(FILE_NAME))?;
+        failpoint("jsonl-ledger-renamed");
         files.sync_folder(folder)
     };
     write().map_err(failed)?;

@@ -6,6 +6,8 @@
 mod backends;
 mod bad_input;
 mod crash;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 mod flips;
 mod golden;
 mod laws;
