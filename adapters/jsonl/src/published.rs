@@ -90,7 +90,8 @@ pub(crate) fn is_sound(file: &dyn File) -> io::Result<bool> {
     })
 }
 
-fn newest(file: &dyn File) -> io::Result<Option<(u64, Length)>> {
+/// Reads the newest sound record: its number and the length.
+pub(crate) fn newest(file: &dyn File) -> io::Result<Option<(u64, Length)>> {
     let bytes = read_range(file, 0, PLACES[1] as usize + RECORD_BYTES)?;
     let records = PLACES.iter().filter_map(|place| decode(bytes.get(*place as usize..)?));
     Ok(records.max_by_key(|(sequence, _)| *sequence))
