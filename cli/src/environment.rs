@@ -82,3 +82,9 @@ impl Environment {
         })
     }
 }
+
+/// Returns the point at which a test wants the program to end: `name` or `name:n`.
+#[cfg(feature = "failpoints")]
+pub(crate) fn failpoint() -> Option<String> {
+    std::env::var("BURNLOG_FAILPOINT").ok()
+}

@@ -8,6 +8,7 @@ mod batch;
 pub mod conformance;
 mod error;
 mod event;
+mod failpoint;
 mod feed;
 mod ledger;
 pub mod limits;
@@ -28,6 +29,9 @@ pub use event::{
     Body, Completed, Kind, Part, Position, SKELETON_VERSION, Skeleton, SkeletonFrozen, check_payload,
     complete_skeleton, push_number,
 };
+#[cfg(feature = "failpoints")]
+pub use failpoint::arm_failpoint;
+pub use failpoint::failpoint;
 pub use feed::{BatchHead, Frontier, WriterKey, leaf, node};
 pub use ledger::{Ledger, Outcome, SignedBatch, Writer};
 pub use limits::Limit;

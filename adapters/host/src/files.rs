@@ -1,6 +1,6 @@
 //! Small files written whole: beside, then renamed over, so that a reader sees the old or the new one.
 
-use burnlog_log::{Error, ErrorKind, Result};
+use burnlog_log::{Error, ErrorKind, Result, failpoint};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -52,7 +52,9 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], durable: bool) -> Result<()> {
         if durable {
             file.sync_all()?;
         }
+        failpoint("host-file-written");
         fs::rename(&beside, path)?;
+        failpoint("host-file-renamed");
         match path.parent() {
             Some(folder) if durable => fs::File::open(folder)?.sync_all(),
             _ => Ok(()),

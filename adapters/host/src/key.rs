@@ -1,7 +1,7 @@
 //! The writer key of this host for one ledger: 32 random bytes as 64 hex digits in a file of mode 0600.
 
 use crate::files::{io_error, read, replace};
-use burnlog_log::{Error, ErrorKind, Result, WriterKey, parse_hex, push_hex};
+use burnlog_log::{Error, ErrorKind, Result, WriterKey, failpoint, parse_hex, push_hex};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -54,7 +54,9 @@ fn create(path: &Path) -> Result<WriterKey> {
     let mut text = Vec::with_capacity(65);
     push_hex(&mut text, &secret);
     text.push(b'\n');
+    failpoint("key-drawn");
     replace(path, &text, true)?;
+    failpoint("key-kept");
     Ok(WriterKey::from_secret(secret))
 }
 

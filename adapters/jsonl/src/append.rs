@@ -9,7 +9,8 @@ use crate::options::Durability;
 use crate::refresh::TAIL_ROWS_MAX;
 use crate::segment::Extent;
 use crate::store::{State, Store};
-use burnlog_log::{Address, Append, Error, ErrorKind, Result};
+use burnlog_log::{Address, Append, Error, ErrorKind, Result, failpoint};
+use std::collections::BTreeSet;
 use std::sync::{Arc, MutexGuard};
 
 type Outcome<T> = std::result::Result<T, Failure>;
@@ -58,7 +59,7 @@ impl Store {
         // First, because it may bring to light what a process that crashed had written.
         self.adopt_segment(state)?;
         check_head(state, append)?;
-        let known = known_events(state, append)?;
+        let (known, leans_on) = known_events(state, append)?;
         let missing = append.entries.iter().enumerate();
         let missing = missing.filter(|(ordinal, _)| !known[*ordinal] && !encoded.has_event(*ordinal));
         let missing: Vec<Address> = missing.map(|(_, address)| *address).collect();
@@ -68,6 +69,7 @@ impl Store {
         if known.iter().enumerate().any(|(ordinal, known)| *known && encoded.has_event(ordinal)) {
             encoded.write(append, &|ordinal| !known[ordinal]);
         }
+        self.lean_on(state, &leans_on)?;
         self.write_lines(state, append, encoded)?;
         state.group.written += 1;
         Ok(state.group.written)
@@ -92,7 +94,9 @@ impl Store {
         if !header.is_empty() {
             encoded.lines.splice(..0, header.iter().copied());
         }
+        failpoint("jsonl-append-unwritten");
         writer.write(&encoded.lines)?;
+        failpoint("jsonl-append-written");
         let segment = state.numbers[&writer.name];
         let place = Place {
             segment,
@@ -154,6 +158,7 @@ impl Store {
             state.group.is_syncing = true;
             drop(state);
             let synced = file.sync();
+            failpoint("jsonl-append-synced");
             state = self.lock_state();
             state.group.is_syncing = false;
             synced
@@ -165,6 +170,7 @@ impl Store {
         match published {
             Ok(()) => {
                 accept(&mut state, written, counts, target);
+                failpoint("jsonl-append-accepted");
                 if !state.group.is_busy() {
                     self.keep_house(&mut state);
                 }
@@ -182,6 +188,7 @@ impl Store {
             writer.durable = before;
             io_error("append", format_args!("segments/{}.durable", writer.name), error)
         })?;
+        failpoint("jsonl-append-published");
         match self.lock.count() {
             Ok(changes) => {
                 state.changes = Some(changes);
@@ -267,8 +274,9 @@ fn check_head(state: &State, append: &Append<'_>) -> Outcome<()> {
     Ok(())
 }
 
-/// Tells for each entry whether its event is in the ledger; `Invalid` when one is in the feed already.
-fn known_events(state: &State, append: &Append<'_>) -> Outcome<Vec<bool>> {
+/// Tells for each entry whether its event is in the ledger, and in which segments; `Invalid` when one is in the feed already.
+fn known_events(state: &State, append: &Append<'_>) -> Outcome<(Vec<bool>, BTreeSet<u32>)> {
+    let mut segments = BTreeSet::new();
     let mut known = vec![false; append.entries.len()];
     let (version, absent) = &state.last_absent;
     let mut absent = if *version == state.version { absent.iter() } else { [].iter() };
@@ -285,13 +293,14 @@ fn known_events(state: &State, append: &Append<'_>) -> Outcome<Vec<bool>> {
         state.index.addresses(address, Seen::Written, &mut |row| rows.push(row))?;
         known[ordinal] = !rows.is_empty();
         for row in rows {
+            segments.insert(row.segment);
             if feed_index(state, &row, &append.head.feed, Seen::Written, &mut batch)?.is_some() {
                 let message = format!("{address} is in the feed already");
                 return Err(Error::new(ErrorKind::Invalid, "append", message).at(append.head.feed).into());
             }
         }
     }
-    Ok(known)
+    Ok((known, segments))
 }
 
 /// Returns the index of an entry line in a feed, if it belongs to that feed. `batch` remembers the last batch looked at.

@@ -35,7 +35,12 @@ impl Store {
     /// Checks the ledger; see [`burnlog_log::Backend::check`].
     pub(crate) fn check(&self, report: Report<'_>) -> Result<()> {
         match identity::read(self.files(), &self.folder) {
-            Ok(Some(id)) if id == self.ledger => {}
+            Ok(Some(id)) if id == self.ledger => {
+                if !identity::is_as_written(self.files(), &self.folder, id) {
+                    let message = "it is not what was written, although it can be read";
+                    report(damage("ledger-file", identity::FILE_NAME, message, true));
+                }
+            }
             Ok(Some(_)) => {
                 report(damage("ledger-file", identity::FILE_NAME, "it names another ledger", false));
             }
@@ -105,7 +110,8 @@ impl Store {
             }
         }
         report_unindexed(missing, &place, report);
-        Ok(())
+        self.check_torn_end(segment, report)?;
+        self.check_copies(number, &place, report)
     }
 
     fn check_published(&self, segment: &Segment, report: Report<'_>) -> Result<()> {
@@ -168,7 +174,7 @@ impl Store {
             report(damage("segment-damaged", &place, message, false));
         }
         report_unindexed(missing, &place, report);
-        Ok(())
+        self.check_copies(number, &place, report)
     }
 
     /// Counts entries that the index does not know at their place.
@@ -277,9 +283,10 @@ impl Store {
                 stray("", &listed);
             }
         }
-        for listed in list("segments")? {
+        let segments = list("segments")?;
+        for listed in &segments {
             if listed.is_folder || Part::of(&listed.name).is_none() {
-                stray("segments/", &listed);
+                stray("segments/", listed);
             }
         }
         for listed in list("index")? {
@@ -290,7 +297,7 @@ impl Store {
                 stray("index/", &listed);
             }
         }
-        Ok(())
+        self.check_orphans(&segments, report)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::sealed::SealedFile;
 use crate::segment::{Form, Part};
 use crate::store::{State, Store};
 use crate::writer::Writer;
-use burnlog_log::{Address, Compacted, Error, ErrorKind, Result, WriterId};
+use burnlog_log::{Address, Compacted, Error, ErrorKind, Result, WriterId, failpoint};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -81,6 +81,7 @@ impl Store {
         }
         self.exclusively(|state| {
             if self.options.durability == Durability::Os {
+                self.sync_leaned_on(state)?;
                 Self::sync_own(state)?;
             }
             let is_large = |writer: &mut Writer| {
@@ -143,7 +144,9 @@ impl Store {
                 return Err(error.into());
             }
         }
+        failpoint("jsonl-seal-written");
         self.put_in_place(&new, &writer.name)?;
+        failpoint("jsonl-seal-renamed");
         // From here on the sealed form is what everybody reads: whatever fails now must not bring the active one back.
         let segment = &mut state.segments[number as usize];
         segment.set_form(Form::Sealed);
@@ -179,6 +182,7 @@ impl Store {
     fn remove_active(&self, name: &str) {
         for part in [Part::Active, Part::Published] {
             let _ = self.files().remove(&part.path(&self.folder, name));
+            failpoint("jsonl-seal-removed");
         }
     }
 

@@ -7,7 +7,8 @@ use crate::options::Durability;
 use crate::refresh::tail_crcs;
 use crate::segment::{Form, Part};
 use crate::store::{State, Store};
-use burnlog_log::Result;
+use burnlog_log::{Result, failpoint};
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
@@ -31,12 +32,10 @@ impl Store {
     pub(crate) fn flush(&self, state: &mut State) -> Outcome<()> {
         let folder = self.folder.join("index");
         let mut may_write = !self.options.read_only && state.lock_is_held;
-        if may_write && self.options.durability == Durability::Os {
-            // What the index on disk covers must be durable, or a crash would leave batches that only the index has.
-            if let Err(error) = Self::sync_own(state) {
-                state.note("index-not-written", "index/".to_owned(), error.to_string());
-                may_write = false;
-            }
+        // What the index on disk covers must be durable, or a crash would leave batches that only the index has.
+        if may_write && let Err(error) = self.sync_covered(state) {
+            state.note("index-not-written", "index/".to_owned(), error.to_string());
+            may_write = false;
         }
         let site = Site { files: self.files(), folder: may_write.then_some(&*folder), ledger: self.ledger };
         let in_memory = Site { folder: None, ..site };
@@ -73,6 +72,16 @@ impl Store {
             state.note("index-not-written", "index/".to_owned(), error.to_string());
         }
         Ok(())
+    }
+
+    /// Syncs what the index is about to cover, of this process and of others that do not sync.
+    fn sync_covered(&self, state: &mut State) -> Result<()> {
+        if self.options.durability == Durability::Os {
+            Self::sync_own(state)?;
+        }
+        let others: BTreeSet<u32> = (0..state.segments.len() as u32).collect();
+        self.lean_on(state, &others)?;
+        self.sync_leaned_on(state)
     }
 
     /// Merges all runs into one. The caller holds the lock.
@@ -113,6 +122,7 @@ impl Store {
                 *run = Arc::new(persist(site, run)?);
             }
         }
+        failpoint("jsonl-index-written");
         let folder = self.folder.join("index");
         let failed = |error| io_error("write index", folder.display(), error);
         let mut stamp = [0; 8];
@@ -122,6 +132,7 @@ impl Store {
         let runs: Vec<String> = state.index.runs.iter().map(|run| Run::name(run).to_owned()).collect();
         let manifest = Manifest::new(self.ledger, stamp, segments, runs);
         manifest.write(self.files(), &folder).map_err(failed)?;
+        failpoint("jsonl-manifest-renamed");
         (state.manifest_stamp, state.index_is_stale) = (Some(stamp), false);
         state.changes = Some(self.lock.count()?);
         // Runs that no manifest names are leftovers; processes that have them mapped go on reading them.

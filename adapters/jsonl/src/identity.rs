@@ -1,7 +1,7 @@
 //! `ledger.json`: what makes a folder a ledger, its format and its id. Made last when a ledger is created.
 
 use crate::files::{Access, Files, io_error, read_file};
-use burnlog_log::{Error, ErrorKind, LedgerId, Result};
+use burnlog_log::{Error, ErrorKind, LedgerId, Result, failpoint};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::Path;
@@ -70,6 +70,17 @@ pub(crate) fn lost(operation: &'static str, folder: &Path) -> Error {
     Error::new(ErrorKind::Corrupt, operation, message).at(folder.display())
 }
 
+/// Whether the file of ledger `id` is byte for byte what [`create`] wrote.
+pub(crate) fn is_as_written(files: &dyn Files, folder: &Path, id: LedgerId) -> bool {
+    read_file(files, &folder.join(FILE_NAME)).is_ok_and(|bytes| bytes == text(id))
+}
+
+fn text(id: LedgerId) -> Vec<u8> {
+    let mut text = serde_json::to_vec(&Text { burnlog_ledger: FORMAT, id }).expect("plain data is JSON");
+    text.push(b'\n');
+    text
+}
+
 /// Makes a new ledger in `folder`, durably. The caller holds the ledger's lock.
 ///
 /// `Invalid` when the folder holds something else, `Corrupt` when it holds segments without `ledger.json`.
@@ -93,15 +104,16 @@ pub(crate) fn create(files: &dyn Files, folder: &Path) -> Result<LedgerId> {
     files.create_folder(&folder.join("quarantine")).map_err(failed)?;
     let mut id = LedgerId([0; 16]);
     files.random(&mut id.0).map_err(failed)?;
-    let mut text = serde_json::to_vec(&Text { burnlog_ledger: FORMAT, id }).expect("plain data is JSON");
-    text.push(b'\n');
+    let text = text(id);
     let new = folder.join("ledger.json.new");
     let write = || {
         let file = files.open(&new, Access::WriteOrCreate)?;
         file.set_bytes(0)?;
         file.write_at(&text, 0)?;
         file.sync()?;
+        failpoint("jsonl-ledger-written");
         files.rename(&new, &folder.join(FILE_NAME))?;
+        failpoint("jsonl-ledger-renamed");
         files.sync_folder(folder)
     };
     write().map_err(failed)?;

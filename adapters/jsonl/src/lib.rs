@@ -7,6 +7,7 @@ mod block;
 mod blocks;
 mod cache;
 mod check;
+mod check_places;
 mod codec;
 mod commit;
 mod compact;
@@ -19,6 +20,7 @@ mod files;
 mod flush;
 mod identity;
 mod index;
+mod lean;
 mod line;
 mod lock;
 mod map;
@@ -33,6 +35,8 @@ mod scan;
 mod seal;
 mod sealed;
 mod segment;
+#[cfg(feature = "faults")]
+mod simulated;
 mod store;
 mod writer;
 
@@ -41,4 +45,6 @@ pub use files::{Access, File, Files, Listed, SystemFiles};
 pub use map::Mapped;
 pub use options::{Durability, JsonlOptions};
 pub use recover::{DamagedRange, Recovered, Verdict, recover};
+#[cfg(feature = "faults")]
+pub use simulated::{Fault, Simulated};
 pub use store::Notice;

@@ -73,7 +73,7 @@ pub(crate) fn read_length(files: &dyn Files, path: &Path) -> io::Result<Option<L
     }
 }
 
-/// Whether both records are sound or were never written, one of them is there, and nothing else is in the file.
+/// Whether the file holds the last two records that were written (or the first alone), each in its place, and nothing else.
 pub(crate) fn is_sound(file: &dyn File) -> io::Result<bool> {
     let end = PLACES[1] as usize + RECORD_BYTES;
     let bytes = read_range(file, 0, end + 1)?;
@@ -81,13 +81,17 @@ pub(crate) fn is_sound(file: &dyn File) -> io::Result<bool> {
     if bytes.len() > end || between.into_iter().any(|byte| *byte != 0) {
         return Ok(false);
     }
-    let records = PLACES.map(|place| bytes.get(place as usize..).unwrap_or_default());
+    let [one, two] = PLACES.map(|place| bytes.get(place as usize..).unwrap_or_default());
     let is_blank = |record: &[u8]| record.iter().take(RECORD_BYTES).all(|byte| *byte == 0);
-    Ok(records.iter().all(|record| is_blank(record) || decode(record).is_some())
-        && records.iter().any(|record| decode(record).is_some()))
+    Ok(match (decode(one), decode(two)) {
+        (Some((one, _)), Some((two, _))) => one % 2 == 0 && one.abs_diff(two) == 1,
+        (None, Some((two, _))) => two == 1 && is_blank(one),
+        (_, None) => false,
+    })
 }
 
-fn newest(file: &dyn File) -> io::Result<Option<(u64, Length)>> {
+/// Reads the newest sound record: its number and the length.
+pub(crate) fn newest(file: &dyn File) -> io::Result<Option<(u64, Length)>> {
     let bytes = read_range(file, 0, PLACES[1] as usize + RECORD_BYTES)?;
     let records = PLACES.iter().filter_map(|place| decode(bytes.get(*place as usize..)?));
     Ok(records.max_by_key(|(sequence, _)| *sequence))

@@ -63,13 +63,17 @@ impl Store {
     }
 
     /// Whether a crash left something to settle in an active segment: bytes beyond what is known, or
-    /// no sound published length.
+    /// no sound published length that covers it.
     fn is_unsettled(&self, segment: &Segment) -> Result<bool> {
         let look = || -> io::Result<bool> {
             let bytes = self.open_active(&segment.name)?.bytes()?;
             let path = Part::Published.path(&self.folder, &segment.name);
             let is_published = match self.files().open(&path, Access::Read) {
-                Ok(file) => published::is_sound(&*file)?,
+                // Less than the index covers is what a crash leaves; whoever makes the index again must not stop there.
+                Ok(file) => {
+                    let visible = published::newest(&*file)?.map_or(0, |(_, length)| length.visible);
+                    visible >= segment.known.bytes && published::is_sound(&*file)?
+                }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => false,
                 Err(error) => return Err(error),
             };

@@ -42,6 +42,8 @@ pub(crate) struct Segment {
     pub(crate) tail_crcs: [u32; 2],
     /// Of an abandoned segment on which only readers are at work: the bytes that they count beyond the published length.
     pub(crate) accepted_bytes: u64,
+    /// Up to where the bytes of an active segment of another process are known to be synced.
+    pub(crate) synced_bytes: u64,
     /// Whether everything in the file is known, so that it need not be looked at again. Sealed segments only.
     pub(crate) is_complete: bool,
 }
@@ -56,6 +58,7 @@ impl Segment {
             known: Extent::default(),
             tail_crcs: [0; 2],
             accepted_bytes: 0,
+            synced_bytes: 0,
             is_complete: false,
         }
     }

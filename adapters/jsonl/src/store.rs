@@ -11,7 +11,7 @@ use crate::options::JsonlOptions;
 use crate::segment::{Segment, SegmentRef};
 use crate::writer::{Group, Writer};
 use burnlog_log::{Address, Error, ErrorKind, LedgerId, Result};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -60,6 +60,8 @@ pub(crate) struct State {
     /// Whether this process holds the ledger's lock, and for which threads.
     pub(crate) lock_is_held: bool,
     pub(crate) writer: Option<Writer>,
+    /// Segments of others whose unsynced bytes what was appended without syncs depends on.
+    pub(crate) leaned_on: BTreeSet<Arc<str>>,
     pub(crate) group: Group,
     pub(crate) notices: Vec<Notice>,
     /// Damage found while reading active segments, by segment and offset, to be reported once.

@@ -8,7 +8,7 @@ use crate::published::{Length, Published};
 use crate::recover::{ScannedBatch, Start, Verdict, Walk};
 use crate::segment::{Extent, Form, Part, Segment, new_name};
 use crate::store::{State, Store};
-use burnlog_log::{Error, ErrorKind, Result};
+use burnlog_log::{Error, ErrorKind, Result, failpoint};
 use std::io;
 use std::sync::Arc;
 
@@ -261,7 +261,9 @@ impl Store {
             let mut published = Published::open(self.files(), &beside)?;
             published.publish(Length::default())?;
             published.sync()?;
+            failpoint("jsonl-segment-published");
             let file = self.files().open(&active, Access::CreateNew)?;
+            failpoint("jsonl-segment-made");
             let is_ours = file.try_lock(true)?;
             self.files().sync_folder(&self.folder.join("segments"))?;
             Ok((file, published, is_ours))

@@ -73,6 +73,11 @@ impl Disk {
         disk
     }
 
+    /// Everything that was written.
+    pub(crate) fn live(&self) -> Vec<u8> {
+        self.lock().image.live.clone()
+    }
+
     /// Operations, writes and syncs since the trouble was set.
     pub(crate) fn counts(&self) -> (usize, usize, usize) {
         let state = self.lock();

@@ -18,6 +18,8 @@ mod disk;
 mod erase;
 mod fault;
 mod feeds;
+#[cfg(test)]
+mod flips;
 mod group;
 mod locate;
 mod options;

@@ -3,7 +3,7 @@
 
 use crate::cursor::{self, Cursor, FeedPoint};
 use crate::files::io_error;
-use burnlog_log::{Result, WriterId};
+use burnlog_log::{Result, WriterId, failpoint};
 use hashbrown::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -155,7 +155,9 @@ impl CursorFile {
         if bytes.is_empty() {
             return Ok(());
         }
+        failpoint("cursors-unsaved");
         self.append(&bytes).map_err(|error| io_error("save cursors", &self.path, error))?;
+        failpoint("cursors-saved");
         if self.valid_bytes > self.live_bytes * 2 + GARBAGE_BYTES_MIN {
             self.rewrite()?;
         }
@@ -226,6 +228,7 @@ impl CursorFile {
         }
         if self.valid_bytes == 0 {
             file.write_all(&self.header())?;
+            failpoint("cursors-made");
             self.valid_bytes = HEADER_BYTES as u64;
         }
         Ok(file)
@@ -254,6 +257,7 @@ impl CursorFile {
             file.write_all(&bytes)?;
             // Without this a power cut can leave an empty file under the name, and every file is read again.
             file.sync_data()?;
+            failpoint("cursors-rewritten");
             std::fs::rename(&beside, &self.path)
         };
         replace().map_err(|error| io_error("rewrite cursors", &self.path, error))?;

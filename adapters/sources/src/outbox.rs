@@ -7,7 +7,7 @@ use crate::ingest::{Options, Sink};
 use crate::json;
 use crate::report::{Counts, Failed, Notice, Observer, Progress, Report};
 use crate::run::{Role, Run, Start};
-use burnlog_log::{Batch, Error, ErrorKind, Kind, Outcome, Part, PayloadHash, Position, Result};
+use burnlog_log::{Batch, Error, ErrorKind, Kind, Outcome, Part, PayloadHash, Position, Result, failpoint};
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
@@ -136,6 +136,7 @@ impl<'a> Outbox<'a> {
         let mut point = None;
         if !self.batch.is_empty() && !self.options.dry_run {
             let acknowledged = (self.sink)(&self.batch)?;
+            failpoint("ingest-acknowledged");
             self.acknowledge(&acknowledged.outcomes)?;
             point = Some(acknowledged.point);
         }

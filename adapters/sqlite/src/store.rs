@@ -5,7 +5,7 @@ use crate::names::{NameIds, NameTexts};
 use crate::schema;
 use crate::statements;
 use crate::transaction::{Reading, SqliteTransaction, cursor};
-use burnlog_log::{Error, ErrorKind, LedgerId, Result, Token, WriterId};
+use burnlog_log::{Error, ErrorKind, LedgerId, Result, Token, WriterId, failpoint};
 use burnlog_projections::{
     FeedCursor, FoldStore, FoldTransaction, Generation, GenerationState, Promotion, RowReader, StoreState,
     TABLES, Table, Value, Values,
@@ -124,8 +124,12 @@ impl SqliteProjections {
         let Self { connection, place, names, texts } = self;
         let transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate).located(operation, place)?;
-        let done = work(&transaction, place, names, texts)
-            .and_then(|done| transaction.commit().located(operation, place).map(|()| done));
+        let done = work(&transaction, place, names, texts).and_then(|done| {
+            failpoint("projections-uncommitted");
+            transaction.commit().located(operation, place)?;
+            failpoint("projections-committed");
+            Ok(done)
+        });
         if done.is_err() {
             // Numbers of names that were given in it are void.
             names.clear();

@@ -1,5 +1,5 @@
-//! Law 8 on the default backend: every flipped byte of every file of a small ledger is named by `verify`, and what the
-//! bit did not touch still reads.
+//! Law 8 on the default backend through real files: bits flipped all over a small ledger are named by `verify`. Every bit,
+//! cut, swap, drop and insertion is tried on a simulated disk, in the tests of the backend.
 
 use burnlog_jsonl::{JsonlBackend, JsonlOptions};
 use burnlog_log::{Batch, BatchHead, Kind, Ledger, Position, Severity, Timestamp, WriterKey, verify};
@@ -37,8 +37,8 @@ fn small_ledger(folder: &Path, sealed: bool) -> Vec<BatchHead> {
     ledger.feeds().unwrap()
 }
 
-/// Flips one bit of each byte of each file in turn and requires a finding, or an error that names the store, each time.
-fn every_bit_is_named(sealed: bool) {
+/// Flips bits that take turns in every third byte of each file and requires a finding, or an error that names the store, each time.
+fn bits_are_named(sealed: bool) {
     let folder = tempfile::tempdir().unwrap();
     let ledger = folder.path().join("ledger");
     let heads = small_ledger(&ledger, sealed);
@@ -51,9 +51,9 @@ fn every_bit_is_named(sealed: bool) {
             continue;
         }
         let bytes = fs::read(&path).unwrap();
-        // Pages of an index are mostly padding: every seventh byte is enough there.
+        // Pages of an index are mostly padding.
         let is_index = path.parent().is_some_and(|folder| folder.ends_with("index"));
-        for (at, byte) in bytes.iter().enumerate().step_by(if is_index { 7 } else { 1 }) {
+        for (at, byte) in bytes.iter().enumerate().step_by(if is_index { 29 } else { 3 }) {
             let bit = at % 8;
             let mut flipped = bytes.clone();
             flipped[at] = byte ^ (1 << bit);
@@ -75,11 +75,11 @@ fn every_bit_is_named(sealed: bool) {
 }
 
 #[test]
-fn every_flipped_bit_of_an_active_ledger_is_named() {
-    every_bit_is_named(false);
+fn flipped_bits_of_an_active_ledger_are_named() {
+    bits_are_named(false);
 }
 
 #[test]
-fn every_flipped_bit_of_a_sealed_ledger_is_named() {
-    every_bit_is_named(true);
+fn flipped_bits_of_a_sealed_ledger_are_named() {
+    bits_are_named(true);
 }

@@ -7,10 +7,13 @@ mod backends;
 mod bad_input;
 mod bad_ledgers;
 mod crash;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 mod flips;
 mod golden;
 mod laws;
 mod lifecycle;
+mod storm;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

@@ -4,7 +4,7 @@
 use crate::codec;
 use crate::files::{Access, Files, read_file};
 use bincode::{Decode, Encode};
-use burnlog_log::LedgerId;
+use burnlog_log::{LedgerId, failpoint};
 use std::io;
 use std::path::Path;
 
@@ -56,6 +56,7 @@ impl Manifest {
         let file = files.open(&new, Access::WriteOrCreate)?;
         file.set_bytes(0)?;
         file.write_at(&codec::encode(self), 0)?;
+        failpoint("jsonl-manifest-written");
         files.rename(&new, &folder.join(FILE_NAME))
     }
 }

@@ -1,8 +1,7 @@
 //! Damage: every flipped bit is named by `check` and takes no more with it than it must; recovery at every offset of a segment
 //! and with every flipped bit.
 
-use crate::simulated::Simulated;
-use burnlog_jsonl::{JsonlBackend, JsonlOptions, Recovered, Verdict, recover};
+use burnlog_jsonl::{JsonlBackend, JsonlOptions, Recovered, Simulated, Verdict, recover};
 use burnlog_log::conformance::build::{Event, TestFeed, assert_feed, read_all};
 use burnlog_log::{Backend, Body, Limit, Presence};
 use proptest::prelude::*;

@@ -1,7 +1,6 @@
 //! The bytes: a golden segment, and odd payloads through every form that a line can take.
 
-use crate::simulated::Simulated;
-use burnlog_jsonl::{JsonlBackend, JsonlOptions};
+use burnlog_jsonl::{JsonlBackend, JsonlOptions, Simulated};
 use burnlog_log::conformance::build::{Event, TestFeed, assert_feed};
 use burnlog_log::{Address, Append, Backend, Body, Limit, NewEvent, Presence};
 use proptest::prelude::*;

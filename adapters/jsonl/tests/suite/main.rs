@@ -4,9 +4,9 @@
 
 mod crash;
 mod damage;
+mod detection;
 mod forms;
 mod sharing;
-mod simulated;
 
 use burnlog_jsonl::JsonlBackend;
 use burnlog_log::Backend;

@@ -1,20 +1,21 @@
 //! An operating system in memory for crash tests. Each file and each folder has a *live* image, which the program sees,
 //! and a *durable* one, to which only a sync brings what was written. A crash leaves the durable image and any subset
-//! of the 4 KiB pages and names that were not synced.
+//! of the 4 KiB pages and names that were not synced. Compiled with the feature `faults`, for tests.
 
-use burnlog_jsonl::{Access, File, Files, Listed, Mapped};
+use crate::files::{Access, File, Files, Listed};
+use crate::map::Mapped;
 use burnlog_log::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 const PAGE: usize = 4096;
 
 /// What an operation changes; the kinds at which a fault can be put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Operation {
+enum Operation {
     Write,
     Sync,
     Other,
@@ -22,7 +23,7 @@ pub(crate) enum Operation {
 
 /// What goes wrong, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// From the n-th changing operation on nothing happens any more: the machine is off.
     Crash(u64),
     /// The n-th sync fails; the pages count as clean although they are not durable, as Linux does it.
@@ -57,7 +58,7 @@ struct Disk {
 
 /// The simulated system. Clones share the disk.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Simulated(Arc<Mutex<Disk>>);
+pub struct Simulated(Arc<Mutex<Disk>>);
 
 #[derive(Debug)]
 struct Handle {
@@ -103,37 +104,42 @@ impl Disk {
 }
 
 impl Simulated {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// Makes an empty system; the seed decides what a crash leaves.
+    pub fn new(seed: u64) -> Self {
         let disk = Disk { random: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1, ..Disk::default() };
         Self(Arc::new(Mutex::new(disk)))
     }
 
-    pub(crate) fn with_fault(self, fault: Fault) -> Self {
+    /// Returns the system with a fault to come.
+    #[must_use]
+    pub fn with_fault(self, fault: Fault) -> Self {
         self.disk().fault = Some(fault);
         self
     }
 
-    pub(crate) fn set_fault(&self, fault: Option<Fault>) {
+    /// Sets the fault to come, or none.
+    pub fn set_fault(&self, fault: Option<Fault>) {
         self.disk().fault = fault;
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
-        self.0.lock().unwrap()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many operations of each kind there were: all changing ones, syncs, writes.
-    pub(crate) fn counts(&self) -> (u64, u64, u64) {
+    pub fn counts(&self) -> (u64, u64, u64) {
         let disk = self.disk();
         (disk.changes, disk.syncs, disk.writes)
     }
 
     /// How long locks were waited for.
-    pub(crate) fn paused(&self) -> Duration {
+    pub fn paused(&self) -> Duration {
         self.disk().paused
     }
 
     /// Returns the system as it is found after the machine was switched off and on.
-    pub(crate) fn after_crash(&self) -> Self {
+    #[must_use]
+    pub fn after_crash(&self) -> Self {
         let mut disk = self.disk();
         let mut after = Disk { folders: disk.folders.clone(), random: disk.random() | 1, ..Disk::default() };
         let all: BTreeSet<PathBuf> = disk.names.keys().chain(disk.durable_names.keys()).cloned().collect();
@@ -160,18 +166,18 @@ impl Simulated {
     }
 
     /// Ends all locks, as the death of the processes that hold them does.
-    pub(crate) fn release_all_locks(&self) {
+    pub fn release_all_locks(&self) {
         self.disk().locks.clear();
     }
 
     /// Returns the live bytes of a file.
-    pub(crate) fn bytes_of(&self, path: &Path) -> Option<Vec<u8>> {
+    pub fn bytes_of(&self, path: &Path) -> Option<Vec<u8>> {
         let disk = self.disk();
         disk.names.get(path).map(|inode| disk.inodes[*inode].live.clone())
     }
 
     /// Replaces the bytes of a file, or makes it.
-    pub(crate) fn put(&self, path: &Path, bytes: &[u8]) {
+    pub fn put(&self, path: &Path, bytes: &[u8]) {
         let mut disk = self.disk();
         let inode = disk.inodes.len();
         disk.inodes.push(Inode { live: bytes.to_vec(), durable: bytes.to_vec(), dirty: BTreeSet::new() });
@@ -180,14 +186,14 @@ impl Simulated {
     }
 
     /// Removes a folder's files, as a person might.
-    pub(crate) fn remove_folder(&self, folder: &Path) {
+    pub fn remove_folder(&self, folder: &Path) {
         let mut disk = self.disk();
         disk.names.retain(|path, _| path.parent() != Some(folder));
         disk.durable_names.retain(|path, _| path.parent() != Some(folder));
     }
 
     /// Returns all paths.
-    pub(crate) fn paths(&self) -> Vec<PathBuf> {
+    pub fn paths(&self) -> Vec<PathBuf> {
         self.disk().names.keys().cloned().collect()
     }
 }
@@ -221,7 +227,7 @@ impl Files for Simulated {
         if !disk.folders.contains(folder) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let files =
             disk.names.iter().filter(|(path, _)| path.parent() == Some(folder)).map(|(path, inode)| Listed {
                 name: name(path),
@@ -308,7 +314,9 @@ impl File for Handle {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut disk = self.system.disk();
-        assert!(self.writable, "writing through a handle that was opened for reading");
+        if !self.writable {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         let result = disk.change(Operation::Write);
         // A failing write leaves any part of itself behind.
         let arrived = if result.is_ok() { bytes.len() } else { (disk.random() as usize) % (bytes.len() + 1) };
