@@ -233,28 +233,18 @@ fn add_copies(
     family
         .sort_by_cached_key(|row| (order::absent_last(row.last_at), row.session.clone(), row.stream.clone()));
     family.truncate(FAMILY_MAX);
-    let mut places = Vec::with_capacity(family.len());
-    for member in &family {
-        places.push(Places::of(queries, &member.source, &member.stream)?);
-    }
+    let mut known: Vec<Option<Places>> = std::iter::repeat_with(|| None).take(family.len()).collect();
     for (at, to) in family.iter().enumerate() {
         let is_asked_for = session.is_some() || to.stream == stream.stream;
-        let is_stated = links.iter().any(|link| {
-            link.to_stream.as_ref() == Some(&to.stream)
-                && matches!(&*link.kind, KIND_FORK | KIND_CONTINUATION)
-        });
-        if !is_asked_for || is_stated {
+        if !is_asked_for || states_origin(queries, to)? {
             continue;
         }
-        let mut best: Option<(&Stream, CopiedHistory)> = None;
-        for (from, its) in family[..at].iter().zip(&places).filter(|(from, _)| from.session != to.session) {
-            if let Some(copied) = its.copied_to(&places[at])
-                && best.is_none_or(|(_, known)| copied.records > known.records)
-            {
-                best = Some((from, copied));
+        for (places, member) in known.iter_mut().zip(&family[..=at]) {
+            if places.is_none() {
+                *places = Some(Places::of(queries, &member.source, &member.stream)?);
             }
         }
-        let Some((from, copied)) = best else { continue };
+        let Some((from, copied)) = nearest(&family[..at], to, &known) else { continue };
         if session.is_some_and(|session| *from.session != *session && *to.session != *session) {
             continue;
         }
@@ -262,6 +252,31 @@ fn add_copies(
         links.push(Link { copied, ..found(KIND_COPY, Some(&from.session), Some(&from.stream), to) });
     }
     Ok(())
+}
+
+/// Whether a record states where the session of a stream came from.
+fn states_origin(queries: &dyn Queries, stream: &Stream) -> Result<bool> {
+    let edges = queries.edges(&stream.source, &stream.session)?;
+    Ok(edges.iter().any(|edge| {
+        edge.to_session == stream.session && matches!(&*edge.kind, KIND_FORK | KIND_CONTINUATION)
+    }))
+}
+
+/// Returns which of the files that ended before `to` has most of it, of equals the first; `places` has theirs and, next, its.
+fn nearest<'f>(
+    before: &'f [Stream],
+    to: &Stream,
+    places: &[Option<Places>],
+) -> Option<(&'f Stream, CopiedHistory)> {
+    let own = places.get(before.len())?.as_ref()?;
+    let mut best: Option<(&Stream, CopiedHistory)> = None;
+    for (from, its) in before.iter().zip(places).filter(|(from, _)| from.session != to.session) {
+        let copied = its.as_ref().and_then(|its| its.copied_to(own));
+        if let Some(copied) = copied.filter(|new| best.is_none_or(|(_, known)| new.records > known.records)) {
+            best = Some((from, copied));
+        }
+    }
+    best
 }
 
 /// The records of a stream that have an id of their own.
