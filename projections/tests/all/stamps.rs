@@ -67,6 +67,16 @@ fn the_latest_stamp_counts_whenever_it_came() {
 }
 
 #[test]
+fn a_stamp_may_set_many_keys_on_several_things() {
+    let set: Vec<String> = (0..20_000).map(|number| format!("\"k{number}\":\"v\"")).collect();
+    let set = format!("{{{},\"k7\":5}}", set.join(","));
+    let store = folded(&[stamp(r#"{"session":"s","call":"c"}"#, &set, 1)]);
+    for (selects, target) in [("session", "s"), ("call", "c")] {
+        assert_eq!(stamps(&store, selects, SOURCE, target).unwrap().len(), 19_999);
+    }
+}
+
+#[test]
 fn stamps_that_are_none_change_nothing() {
     let odd = [r#"{"selector":"s","set":{"a":"b"}}"#, "{", "[]", r#"{"selector":{"session":"s"},"set":[1]}"#];
     let records: Vec<Record> = odd
