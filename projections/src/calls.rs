@@ -3,7 +3,7 @@
 
 use crate::conflicts::{CONFLICT_CALL, Conflict, join_forms};
 use crate::prices::PriceClass;
-use crate::rollups::{Counts, Day};
+use crate::rollups::{Counts, Day, UsageDay};
 use crate::sources::rewrites_in_place;
 use crate::table::{Merge, row};
 use crate::text::{Name, Tokens, key_text};
@@ -257,16 +257,23 @@ impl Call {
             && self.model == other.model
             && self.session == other.session
             && (&self.speed, &self.service_tier) == (&other.speed, &other.service_tier)
+            && self.branch == other.branch
             && Day::of(self.timestamp) == Day::of(other.timestamp)
     }
 
     fn count(&self, sign: i64, derived: &mut Derived) {
         let counts = self.counts().times(sign);
         derived.session(&self.source, &self.session).add_counts(&counts);
-        let model = self.model.clone().unwrap_or_default();
-        let day = Day::of(self.timestamp);
-        let class = self.price_class().to_name();
-        derived.usage(day, &self.source, &model, &self.session, class).add_counts(&counts);
+        let key = UsageDay {
+            day: Day::of(self.timestamp),
+            source: self.source.clone(),
+            model: self.model.clone().unwrap_or_default(),
+            session: self.session.clone(),
+            price_class: self.price_class().to_name(),
+            branch: self.branch.clone().unwrap_or_default(),
+            ..UsageDay::default()
+        };
+        derived.usage(key).add_counts(&counts);
     }
 }
 

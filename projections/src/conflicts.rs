@@ -2,8 +2,8 @@
 //! by the row's own rule on content, and never by arrival.
 //!
 //! What contradicts: two final lines of one call that differ in model, stop reason or tokens; two uses of one tool
-//! use id that differ in tool or file; two results of one that differ in error flag or length; two turns with one id
-//! that differ in class or text. What does not: lines of a call that is still being written, the same in copies,
+//! use id that differ in tool or file; two results of one that differ in length; two turns with one id that differ in
+//! text or images. What does not: lines of a call that is still being written, the same in copies,
 //! and versions of an object that its source rewrites in place (`SourceFold::rewrites`). In real files none was found.
 
 use crate::table::{Merge, row};

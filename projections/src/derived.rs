@@ -4,7 +4,7 @@ use crate::calls::CallSession;
 use crate::conflicts::Conflict;
 use crate::diagnostics::Diagnostic;
 use crate::relationships::Relationship;
-use crate::rollups::{Day, Session, UsageDay};
+use crate::rollups::{Session, UsageDay};
 use crate::rows::Rows;
 use crate::store::FoldTransaction;
 use crate::table::{Row, Value};
@@ -33,17 +33,9 @@ impl Derived {
         self.sessions.delta(empty)
     }
 
-    /// Returns the delta of a day's sums.
-    pub(crate) fn usage(
-        &mut self,
-        day: Day,
-        source: &Name,
-        model: &Name,
-        session: &Name,
-        price_class: Name,
-    ) -> &mut UsageDay {
-        let (source, model, session) = (source.clone(), model.clone(), session.clone());
-        self.usage.delta(UsageDay { day, source, model, session, price_class, ..UsageDay::default() })
+    /// Returns the delta of the sums with the key of `key`, an empty row.
+    pub(crate) fn usage(&mut self, key: UsageDay) -> &mut UsageDay {
+        self.usage.delta(key)
     }
 
     /// Returns the delta of the counts of a type of record.

@@ -1,7 +1,7 @@
 //! How sessions hang together: what records state outright, history that was copied from one file to another, and
 //! which record of another file a file goes on from. Copies are found by the first record that both files begin with.
 
-use crate::lookup::{CHUNK_PAGE_ROWS, for_each_within_pages, live, records, rows_of, stream_feeds};
+use crate::lookup::{CHUNK_PAGE_ROWS, for_each_within, for_each_within_pages, live, records, stream_feeds};
 use crate::queries::Queries;
 use crate::records::{Chunk, RecordPlace, fingerprint};
 use crate::relationships::{KIND_CONTINUATION, KIND_FORK, KIND_SUBAGENT, Relationship};
@@ -20,6 +20,8 @@ pub const KIND_COPY: &str = "copy";
 pub const KIND_PARENT: &str = "parent";
 /// How many files with one beginning are compared with each other.
 const FAMILY_MAX: usize = 64;
+/// How many records that only one file has may stand between two that both have.
+const OTHERS_MAX: usize = 256;
 /// How far a root is looked for.
 const CHAIN_MAX: usize = 1024;
 
@@ -101,19 +103,39 @@ pub fn relationships(queries: &dyn Queries, source: &str, session: &str) -> Resu
     Ok(SessionLinks { root, links, streams: listed })
 }
 
-/// Calls `each` with every link of the ledger, in an order that depends on the rows alone.
+/// Calls `each` with every link of the ledger: those that records state in the order of their keys, then those that were
+/// found in the order of the streams they lead to, then those to a record of another stream.
 pub fn for_each_link(queries: &dyn Queries, each: &mut dyn FnMut(Link) -> Result<()>) -> Result<()> {
     let generation = live(queries)?;
-    let streams: Vec<Stream> = rows_of(queries, generation)?;
+    for_each_within::<Relationship>(queries, generation, &[], None, &mut |row| {
+        let mut link = link_of(queries, row)?;
+        if let (Some(agent), KIND_SUBAGENT) = (&link.agent, &*link.kind) {
+            let streams = queries.streams(&link.source, &link.to_session)?;
+            let own = streams.into_iter().find(|stream| is_agent(stream, agent));
+            link.to_stream = own.map(|stream| stream.stream);
+        }
+        each(link)?;
+        Ok(true)
+    })?;
+    let mut followers = Vec::new();
+    for_each_within::<Stream>(queries, generation, &[], None, &mut |stream| {
+        let mut links = Vec::new();
+        if let Some(agent) = &stream.agent {
+            let edges = queries.edges(&stream.source, &stream.session)?;
+            let states = |edge: &Relationship| edge.agent == *agent && &*edge.kind == KIND_SUBAGENT;
+            if !edges.iter().any(states) {
+                add_agents(std::slice::from_ref(&stream), &mut links);
+            }
+        }
+        add_copies(queries, &stream, None, &mut links)?;
+        links.into_iter().try_for_each(&mut *each)?;
+        if stream.first_parent.is_some() {
+            followers.push(stream);
+        }
+        Ok(true)
+    })?;
     let mut links = Vec::new();
-    for row in rows_of::<Relationship>(queries, generation)? {
-        links.push(link_of(queries, row)?);
-    }
-    add_agents(&streams, &mut links);
-    for stream in &streams {
-        add_copies(queries, stream, None, &mut links)?;
-    }
-    add_parents(queries, &streams, &mut links)?;
+    add_parents(queries, &followers, &mut links)?;
     links.sort_by_cached_key(sort_key);
     links.into_iter().try_for_each(each)
 }
@@ -175,10 +197,8 @@ fn link_of(queries: &dyn Queries, row: Relationship) -> Result<Link> {
 
 /// Adds the subagents that have a stream; where a record states one, its stream is named.
 fn add_agents(streams: &[Stream], links: &mut Vec<Link>) {
-    // The stream of a companion file ends like this.
-    let of_agents = streams.iter().filter(|stream| !stream.stream.ends_with(".meta"));
-    for stream in of_agents {
-        let Some(agent) = &stream.agent else { continue };
+    for stream in streams {
+        let Some(agent) = stream.agent.as_ref().filter(|agent| is_agent(stream, agent)) else { continue };
         let is_this = |link: &&mut Link| {
             link.agent.as_ref() == Some(agent)
                 && link.to_session == stream.session
@@ -195,6 +215,11 @@ fn add_agents(streams: &[Stream], links: &mut Vec<Link>) {
             ..found(KIND_SUBAGENT, Some(&stream.session), None, stream)
         });
     }
+}
+
+/// Whether a stream is that of an agent, and not of the companion file, whose name ends like this.
+fn is_agent(stream: &Stream, agent: &Name) -> bool {
+    stream.agent.as_ref() == Some(agent) && !stream.stream.ends_with(".meta")
 }
 
 /// A link that no record states.
@@ -233,28 +258,18 @@ fn add_copies(
     family
         .sort_by_cached_key(|row| (order::absent_last(row.last_at), row.session.clone(), row.stream.clone()));
     family.truncate(FAMILY_MAX);
-    let mut places = Vec::with_capacity(family.len());
-    for member in &family {
-        places.push(Places::of(queries, &member.source, &member.stream)?);
-    }
+    let mut known: Vec<Option<Places>> = std::iter::repeat_with(|| None).take(family.len()).collect();
     for (at, to) in family.iter().enumerate() {
         let is_asked_for = session.is_some() || to.stream == stream.stream;
-        let is_stated = links.iter().any(|link| {
-            link.to_stream.as_ref() == Some(&to.stream)
-                && matches!(&*link.kind, KIND_FORK | KIND_CONTINUATION)
-        });
-        if !is_asked_for || is_stated {
+        if !is_asked_for || states_origin(queries, to)? {
             continue;
         }
-        let mut best: Option<(&Stream, CopiedHistory)> = None;
-        for (from, its) in family[..at].iter().zip(&places).filter(|(from, _)| from.session != to.session) {
-            if let Some(copied) = its.copied_to(&places[at])
-                && best.is_none_or(|(_, known)| copied.records > known.records)
-            {
-                best = Some((from, copied));
+        for (places, member) in known.iter_mut().zip(&family[..=at]) {
+            if places.is_none() {
+                *places = Some(Places::of(queries, &member.source, &member.stream)?);
             }
         }
-        let Some((from, copied)) = best else { continue };
+        let Some((from, copied)) = nearest(&family[..at], to, &known) else { continue };
         if session.is_some_and(|session| *from.session != *session && *to.session != *session) {
             continue;
         }
@@ -262,6 +277,31 @@ fn add_copies(
         links.push(Link { copied, ..found(KIND_COPY, Some(&from.session), Some(&from.stream), to) });
     }
     Ok(())
+}
+
+/// Whether a record states where the session of a stream came from.
+fn states_origin(queries: &dyn Queries, stream: &Stream) -> Result<bool> {
+    let edges = queries.edges(&stream.source, &stream.session)?;
+    Ok(edges.iter().any(|edge| {
+        edge.to_session == stream.session && matches!(&*edge.kind, KIND_FORK | KIND_CONTINUATION)
+    }))
+}
+
+/// Returns which of the files that ended before `to` has most of it, of equals the first; `places` has theirs and, next, its.
+fn nearest<'f>(
+    before: &'f [Stream],
+    to: &Stream,
+    places: &[Option<Places>],
+) -> Option<(&'f Stream, CopiedHistory)> {
+    let own = places.get(before.len())?.as_ref()?;
+    let mut best: Option<(&Stream, CopiedHistory)> = None;
+    for (from, its) in before.iter().zip(places).filter(|(from, _)| from.session != to.session) {
+        let copied = its.as_ref().and_then(|its| its.copied_to(own));
+        if let Some(copied) = copied.filter(|new| best.is_none_or(|(_, known)| new.records > known.records)) {
+            best = Some((from, copied));
+        }
+    }
+    best
 }
 
 /// The records of a stream that have an id of their own.
@@ -277,9 +317,21 @@ impl Places {
     /// Returns what of this stream's records `other` has.
     fn copied_to(&self, other: &Self) -> Option<CopiedHistory> {
         let known: HashSet<[u8; 4]> = self.0.iter().map(|place| place.fingerprint).collect();
-        let shared = || other.0.iter().filter(|place| known.contains(&place.fingerprint));
-        let distinct: HashSet<[u8; 4]> = shared().map(|place| place.fingerprint).collect();
-        shared().next_back().map(|end| CopiedHistory { records: distinct.len() as u64, end: *end })
+        let mut copied = HashSet::new();
+        let (mut end, mut others) = (None, 0);
+        for place in &other.0 {
+            if known.contains(&place.fingerprint) {
+                copied.insert(place.fingerprint);
+                (end, others) = (Some(*place), 0);
+            } else if end.is_some() {
+                others += 1;
+                // Two ids may have one fingerprint by chance: one far behind the copy is not part of it.
+                if others > OTHERS_MAX {
+                    break;
+                }
+            }
+        }
+        end.map(|end| CopiedHistory { records: copied.len() as u64, end })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Sums over facts, kept up with every change of one: by session, and by day, source, model and session.
+//! Sums over facts, kept up with every change of one: by session, and by day, source, model, session and branch.
 //! Every call is in the sums once, in its home.
 
 use crate::table::{ColumnKind, ColumnType, Rollup, Value, row};
@@ -240,7 +240,7 @@ impl Rollup for Session {
 }
 
 row! {
-    /// What the calls of a session with one model on one day add up to.
+    /// What the calls of a session with one model on one branch and day add up to.
     #[derive(Default)]
     pub struct UsageDay in "usage_daily" indexes [["session"]] dumped true
     key {
@@ -254,6 +254,8 @@ row! {
         session: Name,
         /// What else decides the price of the calls; see [`PriceClass`](crate::PriceClass).
         price_class: Name,
+        /// The git branch; empty where a call names none.
+        branch: Name,
     }
     /// The calls.
     calls: i64,

@@ -9,6 +9,7 @@ use crate::table::{Merge, row};
 use crate::text::{Name, instant_of, plain_text};
 use burnlog_log::{Address, PayloadHash, Timestamp};
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 /// The key that names who started a session.
 pub const KEY_PARENT_AGENT: &str = "parentAgentId";
@@ -77,9 +78,9 @@ impl Merge for Stamp {
     }
 }
 
-/// What a stamp sets, in the order of the text; of a key that comes twice the last value.
+/// What a stamp sets; of a key that comes twice the last value.
 #[derive(Debug, Default)]
-pub(crate) struct Settings(Vec<(String, Option<String>)>);
+pub(crate) struct Settings(BTreeMap<String, Option<String>>);
 
 impl<'a> Taken<'a> for Settings {
     fn take(&mut self, from: &mut Scanner<'a>) -> Option<()> {
@@ -94,9 +95,10 @@ impl<'a> Taken<'a> for Settings {
             let is_null = from.peek()? == b'n';
             let mut value = Text::default();
             value.take(from)?;
-            self.0.retain(|(known, _)| *known != key);
             if is_text || is_null {
-                self.0.push((key, value.as_deref().map(|value| plain_text(value).into_owned())));
+                self.0.insert(key, value.as_deref().map(|value| plain_text(value).into_owned()));
+            } else {
+                self.0.remove(&key);
             }
         }
         Some(())

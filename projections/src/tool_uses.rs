@@ -34,7 +34,7 @@ row! {
     place: Option<Address>,
     /// Whether uses contradict each other; their forms are in `conflicts`.
     use_contested: bool,
-    /// Whether the result is an error.
+    /// Whether a result is an error: true where any record says so.
     is_error: Option<bool>,
     /// The text of the result, in bytes.
     result_bytes: Option<i64>,
@@ -96,7 +96,7 @@ impl ToolUse {
         key(self)
             .cmp(&key(other))
             .then_with(|| self.result_session.cmp(&other.result_session))
-            .then_with(|| (self.is_error, self.result_bytes).cmp(&(other.is_error, other.result_bytes)))
+            .then_with(|| self.result_bytes.cmp(&other.result_bytes))
             .then_with(|| self.result_place.cmp(&other.result_place))
     }
 
@@ -107,7 +107,7 @@ impl ToolUse {
 
     fn results_differ(&self, other: &Self) -> bool {
         let are_seen = self.result_copied.is_some() && other.result_copied.is_some();
-        are_seen && (self.is_error, self.result_bytes) != (other.is_error, other.result_bytes)
+        are_seen && self.result_bytes != other.result_bytes
     }
 
     fn form_of_use(&self) -> Option<Conflict> {
@@ -129,17 +129,12 @@ impl ToolUse {
 
     fn form_of_result(&self) -> Option<Conflict> {
         let copied = self.result_copied?;
-        let error = match self.is_error {
-            Some(true) => "an error",
-            Some(false) => "no error",
-            None => "perhaps an error",
-        };
         let bytes = self.result_bytes.map_or("-".to_owned(), |bytes| bytes.to_string());
         Some(Conflict {
             source: self.source.clone(),
             kind: CONFLICT_TOOL_RESULT.into(),
             identity: self.tool_use.clone(),
-            form: format!("{bytes} bytes, {error}"),
+            form: format!("{bytes} bytes"),
             copied,
             timestamp: self.result_at,
             session: self.result_session.clone().unwrap_or_default(),
@@ -173,7 +168,8 @@ impl ToolUse {
         if let (Some(_), Some(session)) = (self.use_copied, &self.session) {
             derived.session(&self.source, session).tool_uses += sign;
         }
-        if let (Some(true), Some(session)) = (self.is_error, &self.result_session) {
+        let session = self.result_session.as_ref().or(self.session.as_ref());
+        if let (Some(true), Some(session)) = (self.is_error, session) {
             derived.session(&self.source, session).tool_errors += sign;
         }
     }
@@ -191,8 +187,9 @@ impl Merge for ToolUse {
             self.use_copied = other.use_copied;
             self.place = other.place;
         }
+        // Some sources tell of the error in a record of its own.
+        self.is_error = self.is_error.max(other.is_error);
         if other.compare_result(self) == Ordering::Less {
-            self.is_error = other.is_error;
             self.result_bytes = other.result_bytes;
             self.result_session = other.result_session;
             self.result_at = other.result_at;

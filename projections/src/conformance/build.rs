@@ -167,6 +167,7 @@ pub fn made_up(seed: u64, lines: u32) -> Vec<Record> {
             }
             _ => "{\"type\":\"assistant\",\"mess".to_owned(),
         };
+        let payload = if random.below(4) == 0 { payload.replace("main", "topic") } else { payload };
         let stream = if random.below(5) == 0 { format!("{session}/subagents/agent-x") } else { session };
         let seq = random.below(300);
         // A fork has the same line in another file.

@@ -80,6 +80,7 @@ macro_rules! __fold_store_cases {
             rows_are_scanned_in_the_order_of_their_keys,
             a_scan_may_start_within_a_key,
             names_outlive_a_failed_commit,
+            the_empty_name_is_a_name_like_any_other,
         }
         $crate::$each! { $fixture, folds:
             the_dump_is_that_of_any_other_store,

@@ -199,10 +199,8 @@ pub fn a_scan_may_start_within_a_key(fixture: &impl Fixture) {
     assert_eq!(streams, ["a2", "b1", "b3"]);
 }
 
-pub fn names_outlive_a_failed_commit(fixture: &impl Fixture) {
-    let mut store = fixture.open();
-    let generation = create(&mut *store);
-    let turn = |class: &str, turn: &str| UserTurn {
+fn turn(class: &str, turn: &str) -> UserTurn {
+    UserTurn {
         source: "s".into(),
         turn: turn.to_owned(),
         copied: false,
@@ -216,7 +214,24 @@ pub fn names_outlive_a_failed_commit(fixture: &impl Fixture) {
         contested: false,
         forms: Vec::new(),
         place: Address([1; 32]),
-    };
+    }
+}
+
+pub fn the_empty_name_is_a_name_like_any_other(fixture: &impl Fixture) {
+    let mut store = fixture.open();
+    let generation = create(&mut *store);
+    for (number, class) in ["another", "", "third", ""].iter().enumerate() {
+        insert(&mut *store, generation, &turn(class, &number.to_string()), UserTurn::TABLE);
+    }
+    let rows = store.scan(generation, UserTurn::TABLE, None, 9).unwrap();
+    let classes: Vec<String> =
+        rows.into_iter().map(|row| UserTurn::read(row).unwrap().class.to_string()).collect();
+    assert_eq!(classes, ["another", "", "third", ""]);
+}
+
+pub fn names_outlive_a_failed_commit(fixture: &impl Fixture) {
+    let mut store = fixture.open();
+    let generation = create(&mut *store);
     let lost = owned(&turn("a class of its own", "1"));
     let failed = write(&mut *store, generation, |to| {
         to.insert_new(UserTurn::TABLE, &lost)?;

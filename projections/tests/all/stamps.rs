@@ -67,6 +67,16 @@ fn the_latest_stamp_counts_whenever_it_came() {
 }
 
 #[test]
+fn a_stamp_may_set_many_keys_on_several_things() {
+    let set: Vec<String> = (0..20_000).map(|number| format!("\"k{number}\":\"v\"")).collect();
+    let set = format!("{{{},\"k7\":5}}", set.join(","));
+    let store = folded(&[stamp(r#"{"session":"s","call":"c"}"#, &set, 1)]);
+    for (selects, target) in [("session", "s"), ("call", "c")] {
+        assert_eq!(stamps(&store, selects, SOURCE, target).unwrap().len(), 19_999);
+    }
+}
+
+#[test]
 fn stamps_that_are_none_change_nothing() {
     let odd = [r#"{"selector":"s","set":{"a":"b"}}"#, "{", "[]", r#"{"selector":{"session":"s"},"set":[1]}"#];
     let records: Vec<Record> = odd
@@ -87,7 +97,7 @@ fn contradictions_are_kept_in_all_their_forms() {
         line("s", 2, answer("s", 3, "m1", 5, Some("end_turn"))),
         line("s", 3, answer("s", 4, "m1", 1, None)),
         line("s", 4, tool_result("s", 5, "t1", true)),
-        line("s", 5, tool_result("s", 6, "t1", false)),
+        line("s", 5, tool_result("s", 6, "t1", false).replace("four", "three")),
         line("s", 6, tool_use("s", 7, "m2", "t2")),
         line("s", 7, tool_use("s", 8, "m2", "t2").replace("a.rs", "b.rs")),
         line("s", 8, prompt("s", 9, "one")),
@@ -106,7 +116,7 @@ fn contradictions_are_kept_in_all_their_forms() {
         ("call", "m1", "model-a, end_turn, input 3, output 5, cache read 100, cache write 5 and 2")
     );
     assert_eq!(shown[2].0, "tool_result");
-    assert_eq!((shown[2].2, shown[3].2), ("4 bytes, an error", "4 bytes, no error"));
+    assert_eq!((shown[2].2, shown[3].2), ("4 bytes", "5 bytes"));
     assert_eq!((shown[4].2, shown[5].2), ("Edit /work/demo/a.rs", "Edit /work/demo/b.rs"));
     assert!(shown[6..].iter().all(|row| row.0 == "user_turn" && row.1 == turn));
     // Of the form with output 5 the later line is kept, as the call would.

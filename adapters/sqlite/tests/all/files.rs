@@ -2,7 +2,9 @@
 
 use burnlog_log::ErrorKind;
 use burnlog_projections::conformance::build::{append, catch_up, dumped, expected_dump, ledger, made_up};
-use burnlog_projections::{FoldStore, PROJECTIONS_VERSION, Queries, RowReader, TABLES, UsageBy};
+use burnlog_projections::{
+    BlockFilter, FoldStore, PROJECTIONS_VERSION, PageRequest, Queries, RowReader, TABLES, UsageBy, blocks,
+};
 use burnlog_sqlite::{SqliteOptions, SqliteProjections};
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
@@ -158,6 +160,49 @@ fn a_second_writer_is_told_when_it_waited_in_vain() {
             Ok(())
         })
         .unwrap();
+}
+
+/// The statement of the README takes the blocks apart as the lists do.
+#[test]
+fn blocks_are_read_with_sql_alone() {
+    let (_folder, path) = filled();
+    let readme = include_str!("../../README.md");
+    let statement = readme.split("\n\n").find(|part| part.contains("json_each")).unwrap();
+    let plain = Connection::open(&path).unwrap();
+    let mut statement = plain.prepare(statement).unwrap();
+    let row = |row: &rusqlite::Row<'_>| {
+        let text = |at: usize| row.get::<_, String>(at);
+        let number = |at: usize| row.get::<_, i64>(at);
+        let tool_use = row.get::<_, Option<String>>(6)?;
+        Ok((text(0)?, number(1)?, text(2)?, text(3)?, number(4)?, number(5)?, tool_use))
+    };
+    let mut shown: Vec<_> = statement.query_map([], row).unwrap().map(Result::unwrap).collect();
+    shown.sort();
+    let store = open_to_read(&path).unwrap();
+    let mut listed = Vec::new();
+    for session in ["s0", "s1", "s2", "s3"] {
+        let filter = BlockFilter {
+            source: "claude-code".to_owned(),
+            session: session.to_owned(),
+            ..BlockFilter::default()
+        };
+        for block in blocks(&store, &filter, &PageRequest { after: None, limit: 9999 }).unwrap().items {
+            let (seq, start, bytes) = (block.seq as i64, block.start as i64, block.bytes as i64);
+            let begins_with = block.address.to_string()[3..15].to_owned();
+            listed.push((
+                block.stream.to_string(),
+                seq,
+                begins_with,
+                block.kind,
+                start,
+                bytes,
+                block.tool_use,
+            ));
+        }
+    }
+    listed.sort();
+    assert!(listed.len() > 50);
+    assert_eq!(shown, listed);
 }
 
 #[test]
