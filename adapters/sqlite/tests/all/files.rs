@@ -45,7 +45,7 @@ fn a_folder_in_place_of_the_file_is_an_error() {
     let (_folder, path) = place();
     std::fs::create_dir(&path).unwrap();
     let error = open(&path).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(error.location().contains("projections.sqlite"));
 }
 
