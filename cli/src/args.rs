@@ -81,6 +81,7 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Clone, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "flags that do not depend on each other")]
 pub(crate) struct Ingest {
     /// A folder taken as a home, as one source's own folder, or one file; instead of the real home. May be repeated.
     #[arg(long, value_name = "DIR")]
@@ -97,6 +98,9 @@ pub(crate) struct Ingest {
     /// Closes every stream: an unfinished last record is stored as it is, and what made up each file is written down.
     #[arg(long = "final")]
     pub(crate) close: bool,
+    /// Goes on: reads what changes, as soon as it changes, until it is stopped. Nothing is lost by stopping.
+    #[arg(long, conflicts_with_all = ["dry_run", "close"])]
+    pub(crate) watch: bool,
     /// Compares the bytes of all files, also of those whose size and times did not change.
     #[arg(long)]
     pub(crate) recheck: bool,

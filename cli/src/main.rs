@@ -9,6 +9,7 @@ mod open;
 mod output;
 mod progress;
 mod rebuild;
+mod watch;
 
 use args::Arguments;
 use clap::Parser;

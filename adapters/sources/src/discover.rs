@@ -5,7 +5,7 @@ use crate::files::{FileKind, FileStat, Files, Listing, OsFiles, io_error};
 use crate::report::Failed;
 use crate::source::{Environment, Identity, Root, SOURCES, Source};
 use burnlog_log::{Error, ErrorKind};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +29,8 @@ pub struct Plan {
     pub without_sessions: Vec<PathBuf>,
     /// Files beside the sessions that hold none: notes, outputs of tools, indexes.
     pub others: u64,
+    /// Set when only these paths were looked at: no other file is known to be gone.
+    pub(crate) only: Option<BTreeSet<PathBuf>>,
 }
 
 /// A session file, not yet opened.

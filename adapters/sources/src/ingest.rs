@@ -231,6 +231,7 @@ impl Engine<'_> {
             .out
             .cursors
             .iter()
+            .filter(|(path, _)| self.plan.only.as_ref().is_none_or(|only| only.contains(*path)))
             .filter(|(path, cursor)| !cursor.closed && !planned.contains(path) && below_root(cursor, path))
             .filter(|(path, cursor)| {
                 filter.admits(cursor.project.as_deref(), &cursor.folder) && is_gone(path)

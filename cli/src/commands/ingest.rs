@@ -6,8 +6,9 @@ use crate::environment::{Environment, now};
 use crate::open::{self, Access, StoreUrl};
 use crate::output::{bytes, count, counted, print_one, say};
 use crate::progress;
+use crate::watch::{self, Changed};
 use burnlog_host::{Config, FeedStart, HostWriter, Identity, IngestLock, LedgerState};
-use burnlog_log::{Batch, Error, ErrorKind, Ledger, Result, Root, WriterId};
+use burnlog_log::{Batch, Error, ErrorKind, Ledger, Result, Root, Timestamp, WriterId};
 use burnlog_projections::{FoldLimits, Projector, diagnostics};
 use burnlog_sources::{
     Acknowledged, CursorFile, FeedPoint, Filter, Notice, Observer, Options, Places, Plan, Progress, Report,
@@ -137,32 +138,113 @@ fn ingest(
     let mut store = open::projections(&open::projections_path(environment, &ledger), environment, global)?;
     let unreadable_before = unreadable(&store)?;
     let mut projector = Projector::new(&mut store, &ledger, FoldLimits::default())?;
-    let mut watch = Watch { bar: progress::Progress::start("reading", global.quiet), context };
-    let report = burnlog_sources::ingest(
-        plan,
-        &mut cursors,
-        options,
-        &mut |batch: &Batch| {
-            let outcomes = writer.append(batch, now(), &mut |feed, batch, outcomes| {
-                projector.fold_appended(feed, batch, outcomes).map(drop)
-            })?;
-            let head = writer.head().expect("an append that returned has a head");
-            Ok(Acknowledged { outcomes, point: FeedPoint { size: head.size, root: head.root } })
-        },
-        &mut watch,
-    );
-    watch.bar.finish();
-    // Also after a failure: what was acknowledged is there to be folded and remembered.
-    let remembered = writer.remember();
-    let report = report?;
-    remembered?;
-    projector.catch_up(&ledger)?;
+    let mut pass = |plan: Plan| -> anyhow::Result<Report> {
+        let mut watch = Watch { bar: progress::Progress::start("reading", global.quiet), context };
+        let report = burnlog_sources::ingest(
+            plan,
+            &mut cursors,
+            options,
+            &mut |batch: &Batch| {
+                let outcomes = writer.append(batch, now(), &mut |feed, batch, outcomes| {
+                    projector.fold_appended(feed, batch, outcomes).map(drop)
+                })?;
+                let head = writer.head().expect("an append that returned has a head");
+                Ok(Acknowledged { outcomes, point: FeedPoint { size: head.size, root: head.root } })
+            },
+            &mut watch,
+        );
+        watch.bar.finish();
+        // Also after a failure: what was acknowledged is there to be folded and remembered.
+        let remembered = writer.remember();
+        let report = report?;
+        remembered?;
+        projector.catch_up(&ledger)?;
+        Ok(report)
+    };
+    let report = if arguments.watch {
+        // Watching begins before the first walk, so that nothing falls between the two.
+        let mut watch = watch::Watch::start(plan.roots());
+        go_on(context, &places(arguments, environment), &mut watch, &mut pass)?
+    } else {
+        pass(plan)?
+    };
     let unreadable = unreadable(&store)?.saturating_sub(unreadable_before);
     if arguments.durability == crate::args::Durability::Os {
         say(global, "burnlog: stored with --durability os: synced once, at the end");
     }
     let head = writer.head().map(|head| Head { size: head.size, root: head.root });
     Ok(Done { report, unreadable, feed: Some(feed), head })
+}
+
+/// The fields of a line of `ingest --watch --json`.
+#[derive(serde::Serialize)]
+struct Pass {
+    at: Timestamp,
+    files: u64,
+    records: u64,
+    new: u64,
+    failed: u64,
+    elapsed_ms: u64,
+}
+
+/// Ingests, and then again whenever something changes. Returns only with an error.
+fn go_on(
+    context: &Context,
+    places: &Places,
+    watch: &mut watch::Watch,
+    pass: &mut dyn FnMut(Plan) -> anyhow::Result<Report>,
+) -> anyhow::Result<Report> {
+    let global = &context.global;
+    let mut plan = burnlog_sources::discover(places);
+    let mut known = plan.known();
+    if let Some(why) = watch.trouble() {
+        say(
+            global,
+            &format!("burnlog: looking at everything twice a second instead of being told of changes: {why}"),
+        );
+    }
+    let mut is_first = true;
+    loop {
+        let start = Instant::now();
+        let report = pass(plan)?;
+        let total = report.total();
+        if is_first || total.records > 0 || !report.failed.is_empty() {
+            let done = Pass {
+                at: now(),
+                files: total.files - total.unchanged,
+                records: total.records,
+                new: total.new,
+                failed: report.failed.len() as u64,
+                elapsed_ms: start.elapsed().as_millis() as u64,
+            };
+            print_one(global, &done, || pass_text(&done, is_first))?;
+        }
+        is_first = false;
+        plan = match watch.next() {
+            Changed::Paths(paths) => known.plan(&paths),
+            Changed::Anything => None,
+        }
+        .unwrap_or_else(|| {
+            let plan = burnlog_sources::discover(places);
+            known = plan.known();
+            plan
+        });
+    }
+}
+
+fn pass_text(done: &Pass, is_first: bool) -> String {
+    let time: String = done.at.to_string().chars().skip(11).take(8).collect();
+    let mut line = format!("{time} UTC  {}, {} new", counted(done.records, "record"), count(done.new));
+    if done.files > 0 {
+        line.push_str(&format!("  ({})", counted(done.files, "file")));
+    }
+    if done.failed > 0 {
+        line.push_str(&format!("  failed: {}", counted(done.failed, "file")));
+    }
+    if is_first {
+        line.push_str("  watching; Ctrl-C ends it");
+    }
+    line + "\n"
 }
 
 /// Sums what the folds could not read so far; 0 where nothing was folded yet.

@@ -14,6 +14,7 @@ mod golden;
 mod laws;
 mod lifecycle;
 mod storm;
+mod watching;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
