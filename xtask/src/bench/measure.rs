@@ -99,7 +99,7 @@ fn sample(status: &Path, done: &AtomicBool) -> Option<u64> {
     most
 }
 
-fn anonymous_of(status: &str) -> Option<u64> {
+pub(crate) fn anonymous_of(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
 }

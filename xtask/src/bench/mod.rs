@@ -6,6 +6,7 @@ pub(crate) mod raw;
 mod rows;
 mod set;
 mod table;
+mod watching;
 
 use crate::generate::{Days, Group, Parameters, list_days};
 use crate::output::say;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
 use table::{Case, Report, Sizes};
+use watching::Watched;
 
 /// Arguments of `bench`.
 #[derive(Debug, clap::Args)]
@@ -35,6 +37,9 @@ pub(crate) struct Options {
     /// not known, so they are not checked. The raw loops read its Claude Code sessions alone.
     #[arg(long = "corpus", value_name = "DIR")]
     folder: Option<PathBuf>,
+    /// How often the files of the generated set grow while `ingest --watch` runs; 0 leaves that out.
+    #[arg(long, default_value_t = 12_000)]
+    changes: u64,
     #[command(flatten)]
     parameters: Parameters,
 }
@@ -84,6 +89,7 @@ const VERIFY: Plan = Plan {
 };
 const SESSIONS: Plan = Plan { name: "sessions", command: "sessions --json", limit: &["sqlite select"] };
 const TURNS: Plan = Plan { name: "turns", command: "turns --json", limit: &["sqlite select"] };
+const USAGE: Plan = Plan { name: "usage", command: "usage --cost --json", limit: &[] };
 const REPLAY: Plan = Plan {
     name: "replay",
     command: "replay file: to a new file:",
@@ -117,6 +123,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         scale: Scale { xtask: workspace.built("release", "xtask"), folder: scratch.path().to_path_buf() },
         set: Rc::new(set),
         tenth: tenth.map(Rc::new),
+        changes: options.changes,
+        watched: None,
         costs: Vec::new(),
         passes: Vec::new(),
         sizes: Sizes::default(),
@@ -151,6 +159,8 @@ struct Bench {
     scale: Scale,
     set: Rc<Set>,
     tenth: Option<Rc<Set>>,
+    changes: u64,
+    watched: Option<Watched>,
     costs: Vec<(Plan, Vec<Cost>)>,
     passes: Vec<Limits>,
     sizes: Sizes,
@@ -189,10 +199,14 @@ impl Bench {
         self.weigh(VERIFY, &archive, &["verify"])?;
         self.weigh(SESSIONS, &archive, &["sessions", "--json"])?;
         self.weigh(TURNS, &archive, &["turns", "--json"])?;
+        self.weigh(USAGE, &archive, &["usage", "--cost", "--json"])?;
         let from = format!("file:{}", archive.state().join("ledger").display());
         let to = format!("file:{}", other.join("ledger").display());
         self.weigh(REPLAY, &archive, &["replay", "--from", &from, "--to", &to])?;
         self.passes.push(self.raw(&folder.join("raw"))?);
+        if number == 0 && self.set.days.is_some() && self.changes > 0 {
+            self.watched = Some(watching::watch(&archive, &self.set, self.changes)?);
+        }
         Ok(())
     }
 
@@ -268,6 +282,7 @@ impl Bench {
             totals_checked: self.set.days.is_some(),
             cases: cases.collect(),
             sizes: self.sizes,
+            watched: self.watched,
             loops,
         }
     }

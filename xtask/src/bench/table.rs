@@ -2,6 +2,7 @@
 
 use super::measure::Cost;
 use super::raw::Loop;
+use super::watching::Watched;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -51,6 +52,7 @@ pub(crate) struct Report {
     pub(crate) totals_checked: bool,
     pub(crate) cases: Vec<Case>,
     pub(crate) sizes: Sizes,
+    pub(crate) watched: Option<Watched>,
     pub(crate) loops: BTreeMap<String, Loop>,
 }
 
@@ -67,6 +69,7 @@ impl Report {
         );
         self.push_cases(&mut out);
         self.push_sizes(&mut out);
+        self.push_watched(&mut out);
         self.push_loops(&mut out);
         out
     }
@@ -93,6 +96,22 @@ impl Report {
         out.push_str(
             "\nCPU is user and system time of the whole process; limit is the CPU time of the raw loops that the work cannot do without, on\n\
              one thread; peak is the resident high-water mark with mapped files, anonymous the sampled one without them.\n\n",
+        );
+    }
+
+    fn push_watched(&self, out: &mut String) {
+        let Some(Watched { changes, delay_p50_s, delay_p99_s, settled_bytes, last_bytes }) = &self.watched
+        else {
+            return;
+        };
+        let _ = writeln!(
+            out,
+            "ingest --watch: a change is in the queries after {} (half of them), {} (99 in 100); anonymous memory {} after 10,000\n\
+             changes, {} after {changes}\n",
+            seconds(*delay_p50_s),
+            seconds(*delay_p99_s),
+            memory(*settled_bytes),
+            memory(*last_bytes),
         );
     }
 
