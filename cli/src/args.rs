@@ -26,6 +26,10 @@ Environment:
   RELAYBURN_HOST_NAME    the label of this host [default: the host name]
   RELAYBURN_WRITER_KEY   the writer key of this one process, 64 hex digits [default: a key file made on first use]
   CLAUDE_CONFIG_DIR      where Claude Code keeps its sessions; several with commas [default: ~/.claude]
+  CODEX_HOME             where Codex keeps its sessions [default: ~/.codex]
+  XDG_DATA_HOME          the folder of OpenCode's `opencode/` [default: ~/.local/share]
+  OPENCODE_DB            an OpenCode database elsewhere
+  GEMINI_CLI_HOME        the folder of Gemini CLI's `.gemini` [default: the home folder]
   NO_COLOR               no colours when set
   COLUMNS                the width of tables [default: that of the terminal]
 

@@ -261,7 +261,7 @@ impl Call {
             && Day::of(self.timestamp) == Day::of(other.timestamp)
     }
 
-    fn count(&self, sign: i64, derived: &mut Derived) {
+    pub(crate) fn count(&self, sign: i64, derived: &mut Derived) {
         let counts = self.counts().times(sign);
         derived.session(&self.source, &self.session).add_counts(&counts);
         let key = UsageDay {

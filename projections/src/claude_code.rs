@@ -12,6 +12,7 @@ use crate::json::{self, Count, Spanned};
 use crate::notices::Notice;
 use crate::records::{RecordClass, fingerprint};
 use crate::relationships::KIND_SUBAGENT;
+use crate::resolved::Resolved;
 use crate::sources::{Facts, Reading, SourceFold, SourceRecord};
 use crate::streams::Stream;
 use crate::text::{Name, Tokens, instant_of, key_text, plain_text};
@@ -19,7 +20,14 @@ use crate::tool_uses::ToolUse;
 use burnlog_log::Timestamp;
 use line::{Block, Line, Message, Usage};
 
-pub(crate) const FOLD: SourceFold = SourceFold { name: "claude-code", rewrites: false, locate, fold };
+pub(crate) const FOLD: SourceFold = SourceFold {
+    name: "claude-code",
+    rewrites: false,
+    locate,
+    fold,
+    resolve: |_| Resolved::default(),
+    family: |_| None,
+};
 
 /// Types of which the folds need nothing, but which are no news.
 const KNOWN_TYPES: &[&str] = &[

@@ -4,6 +4,7 @@ use crate::calls::CallSession;
 use crate::conflicts::Conflict;
 use crate::diagnostics::Diagnostic;
 use crate::relationships::Relationship;
+use crate::resolved::{self, Change};
 use crate::rollups::{Session, UsageDay};
 use crate::rows::Rows;
 use crate::store::FoldTransaction;
@@ -19,6 +20,8 @@ pub struct Derived {
     pub(crate) diagnostics: Rows<Diagnostic>,
     /// Where the counts that changed lately are.
     recent_diagnostics: [usize; 4],
+    /// Groups of facts whose meaning changed.
+    pub(crate) changes: Vec<Change>,
     pub(crate) joins: Vec<CallSession>,
     pub(crate) leaves: Vec<CallSession>,
     pub(crate) links: Vec<Relationship>,
@@ -89,6 +92,10 @@ impl Derived {
 
     /// Writes everything and is empty afterwards.
     pub(crate) fn write(&mut self, to: &mut dyn FoldTransaction) -> Result<()> {
+        let changes = std::mem::take(&mut self.changes);
+        if !changes.is_empty() {
+            resolved::write(&changes, to, self)?;
+        }
         for left in std::mem::take(&mut self.leaves) {
             if to.delete(CallSession::TABLE, &values_of(&left))? {
                 self.session(&left.source, &left.session).copied_calls -= 1;

@@ -45,6 +45,17 @@ impl<'a> Taken<'a> for Flag {
     }
 }
 
+/// Whether a value is there at all and not `null`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct There(pub(crate) bool);
+
+impl<'a> Taken<'a> for There {
+    fn take(&mut self, from: &mut Scanner<'a>) -> Option<()> {
+        self.0 = from.peek()? != b'n';
+        from.skip()
+    }
+}
+
 /// A count: absent, or a number from 0; one that does not fit is the nearest that does, and says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Count {

@@ -4,6 +4,7 @@
 mod blocks;
 mod calls;
 mod claude_code;
+mod codex;
 mod compactions;
 mod conflicts;
 #[cfg(feature = "conformance")]
@@ -15,12 +16,15 @@ mod dump;
 mod extents;
 mod feeds;
 mod fold;
+mod gemini;
+mod groups;
 mod json;
 mod links;
 mod lookup;
 #[cfg(feature = "conformance")]
 mod memory;
 mod notices;
+mod opencode;
 mod order;
 mod prices;
 mod projector;
@@ -29,6 +33,7 @@ mod queries;
 mod queries_scan;
 mod records;
 mod relationships;
+mod resolved;
 mod rollups;
 mod rows;
 mod scan;
@@ -52,12 +57,13 @@ pub use dump::{DumpOptions, dump};
 pub use extents::Extent;
 pub use feeds::{Feed, StreamFeed};
 pub use fold::FoldInput;
+pub use groups::{FactSet, Family, Group};
 pub use links::{
     CopiedHistory, KIND_COPY, KIND_PARENT, Link, SessionLinks, SessionStream, for_each_link, relationships,
 };
 pub use lookup::{
     HostLabels, NumberedTurn, ProjectionStatus, conflicts, diagnostics, extents, feeds, live, numbered_turns,
-    records, resolve_session, session_hosts, sessions_with_prefix, stamps, status, stream_feeds, tag,
+    records, resolve_session, sessions_with_prefix, stamps, status, stream_feeds, tag,
 };
 #[cfg(feature = "conformance")]
 pub use memory::MemoryProjections;
@@ -89,7 +95,9 @@ pub const TABLES: &[&Table] = &[
     Content::TABLE,
     Diagnostic::TABLE,
     Extent::TABLE,
+    Family::TABLE,
     Feed::TABLE,
+    Group::TABLE,
     Notice::TABLE,
     Chunk::TABLE,
     Relationship::TABLE,

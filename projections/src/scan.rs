@@ -341,6 +341,25 @@ impl<'a> RawText<'a> {
         (!self.escaped).then_some(self.raw)
     }
 
+    /// Returns the beginning of the text: whole characters of up to `bytes_max` bytes as they stand there.
+    pub(crate) fn head(self, bytes_max: usize) -> Cow<'a, str> {
+        if self.raw.len() <= bytes_max {
+            return self.text();
+        }
+        let boundary = (0..=bytes_max).rev().find(|at| self.raw.is_char_boundary(*at)).unwrap_or(0);
+        let mut end = boundary;
+        // An escape, or a pair of them, that may be cut in two is left out.
+        if let Some(near) =
+            self.raw.as_bytes()[boundary.saturating_sub(12)..boundary].iter().position(|byte| *byte == b'\\')
+        {
+            end = boundary.saturating_sub(12) + near;
+            while end > 0 && self.raw.as_bytes()[end - 1] == b'\\' {
+                end -= 1;
+            }
+        }
+        Self { raw: &self.raw[..end], escaped: self.escaped }.text()
+    }
+
     /// Returns the length of the text in bytes.
     pub(crate) fn bytes(self) -> usize {
         let mut bytes = 0;

@@ -3,12 +3,17 @@
 use crate::Derived;
 use crate::calls::Call;
 use crate::claude_code;
+use crate::codex;
 use crate::compactions::Compaction;
 use crate::content::RecordBlocks;
+use crate::gemini;
+use crate::groups::Group;
 use crate::json::{self, Span};
 use crate::notices::Notice;
+use crate::opencode;
 use crate::records::RecordClass;
 use crate::relationships::Relationship;
+use crate::resolved::Resolved;
 use crate::rows::Rows;
 use crate::stamps::Stamp;
 use crate::store::FoldTransaction;
@@ -23,16 +28,21 @@ use std::borrow::Cow;
 pub(crate) struct SourceFold {
     /// The source's name in skeletons.
     pub(crate) name: &'static str,
-    /// Whether its objects are rewritten in place, so that two forms of one are no contradiction.
+    /// Whether two forms of one thing are no contradiction: its objects are rewritten in place, or what they mean depends
+    /// on facts that may still come.
     pub(crate) rewrites: bool,
     /// Tells the session that a stream belongs to, and the subagent if it is one's.
     pub(crate) locate: fn(stream: &str) -> (&str, Option<&str>),
     /// Folds one record.
     pub(crate) fold: fn(record: &SourceRecord<'_>, stream: &mut Stream, facts: &mut Facts) -> Reading,
+    /// Tells what a group of facts means. The same facts give the same rows.
+    pub(crate) resolve: fn(group: &Group) -> Resolved,
+    /// Tells which part of a row's key names the family of groups that may tell of it; `None` where one group alone does.
+    pub(crate) family: fn(name: &str) -> Option<&str>,
 }
 
 /// All of them.
-pub(crate) const SOURCES: &[SourceFold] = &[claude_code::FOLD];
+pub(crate) const SOURCES: &[SourceFold] = &[claude_code::FOLD, codex::FOLD, opencode::FOLD, gemini::FOLD];
 
 /// Whether objects of a source are rewritten in place.
 pub(crate) fn rewrites_in_place(source: &str) -> bool {
@@ -67,6 +77,8 @@ pub(crate) struct Facts {
     pub(crate) stamps: Rows<Stamp>,
     /// The blocks of the record that is being folded.
     pub(crate) blocks: RecordBlocks,
+    groups: Rows<Group>,
+    group_bytes: usize,
 }
 
 /// What a source made of a record, apart from rows.
@@ -104,6 +116,12 @@ impl Facts {
         self.blocks.push(kind, span, tool_use);
     }
 
+    /// Adds one fact to a group.
+    pub(crate) fn note(&mut self, source: &Name, group: &Name, key: Vec<u8>, fact: Vec<u8>) {
+        self.group_bytes += key.len() + fact.len() + 150;
+        self.groups.merge(Group::of(source.clone(), group.clone(), key, fact));
+    }
+
     /// Returns about how much memory the rows take, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.calls.bytes()
@@ -113,6 +131,8 @@ impl Facts {
             + self.notices.bytes()
             + self.relationships.bytes()
             + self.stamps.bytes()
+            + self.groups.bytes()
+            + self.group_bytes
     }
 
     /// Writes all rows.
@@ -123,6 +143,8 @@ impl Facts {
         self.compactions.write(to, derived)?;
         self.notices.write(to, derived)?;
         self.relationships.write(to, derived)?;
-        self.stamps.write(to, derived)
+        self.stamps.write(to, derived)?;
+        self.group_bytes = 0;
+        self.groups.write(to, derived)
     }
 }

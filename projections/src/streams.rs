@@ -72,6 +72,13 @@ impl Stream {
         }
     }
 
+    /// Takes a session that only content tells, in the place of the stream's own name, which stands there until then.
+    pub(crate) fn offer_session(&mut self, session: Name) {
+        if (session == self.stream, &session) < (self.session == self.stream, &self.session) {
+            self.session = session;
+        }
+    }
+
     /// Takes `cwd` as the project if its record is the first that names one.
     pub(crate) fn offer_project(&mut self, cwd: &Name, seq: i64) {
         let key = (self.project.is_none(), self.project_seq, self.project.as_ref());
@@ -139,12 +146,13 @@ impl Merge for Stream {
         if let Some(id) = &other.first_record {
             self.offer_first_record(id, other.first_parent.as_deref(), other.first_record_seq);
         }
+        self.offer_session(other.session);
     }
 
     fn changed(old: Option<&Self>, new: &Self, derived: &mut Derived) {
         let own = new.stream == new.session;
         let session = derived.session(&new.source, &new.session);
-        session.streams += i64::from(old.is_none());
+        session.streams += i64::from(old.is_none_or(|old| old.session != new.session));
         if let Some(project) = &new.project {
             let place = if own { new.project_seq } else { SUBSTREAM | new.project_seq };
             session.offer_project(project, place);
@@ -155,6 +163,9 @@ impl Merge for Stream {
         }
         for instant in [new.first_at, new.last_at].into_iter().flatten() {
             session.offer_instant(instant);
+        }
+        if let Some(old) = old.filter(|old| old.session != new.session) {
+            derived.session(&old.source, &old.session).streams -= 1;
         }
     }
 }

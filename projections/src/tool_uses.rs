@@ -164,7 +164,7 @@ impl ToolUse {
         (self.use_contested, self.result_contested, self.forms) = (uses, results, forms);
     }
 
-    fn count(&self, sign: i64, derived: &mut Derived) {
+    pub(crate) fn count(&self, sign: i64, derived: &mut Derived) {
         if let (Some(_), Some(session)) = (self.use_copied, &self.session) {
             derived.session(&self.source, session).tool_uses += sign;
         }

@@ -89,15 +89,18 @@ impl Merge for UserTurn {
     }
 
     fn changed(old: Option<&Self>, new: &Self, derived: &mut Derived) {
-        let mut count = |row: &Self, sign| {
-            if &*row.class == CLASS_PROMPT {
-                derived.session(&row.source, &row.session).prompts += sign;
-            }
-        };
         if let Some(old) = old {
-            count(old, -1);
+            old.count(-1, derived);
         }
-        count(new, 1);
+        new.count(1, derived);
         derived.conflicts(&new.forms);
+    }
+}
+
+impl UserTurn {
+    pub(crate) fn count(&self, sign: i64, derived: &mut Derived) {
+        if &*self.class == CLASS_PROMPT {
+            derived.session(&self.source, &self.session).prompts += sign;
+        }
     }
 }

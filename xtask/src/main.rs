@@ -2,6 +2,7 @@
 
 mod bench;
 mod count;
+mod count_others;
 mod generate;
 mod manual;
 mod output;
@@ -36,6 +37,12 @@ enum Command {
         /// The folder that holds `.claude/projects`.
         home: std::path::PathBuf,
     },
+    /// Counts HOME folders of the other harnesses straight from their files, all folders as one.
+    CountOthers {
+        /// The folders that hold `.codex`, `.local/share/opencode` or `.gemini`.
+        #[arg(required = true)]
+        homes: Vec<std::path::PathBuf>,
+    },
     /// Checks rules about the tree: imports, sizes, headers, names, paths.
     Tidy,
     /// Runs the built burnlog over fixtures and a generated set and compares its totals with the truth, and its commands with
@@ -57,6 +64,7 @@ fn main() -> ExitCode {
         Command::Raw(options) => bench::raw::run(&options),
         Command::Gen(options) => generate::run(&options),
         Command::Count { home } => count::run(&home),
+        Command::CountOthers { homes } => count_others::run(&homes),
         Command::Tidy => tidy::run(),
         Command::Totals(options) => totals::run(&options),
     };

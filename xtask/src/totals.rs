@@ -2,6 +2,7 @@
 //! truth, to the token; then again after a rebuild with the session files gone.
 
 use crate::count::{Counts, count_home};
+use crate::count_others::COUNTERS;
 use crate::generate::{Days, Group, Parameters, Sum, Tokens, list_days, write_set};
 use crate::manual;
 use crate::output::say;
@@ -107,6 +108,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     archive.check(&home, &counted, false)?;
     say(format!("   fixtures: {} calls in {} files, as expected", counted.total.calls, counted.files))?;
 
+    check_others(&workspace, &program, scratch.path())?;
+
     let home = scratch.path().join("generated");
     let parameters = Parameters {
         sessions: 24,
@@ -123,6 +126,49 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let archive = Archive::new(&program, scratch.path().join("generated-home"));
     archive.check(&home, &counted, true)?;
     say(format!("   generated: {} calls in {} files, as made", counted.total.calls, counted.files))
+}
+
+/// What `fixtures/expected/*.json` says of the other harnesses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExpectedOther {
+    files: u64,
+    records: u64,
+    pending: u64,
+    unreadable: u64,
+    total: Sum,
+    days: Vec<Group>,
+}
+
+impl ExpectedOther {
+    fn of(counts: &Counts) -> Self {
+        let Counts { files, records, pending, unreadable, total, .. } = *counts;
+        Self { files, records, pending, unreadable, total, days: counts.days.clone() }
+    }
+
+    fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("{}", path.display()))
+    }
+}
+
+/// The fixtures of the other harnesses: as expected, as counted, and as burnlog says.
+fn check_others(workspace: &Workspace, program: &Path, scratch: &Path) -> Result<()> {
+    for (name, count) in COUNTERS {
+        let home = workspace.root.join("fixtures/sessions").join(name);
+        let counted = count(std::slice::from_ref(&home))?;
+        let path = workspace.root.join("fixtures/expected").join(format!("{name}.json"));
+        let expected = ExpectedOther::read(&path)?;
+        ensure!(
+            ExpectedOther::of(&counted) == expected,
+            "{} differs from a count of the files",
+            path.display()
+        );
+        let archive = Archive::new(program, scratch.join(format!("{name}-home")));
+        archive.check(&home, &counted, false).with_context(|| name.to_owned())?;
+        say(format!("   {name}: {} calls in {} files, as expected", counted.total.calls, counted.files))?;
+    }
+    Ok(())
 }
 
 /// Builds `burnlog` with the very build of the tests: cargo would choose other features for the program alone and compile half
@@ -281,6 +327,16 @@ mod tests {
         let expected: Expected = serde_json::from_str(&text).unwrap();
         let counted = count_home(&fixtures.join("sessions/claude-code")).unwrap();
         assert_eq!(Expected::of(&counted), expected);
+    }
+
+    #[test]
+    fn the_expected_counts_of_the_others_are_those_of_the_files() {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures");
+        for (name, count) in COUNTERS {
+            let expected = ExpectedOther::read(&fixtures.join(format!("expected/{name}.json"))).unwrap();
+            let counted = count(&[fixtures.join("sessions").join(name)]).unwrap();
+            assert_eq!(ExpectedOther::of(&counted), expected, "{name}");
+        }
     }
 
     #[test]

@@ -3,8 +3,7 @@
 //! fields that say where a file belongs; what else a line holds is for the projections.
 
 use crate::files::{FileKind, Files};
-use crate::json;
-use crate::source::{Environment, Identity, Root, Shape, Source, Stream, name_text};
+use crate::source::{Environment, Identity, Root, Shape, Source, Stream, complete_records, name_text};
 use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -51,19 +50,19 @@ impl Source for ClaudeCode {
             .into()
     }
 
-    fn claim_folder(&self, files: &dyn Files, folder: &Path) -> Option<Root> {
+    fn claim_folder(&self, files: &dyn Files, folder: &Path) -> Vec<Root> {
         let projects = folder.join("projects");
         if files.stat(&projects).is_ok_and(|stat| stat.kind == FileKind::Folder) {
-            return Some(Root { path: projects, prefix: PathBuf::new() });
+            return vec![Root { path: projects, prefix: PathBuf::new() }];
         }
         let names_kept = match what_is(files, folder) {
             Part::Projects => 0,
             Part::Project => 1,
             Part::Session => 2,
             Part::Subagents => 3,
-            Part::Nothing => return None,
+            Part::Nothing => return Vec::new(),
         };
-        Some(Root { path: folder.to_path_buf(), prefix: last_names(folder, names_kept) })
+        vec![Root { path: folder.to_path_buf(), prefix: last_names(folder, names_kept) }]
     }
 
     fn claim_file(&self, file: &Path) -> Option<Root> {
@@ -170,15 +169,6 @@ struct Fields<'a> {
 /// A line that is not an object with these fields as text says nothing.
 fn fields(record: &[u8]) -> Fields<'_> {
     serde_json::from_slice(record).unwrap_or_default()
-}
-
-/// The lines that will not change any more: terminated ones, and a last one that is whole as it stands.
-fn complete_records(head: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let end = memchr::memrchr(b'\n', head).map_or(0, |at| at + 1);
-    let (terminated, rest) = head.split_at(end);
-    let terminated = terminated.strip_suffix(b"\n").map(|lines| lines.split(|byte| *byte == b'\n'));
-    let rest = json::is_complete_record(rest, false).then_some(rest);
-    terminated.into_iter().flatten().chain(rest)
 }
 
 /// A session id as a part of a stream's name: as in the path of the newer layout, where it is a folder.

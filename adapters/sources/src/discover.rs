@@ -3,7 +3,7 @@
 
 use crate::files::{FileKind, FileStat, Files, Listing, OsFiles, io_error};
 use crate::report::Failed;
-use crate::source::{Environment, Identity, Root, SOURCES, Source};
+use crate::source::{CLAIMING, Environment, Identity, Root, SOURCES, Shape, Source};
 use burnlog_log::{Error, ErrorKind};
 use std::collections::{BTreeSet, HashSet};
 use std::io;
@@ -100,7 +100,7 @@ impl Walk<'_> {
             Err(error) => return self.failed(place, "open root", error),
         };
         if stat.kind != FileKind::Folder {
-            let claimed = SOURCES.iter().find_map(|source| Some((*source, source.claim_file(&path)?)));
+            let claimed = CLAIMING.iter().find_map(|source| Some((*source, source.claim_file(&path)?)));
             match claimed {
                 Some((source, root)) => self.root(source, &root),
                 None => self.plan.without_sessions.push(place.to_path_buf()),
@@ -115,9 +115,11 @@ impl Walk<'_> {
         let claimed: Vec<_> = if is_home {
             Vec::new()
         } else {
-            let claim =
-                |source: &&'static dyn Source| Some((*source, source.claim_folder(self.files, &path)?));
-            SOURCES.iter().filter_map(claim).collect()
+            let claim = |source: &&'static dyn Source| {
+                let roots = source.claim_folder(self.files, &path);
+                roots.into_iter().map(|root| (*source, root)).collect::<Vec<_>>()
+            };
+            CLAIMING.iter().map(claim).find(|roots| !roots.is_empty()).unwrap_or_default()
         };
         if !is_home && claimed.is_empty() {
             self.plan.without_sessions.push(place.to_path_buf());
@@ -204,7 +206,22 @@ impl Walk<'_> {
             let error = Error::new(ErrorKind::Invalid, "open session file", message).at(path.display());
             self.plan.failed.push(Failed { path, error });
         } else if self.seen.insert((stat.device, stat.inode)) {
+            let stat = if identity.shape == Shape::Rows { self.with_log(&path, stat) } else { stat };
             self.plan.files.push(PlannedFile { source, path, stat, identity });
+        }
+    }
+
+    /// A database has changed when its write-ahead log has.
+    fn with_log(&self, path: &Path, stat: FileStat) -> FileStat {
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        let Ok(log) = self.files.stat(Path::new(&log)) else { return stat };
+        FileStat {
+            size: stat.size + log.size,
+            modified_ns: stat.modified_ns.max(log.modified_ns),
+            // Opening a log as root sets its owner to what it is, which counts as a change of it.
+            changed_ns: stat.changed_ns.max(log.modified_ns),
+            ..stat
         }
     }
 

@@ -11,6 +11,7 @@ use crate::reading::Trouble;
 use crate::records::{push_extent, push_tail};
 use crate::report::{Failed, Notice, Observer, Report};
 use crate::run::{Role, Run, Start};
+use crate::source::Shape;
 use burnlog_log::limits::PAYLOAD_BYTES_MAX;
 use burnlog_log::{Batch, Outcome, Result};
 use std::collections::{HashMap, HashSet};
@@ -155,7 +156,11 @@ impl Engine<'_> {
                 return Ok(());
             }
         }
-        match self.read(index, again) {
+        let result = match file.identity.shape {
+            Shape::Rows => self.read_database(index),
+            Shape::Lines | Shape::Object => self.read(index, again),
+        };
+        match result {
             Ok(true) => self.closable.push(index),
             Ok(false) => {}
             Err(Trouble::Stop(error)) => return Err(error),

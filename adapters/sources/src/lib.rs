@@ -4,6 +4,7 @@
 //! [`discover`] walks, [`ingest`] reads what changed and hands batches to a sink, [`CursorFile`] remembers.
 
 mod claude_code;
+mod codex;
 mod cursor;
 mod cursor_file;
 mod discover;
@@ -12,14 +13,18 @@ mod extent;
 mod faults;
 mod files;
 mod filter;
+mod gemini;
 mod ingest;
 mod json;
 mod known;
 mod lines;
+mod opencode;
+mod opencode_db;
 mod outbox;
 mod reading;
 mod records;
 mod report;
+mod rows;
 mod run;
 mod source;
 

@@ -89,6 +89,16 @@ impl<'a> Outbox<'a> {
         full && !self.batch.is_empty()
     }
 
+    /// Puts a row of a database, or a part of one, into the batch, which has room for it.
+    pub(crate) fn push_row(&mut self, stream: &str, part: Option<Part>, payload: &[u8]) -> Result<()> {
+        let run = self.runs.len() - 1;
+        let (source, stream) = (Cow::Borrowed(self.runs[run].source), Cow::Borrowed(stream));
+        let position = Position { kind: Kind::Line, source, stream, seq: 0, part };
+        self.batch.push(position, payload)?;
+        self.tags.push(Tag { run, seq: 0, role: Role::Row });
+        Ok(())
+    }
+
     /// Puts one event of the current run into the batch, which has room for it, and returns its payload's hash.
     pub(crate) fn push(
         &mut self,

@@ -94,6 +94,8 @@ impl Engine<'_> {
             _ if !has_more => Ok(()),
             Shape::Lines => self.lines(lines),
             Shape::Object => self.object(lines),
+            // Databases are read elsewhere, in `rows`.
+            Shape::Rows => Ok(()),
         };
         let cursor = &mut self.out.current().cursor;
         // Of a long record that failed half-way the hash of what stands before it is there already.

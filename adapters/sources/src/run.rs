@@ -29,6 +29,8 @@ pub(crate) enum Role {
     Part,
     /// The last record of a file that is closed or was rewritten.
     Tail,
+    /// A row of a database: a stream of its own, of which the cursor knows nothing.
+    Row,
     /// The extent of what a file is, or another file with the same stream was.
     Extent,
     /// The extent of what the file was before it was rewritten.
@@ -86,7 +88,7 @@ impl Run {
             Outcome::Known(_) => self.counts.known += 1,
             Outcome::Present => self.counts.present += 1,
         }
-        if role == Role::Tail {
+        if matches!(role, Role::Tail | Role::Row) {
             return;
         }
         if !present && seq < self.seen_before {

@@ -2,12 +2,19 @@
 //! lines. One file for each reader, one table for all. Reads nothing itself.
 
 use crate::claude_code::ClaudeCode;
+use crate::codex::Codex;
 use crate::files::Files;
+use crate::gemini::GeminiCli;
+use crate::json;
+use crate::opencode::OpenCode;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 /// Every reader there is. A new one is a file beside this one and a line here.
-pub(crate) static SOURCES: [&dyn Source; 1] = [&ClaudeCode];
+pub(crate) static SOURCES: [&dyn Source; 4] = [&ClaudeCode, &Codex, &OpenCode, &GeminiCli];
+
+/// The readers in the order in which they are asked whether something that somebody named is theirs: the pickiest first.
+pub(crate) static CLAIMING: [&dyn Source; 4] = [&Codex, &GeminiCli, &ClaudeCode, &OpenCode];
 
 /// What the process was started with, as far as it says where session files are.
 #[derive(Debug, Clone, Default)]
@@ -51,6 +58,8 @@ pub(crate) enum Shape {
     Lines,
     /// The whole file is one record, rewritten in place.
     Object,
+    /// A database: each row is a record, and a stream of its own.
+    Rows,
 }
 
 /// Which stream a file is.
@@ -86,8 +95,8 @@ pub(crate) trait Source: Sync {
     fn roots(&self, environment: &Environment) -> Vec<Root>;
     /// Where its files are below a HOME, whether there are any or not.
     fn home_roots(&self, home: &Path) -> Vec<Root>;
-    /// What of a folder is its own: the folder of the source, or a part of that. `None` when it is not.
-    fn claim_folder(&self, files: &dyn Files, folder: &Path) -> Option<Root>;
+    /// What of a folder is its own: the folder of the source, or a part of that. Nothing when it is not.
+    fn claim_folder(&self, files: &dyn Files, folder: &Path) -> Vec<Root>;
     /// Takes a single file that somebody named. `None` when it is not one of its own.
     fn claim_file(&self, file: &Path) -> Option<Root>;
     /// What the path below a root says about a file; `None` for a file that holds no session.
@@ -110,4 +119,13 @@ pub(crate) fn name_text(name: &OsStr) -> String {
         }
     }
     text
+}
+
+/// The lines that will not change any more: terminated ones, and a last one that is whole as it stands.
+pub(crate) fn complete_records(head: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let end = memchr::memrchr(b'\n', head).map_or(0, |at| at + 1);
+    let (terminated, rest) = head.split_at(end);
+    let terminated = terminated.strip_suffix(b"\n").map(|lines| lines.split(|byte| *byte == b'\n'));
+    let rest = json::is_complete_record(rest, false).then_some(rest);
+    terminated.into_iter().flatten().chain(rest)
 }

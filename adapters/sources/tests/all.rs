@@ -12,6 +12,8 @@ mod cuts;
 mod discovery;
 #[path = "all/extents.rs"]
 mod extents;
+#[path = "all/harnesses.rs"]
+mod harnesses;
 #[path = "all/laws.rs"]
 mod laws;
 #[path = "all/oddities.rs"]

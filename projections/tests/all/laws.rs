@@ -297,41 +297,46 @@ joins! {
     stream_feeds_are_joined: stream_feed,
 }
 
+/// Folds records split over feeds, shuffled, repeated and cut anywhere, and asks for the dump of one plain fold.
+pub(crate) fn converges(records: &[Record], seed: u64, feeds: u8, piece: usize) -> Result<(), TestCaseError> {
+    let expected = expected_dump(records);
+    let mut random = Random(seed ^ 1);
+    let mut parts: Vec<Vec<Record>> = vec![Vec::new(); usize::from(feeds)];
+    for record in records {
+        let first = random.below(u64::from(feeds)) as usize;
+        parts[first].push(record.clone());
+        let again = random.below(u64::from(feeds)) as usize;
+        if again != first {
+            parts[again].push(record.clone());
+        }
+    }
+    let ledger = ledger();
+    let mut store = MemoryProjections::new();
+    for (number, part) in parts.iter_mut().enumerate() {
+        random.shuffle(part);
+        for piece in part.chunks(piece) {
+            append(&ledger, number as u8 + 1, piece);
+            if random.below(2) == 0 {
+                catch_up(&mut store, &ledger);
+            }
+        }
+    }
+    catch_up(&mut store, &ledger);
+    prop_assert_eq!(dumped(&store), expected.clone());
+    let mut projector = Projector::rebuild(&mut store, &ledger, small_limits()).unwrap();
+    projector.catch_up(&ledger).unwrap();
+    drop(projector);
+    prop_assert_eq!(dumped(&store), expected);
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
     /// Laws 1 to 4: any split over feeds, any order, any repetition, any cut into commits, and a rebuild.
     #[test]
     fn a_dump_depends_on_the_events_alone(seed: u64, lines in 1u32..120, feeds in 1u8..4, piece in 1usize..60) {
-        let records = made_up(seed, lines);
-        let expected = expected_dump(&records);
-        let mut random = Random(seed ^ 1);
-        let mut parts: Vec<Vec<Record>> = vec![Vec::new(); usize::from(feeds)];
-        for record in &records {
-            let first = random.below(u64::from(feeds)) as usize;
-            parts[first].push(record.clone());
-            let again = random.below(u64::from(feeds)) as usize;
-            if again != first {
-                parts[again].push(record.clone());
-            }
-        }
-        let ledger = ledger();
-        let mut store = MemoryProjections::new();
-        for (number, part) in parts.iter_mut().enumerate() {
-            random.shuffle(part);
-            for piece in part.chunks(piece) {
-                append(&ledger, number as u8 + 1, piece);
-                if random.below(2) == 0 {
-                    catch_up(&mut store, &ledger);
-                }
-            }
-        }
-        catch_up(&mut store, &ledger);
-        prop_assert_eq!(dumped(&store), expected.clone());
-        let mut projector = Projector::rebuild(&mut store, &ledger, small_limits()).unwrap();
-        projector.catch_up(&ledger).unwrap();
-        drop(projector);
-        prop_assert_eq!(dumped(&store), expected);
+        converges(&made_up(seed, lines), seed, feeds, piece)?;
     }
 
     /// No bytes stop a fold, and every record is counted once.

@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed claim
 
+mod codex;
 mod content;
+mod gemini;
 mod laws;
 mod memory;
+mod opencode;
 mod relations;
 mod stamps;
 mod traps;

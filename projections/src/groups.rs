@@ -1,0 +1,125 @@
+//! Groups: facts of a source whose meaning depends on other records of the same file or object. All facts of a group stand in
+//! one row, a union that knows no order; what they mean is resolved from them as a whole, anew whenever one comes.
+//! Knows no source: each says in its own file what its facts mean.
+
+use crate::table::{ColumnKind, ColumnType, Merge, Value, row};
+use crate::text::Name;
+use crate::{Derived, resolved::Change};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+row! {
+    /// The facts that several records tell of one thing: a session file or a message with its parts.
+    ///
+    /// Not shown by `project dump`: what they mean is in the rows that are made of them.
+    pub struct Group in "fact_groups" dumped false
+    key {
+        /// The source.
+        source: Name,
+        /// The name of the group; each source has its own kind.
+        name: Name,
+    }
+    /// The facts.
+    facts: FactSet,
+}
+
+row! {
+    /// The groups that tell of things with the same beginning of their keys: a session and its forks.
+    pub struct Family in "fact_families" dumped false
+    key {
+        /// The source.
+        source: Name,
+        /// The beginning of the keys.
+        family: Name,
+    }
+    /// The names of the groups, as the keys of facts that say nothing.
+    groups: FactSet,
+}
+
+/// Facts by key, in the bytewise order of the keys. Of two facts with one key the bytewise greater stays.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FactSet(BTreeMap<Vec<u8>, Vec<u8>>);
+
+impl FactSet {
+    /// Makes a set of one fact.
+    pub(crate) fn of(key: Vec<u8>, fact: Vec<u8>) -> Self {
+        Self(BTreeMap::from([(key, fact)]))
+    }
+
+    /// Returns the facts in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.0.iter().map(|(key, fact)| (&key[..], &fact[..]))
+    }
+
+    fn join(&mut self, other: Self) {
+        for (key, fact) in other.0 {
+            match self.0.entry(key) {
+                std::collections::btree_map::Entry::Vacant(entry) => {
+                    entry.insert(fact);
+                }
+                std::collections::btree_map::Entry::Occupied(mut entry) => {
+                    if fact > *entry.get() {
+                        entry.insert(fact);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Lengths as four bytes each, then the bytes: key, fact, key, fact …
+impl ColumnType for FactSet {
+    const KIND: ColumnKind = ColumnKind::Blob;
+
+    fn to_value(&self) -> Value<'_> {
+        let bytes = self.0.iter().map(|(key, fact)| key.len() + fact.len() + 8).sum();
+        let mut packed = Vec::with_capacity(bytes);
+        for piece in self.0.iter().flat_map(|(key, fact)| [key, fact]) {
+            let length = u32::try_from(piece.len()).expect("facts are cut when they are made");
+            packed.extend_from_slice(&length.to_le_bytes());
+            packed.extend_from_slice(piece);
+        }
+        Value::Blob(Cow::Owned(packed))
+    }
+
+    fn of_value(value: Value<'static>) -> Option<Self> {
+        let Value::Blob(packed) = value else { return None };
+        let mut rest = &packed[..];
+        let mut take = || {
+            let (length, behind) = rest.split_first_chunk::<4>()?;
+            let (piece, behind) = behind.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+            rest = behind;
+            Some(piece.to_vec())
+        };
+        let mut facts = BTreeMap::new();
+        while let Some(key) = take() {
+            facts.insert(key, take()?);
+        }
+        rest.is_empty().then_some(Self(facts))
+    }
+}
+
+impl Group {
+    /// Makes a group of one fact.
+    pub(crate) fn of(source: Name, group: Name, key: Vec<u8>, fact: Vec<u8>) -> Self {
+        Self { source, name: group, facts: FactSet::of(key, fact) }
+    }
+}
+
+impl Merge for Group {
+    fn merge(&mut self, other: Self) {
+        self.facts.join(other.facts);
+    }
+
+    fn changed(old: Option<&Self>, new: &Self, derived: &mut Derived) {
+        derived.changes.push(Change::of(old, new));
+    }
+}
+
+impl Merge for Family {
+    fn merge(&mut self, other: Self) {
+        self.groups.join(other.groups);
+    }
+
+    fn changed(_: Option<&Self>, _: &Self, _: &mut Derived) {}
+}
