@@ -206,27 +206,27 @@ impl Walk<'_> {
             let error = Error::new(ErrorKind::Invalid, "open session file", message).at(path.display());
             self.plan.failed.push(Failed { path, error });
         } else if self.seen.insert((stat.device, stat.inode)) {
-            let stat = if identity.shape == Shape::Rows { self.with_log(&path, stat) } else { stat };
+            let stat = if identity.shape == Shape::Rows { with_log(self.files, &path, stat) } else { stat };
             self.plan.files.push(PlannedFile { source, path, stat, identity });
-        }
-    }
-
-    /// A database has changed when its write-ahead log has.
-    fn with_log(&self, path: &Path, stat: FileStat) -> FileStat {
-        let mut log = path.as_os_str().to_owned();
-        log.push("-wal");
-        let Ok(log) = self.files.stat(Path::new(&log)) else { return stat };
-        FileStat {
-            size: stat.size + log.size,
-            modified_ns: stat.modified_ns.max(log.modified_ns),
-            // Opening a log as root sets its owner to what it is, which counts as a change of it.
-            changed_ns: stat.changed_ns.max(log.modified_ns),
-            ..stat
         }
     }
 
     fn failed(&mut self, path: &Path, operation: &'static str, error: io::Error) {
         let error = io_error(operation, path, error);
         self.plan.failed.push(Failed { path: path.to_path_buf(), error });
+    }
+}
+
+/// A database has changed when its write-ahead log has.
+pub(crate) fn with_log(files: &dyn Files, path: &Path, stat: FileStat) -> FileStat {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let Ok(log) = files.stat(Path::new(&log)) else { return stat };
+    FileStat {
+        size: stat.size + log.size,
+        modified_ns: stat.modified_ns.max(log.modified_ns),
+        // Opening a log as root sets its owner to what it is, which counts as a change of it.
+        changed_ns: stat.changed_ns.max(log.modified_ns),
+        ..stat
     }
 }

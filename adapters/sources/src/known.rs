@@ -1,10 +1,10 @@
 //! The files of a plan, remembered so that some of them can be planned again without another walk: for whoever is told
 //! which files change.
 
-use crate::discover::{Plan, PlannedFile};
+use crate::discover::{Plan, PlannedFile, with_log};
 use crate::files::{FileKind, Files, OsFiles, io_error};
 use crate::report::Failed;
-use crate::source::{Identity, Source};
+use crate::source::{Identity, Shape, Source};
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -41,6 +41,8 @@ impl KnownFiles {
             let (source, identity) = &self.files[path];
             match OsFiles.stat(path) {
                 Ok(stat) if stat.kind == FileKind::File => {
+                    let is_database = identity.shape == Shape::Rows;
+                    let stat = if is_database { with_log(&OsFiles, path, stat) } else { stat };
                     let (path, identity) = (path.to_path_buf(), identity.clone());
                     plan.files.push(PlannedFile { source: *source, path, stat, identity });
                 }
