@@ -178,6 +178,7 @@ fn note_families(change: &Change, families: &mut Rows<Family>) {
     let names = after.calls.iter().map(|row| &row.call);
     let names = names.chain(after.user_turns.iter().map(|row| &row.turn));
     let names = names.chain(after.compactions.iter().map(|row| &row.compaction));
+    let names = names.chain(after.notices.iter().map(|row| &row.notice));
     let names: BTreeSet<&str> = names.filter_map(|name| family_of(name)).collect();
     for family in names {
         let groups = FactSet::of(change.group.as_bytes().to_vec(), Vec::new());
@@ -202,10 +203,13 @@ impl Groups {
     ) -> Result<Option<R>> {
         let source = &change.source;
         let family = fold_of(source).and_then(|fold| (fold.family)(row.name())).map(Name::from);
-        let names = match family {
+        let mut names = match family {
             Some(family) => self.family(to, source, &family)?,
-            None => vec![change.group.clone()],
+            None => Vec::new(),
         };
+        if !names.contains(&change.group) {
+            names.push(change.group.clone());
+        }
         let mut joined: Option<R> = None;
         for name in names {
             let rows = R::of(self.group(to, source, &name)?);

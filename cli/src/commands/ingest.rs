@@ -14,7 +14,7 @@ use burnlog_sources::{
     Acknowledged, CursorFile, FeedPoint, Filter, Notice, Observer, Options, Places, Plan, Progress, Report,
 };
 use burnlog_sqlite::SqliteProjections;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -418,12 +418,15 @@ fn text(done: &Ingested, ledger: Option<&Ledger>, dry_run: bool) -> String {
 
 fn nothing_found(plan: &Plan) -> String {
     let mut text = "burnlog: no sessions found; looked in".to_owned();
-    for root in plan.roots() {
+    let is_inside = |path: &Path| plan.roots().any(|root| path != root && path.starts_with(root));
+    for root in plan.roots().filter(|root| !is_inside(root)) {
         text.push_str(&format!("\n  {}", root.display()));
     }
-    text.push_str(
-        "\nIf they are elsewhere, set CLAUDE_CONFIG_DIR or pass --root DIR.\n\
+    let variables: Vec<&str> = burnlog_sources::variables().collect();
+    text.push_str(&format!(
+        "\nIf they are elsewhere, set {} or pass --root DIR.\n\
          To try it on the examples of a checkout: burnlog ingest --root fixtures/sessions/claude-code",
-    );
+        variables.join(", "),
+    ));
     text
 }

@@ -423,7 +423,7 @@ fn made_up(seed: u64, lines: u32) -> Vec<Record> {
     for second in 0..lines {
         let (id, turn_id) = [(A, TURN_OF_A), (B, TURN_OF_B), (C, TURN_OF_C)][random.below(3) as usize];
         let (small, call) = (random.below(4) as i64, format!("c{}", random.below(5)));
-        let payload = match random.below(13) {
+        let payload = match random.below(14) {
             0..4 => usage(second, (100 * small, 10 * small, small + random.below(2) as i64)),
             4 => turn(second, turn_id, ["m1", "m2"][random.below(2) as usize]),
             5 => turn(second, TURN_OF_A, "m1"),
@@ -445,6 +445,7 @@ fn made_up(seed: u64, lines: u32) -> Vec<Record> {
                 "response_item",
                 &format!(r#""type":"function_call","name":"x","call_id":"{call}""#),
             ),
+            12 => line(second, "event_msg", r#""type":"error","message":"limit""#),
             _ => line(second, "what", ""),
         };
         let seq = random.below(40);
