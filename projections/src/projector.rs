@@ -21,9 +21,9 @@ pub struct FoldLimits {
 }
 
 impl Default for FoldLimits {
-    /// 12 MiB of rows; pages of 4 MiB.
+    /// 18 MiB of rows; pages of 4 MiB.
     fn default() -> Self {
-        Self { pending_bytes_max: 12 << 20, page: Limit::default() }
+        Self { pending_bytes_max: 18 << 20, page: Limit::default() }
     }
 }
 
