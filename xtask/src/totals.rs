@@ -84,6 +84,10 @@ pub(crate) struct Options {
     /// The program to check, instead of the one that this workspace builds.
     #[arg(long)]
     program: Option<PathBuf>,
+    /// A HOME folder whose sessions are counted straight from the files and compared with `usage`, instead of fixtures and a
+    /// generated set. Further ones are earlier states of the same sessions, each of a host of its own: the sums must stay.
+    #[arg(long, value_name = "DIR")]
+    home: Vec<PathBuf>,
 }
 
 /// Compares `burnlog` with the truth.
@@ -94,6 +98,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         None => build(&workspace)?,
     };
     let scratch = workspace.scratch("totals")?;
+    if !options.home.is_empty() {
+        return check_homes(&program, scratch.path(), &options.home);
+    }
     let readme = fs::read_to_string(workspace.root.join("README.md")).context("read README.md")?;
     let help = Archive::new(&program, scratch.path().join("no-home")).output(&["--help"])?;
     manual::check(&readme, &help)?;
@@ -256,10 +263,95 @@ impl Archive {
         self.check_turns(&counted.days).context("after rebuild")
     }
 
-    /// Adds up `turns --json` by day and model and compares with the truth.
+    /// Adds up `turns --json` by day and model and compares with the truth; and with what `usage` says of the same.
     pub(crate) fn check_turns(&self, expected: &[Group]) -> Result<()> {
-        compare(&sum_turns(&self.output(&["turns", "--json"])?)?, expected)
+        compare(&sum_turns(&self.output(&["turns", "--json"])?)?, expected)?;
+        let all = expected.iter().map(|group| (String::new(), group));
+        compare_usage(&self.usage(&[])?, all)
     }
+
+    /// Reads `usage --json` by day and model; with `source`, of one source alone.
+    fn usage(&self, more: &[&str]) -> Result<UsageSums> {
+        let arguments = [&["usage", "--json", "--by", "day,model"], more].concat();
+        let mut sums = UsageSums::new();
+        for line in self.output(&arguments)?.lines() {
+            let line: UsageLine = serde_json::from_str(line).context("usage --json")?;
+            let Some(calls) = line.calls else { continue };
+            let day = line.day.unwrap_or_else(|| "unknown".to_owned());
+            let tokens =
+                [line.input_tokens, line.output_tokens, line.cache_read_tokens, line.cache_write_tokens];
+            sums.insert((String::new(), day, line.model.unwrap_or_default()), (calls, tokens));
+        }
+        Ok(sums)
+    }
+}
+
+/// Calls and tokens (input, output, cache read, cache write) by source, day and model.
+type UsageSums = BTreeMap<(String, String, String), (u64, [u64; 4])>;
+
+/// The fields of `usage --json` that are compared. The last line has none of them.
+#[derive(Debug, Deserialize)]
+struct UsageLine {
+    day: Option<String>,
+    model: Option<String>,
+    calls: Option<u64>,
+    #[serde(default)]
+    input_tokens: u64,
+    #[serde(default)]
+    output_tokens: u64,
+    #[serde(default)]
+    cache_read_tokens: u64,
+    #[serde(default)]
+    cache_write_tokens: u64,
+}
+
+fn compare_usage<'a>(found: &UsageSums, expected: impl Iterator<Item = (String, &'a Group)>) -> Result<()> {
+    let sum = |(source, group): (String, &Group)| {
+        let Tokens { input, output, cache_read, cache_write_5m, cache_write_1h } = group.sum.tokens;
+        let tokens = [input, output, cache_read, cache_write_5m + cache_write_1h];
+        ((source, group.day.clone(), group.model.clone()), (group.sum.calls, tokens))
+    };
+    let expected: UsageSums = expected.map(sum).collect();
+    for (key, sums) in &expected {
+        ensure!(found.get(key) == Some(sums), "usage of {key:?}: {:?}, expected {sums:?}", found.get(key));
+    }
+    let surplus = found.iter().find(|(key, _)| !expected.contains_key(*key));
+    ensure!(surplus.is_none(), "usage has what the files do not: {surplus:?}");
+    Ok(())
+}
+
+/// Ingests the first HOME and compares with a count of its files, by source, day and model; then brings in the others as hosts of
+/// their own, and compares again.
+fn check_homes(program: &Path, scratch: &Path, homes: &[PathBuf]) -> Result<()> {
+    let first = homes.first().context("there is a first")?;
+    let mut expected: Vec<(&str, Vec<Group>)> = vec![("claude-code", count_home(first)?.days)];
+    for (name, count) in COUNTERS {
+        expected.push((name, count(std::slice::from_ref(first))?.days));
+    }
+    let archive = |number: usize| Archive::new(program, scratch.join(format!("host-{number}")));
+    let ledger = |number: usize| format!("file:{}", archive(number).state().join("ledger").display());
+    for (number, home) in homes.iter().enumerate() {
+        fs::create_dir_all(scratch.join(format!("host-{number}")))?;
+        let home = home.to_str().context("the path is UTF-8")?;
+        archive(number).output(&["ingest", "--quiet", "--root", home])?;
+        if number > 0 {
+            archive(0).output(&["replay", "--from", &ledger(number), "--to", &ledger(0)])?;
+            archive(0).output(&["project", "update"])?;
+        }
+        for (source, groups) in &expected {
+            let found = archive(0).usage(&["--source", source])?;
+            compare_usage(&found, groups.iter().map(|group| (String::new(), group)))
+                .with_context(|| format!("{source}, {} of {} homes", number + 1, homes.len()))?;
+            let calls: u64 = groups.iter().map(|group| group.sum.calls).sum();
+            say(format!(
+                "{source}: {calls} calls in {} groups of day and model, equal to the token; {} of {} homes",
+                groups.len(),
+                number + 1,
+                homes.len()
+            ))?;
+        }
+    }
+    Ok(())
 }
 
 fn compare(found: &[Group], expected: &[Group]) -> Result<()> {
