@@ -13,6 +13,7 @@ mod flips;
 mod golden;
 mod laws;
 mod lifecycle;
+mod prices;
 mod storm;
 mod watching;
 
