@@ -14,8 +14,10 @@ use std::sync::mpsc::SyncSender;
 
 /// How many threads share the work.
 pub(super) const THREADS: usize = 2;
-/// Entries of a stretch: enough that what two neighbours both read matters little.
-const STRETCH_ENTRIES: u64 = 8192;
+/// Entries of a stretch: so many that what two neighbours both read matters little, so few that every thread has work.
+const STRETCH_ENTRIES: std::ops::RangeInclusive<u64> = 4096..=65_536;
+/// How many stretches each thread should have at least, where there are entries enough.
+const STRETCHES_A_THREAD: u64 = 4;
 
 /// Some entries of a feed.
 #[derive(Debug, Clone, Copy)]
@@ -28,11 +30,14 @@ pub(super) struct Stretch {
 
 /// Cuts all feeds into stretches, in order; a feed without entries has one.
 pub(super) fn stretches(heads: &[BatchHead]) -> impl Iterator<Item = Stretch> {
-    heads.iter().enumerate().flat_map(|(feed, head)| {
-        let count = head.size.div_ceil(STRETCH_ENTRIES).max(1);
+    let all: u64 = heads.iter().fold(0, |sum, head| sum.saturating_add(head.size));
+    let entries =
+        (all / (THREADS as u64 * STRETCHES_A_THREAD)).clamp(*STRETCH_ENTRIES.start(), *STRETCH_ENTRIES.end());
+    heads.iter().enumerate().flat_map(move |(feed, head)| {
+        let count = head.size.div_ceil(entries).max(1);
         (0..count).map(move |number| {
-            let from = number * STRETCH_ENTRIES;
-            Stretch { feed, from, to: (from + STRETCH_ENTRIES).min(head.size) }
+            let from = number * entries;
+            Stretch { feed, from, to: (from + entries).min(head.size) }
         })
     })
 }
