@@ -32,6 +32,7 @@ Environment:
   GEMINI_CLI_HOME        the folder of Gemini CLI's `.gemini` [default: the home folder]
   NO_COLOR               no colours when set
   COLUMNS                the width of tables [default: that of the terminal]
+  PAGER                  what long output on a terminal goes through [default: less -R]
 
 Exit codes: 0 done; 1 checked and found wanting (damage, roots that differ, files that could not be read); 2 not or only partly done.";
 
@@ -64,6 +65,8 @@ pub(crate) enum Command {
     Turns(Filter),
     /// Sums calls, tokens and costs; every call once, however many sessions and hosts have it.
     Usage(Usage),
+    /// Shows a session as a person reads it: prompts, answers, tools, subagents, in order.
+    Show(Show),
     /// Shows how many records of each type were understood.
     Diagnostics,
     /// Maintains the rows that are folded from the ledger.
@@ -192,6 +195,34 @@ pub(crate) enum By {
     Host,
     /// The git branch.
     Branch,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Show {
+    /// The session's id or a unique prefix.
+    pub(crate) session: String,
+    /// The form; `--json` is `--format json`.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+    /// Shows all of every text, result and tool input.
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// Leaves out history that was copied from another session.
+    #[arg(long)]
+    pub(crate) no_copied: bool,
+}
+
+/// How a transcript is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For a terminal, through a pager where there is one.
+    Text,
+    /// For an issue.
+    Markdown,
+    /// One file for a browser, without scripts.
+    Html,
+    /// One object; docs/json.md has the fields.
+    Json,
 }
 
 #[derive(Debug, Subcommand)]

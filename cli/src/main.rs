@@ -7,8 +7,10 @@ mod failure;
 mod filter;
 mod open;
 mod output;
+mod pager;
 mod progress;
 mod rebuild;
+mod transcript;
 mod watch;
 
 use args::Arguments;

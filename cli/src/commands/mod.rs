@@ -8,10 +8,13 @@ mod project;
 mod replay;
 mod restore;
 mod sessions;
+mod show;
 mod status;
 mod turns;
 mod usage;
 mod verify;
+
+pub(crate) use sessions::SessionLine;
 
 use crate::args::{Arguments, Command, Global};
 use crate::environment::Environment;
@@ -54,6 +57,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Replay(replay) => replay::run(&context()?, &replay),
         Command::Verify => verify::run(&context()?),
         Command::Restore(restore) => restore::run(&context()?, &restore),
+        Command::Show(show) => show::run(&context()?, &show),
         Command::Compact => compact::run(&context()?),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "burnlog", &mut std::io::stdout());
