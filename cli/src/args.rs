@@ -67,6 +67,16 @@ pub(crate) enum Command {
     Usage(Usage),
     /// Shows a session as a person reads it: prompts, answers, tools, subagents, in order.
     Show(Show),
+    /// Lists the blocks of conversations: texts, thoughts, tool uses and results, with their places in the log.
+    Content(Content),
+    /// Lists how sessions and subagents hang together: forks, continuations, copies, subagents.
+    Relationships(Relationships),
+    /// Lists what contradicts itself under one identity; every form is kept.
+    Conflicts,
+    /// Attaches keys and values to a session, stream or call.
+    Stamp(Stamp),
+    /// Writes rows for other programs.
+    Export(Export),
     /// Shows how many records of each type were understood.
     Diagnostics,
     /// Maintains the rows that are folded from the ledger.
@@ -210,6 +220,80 @@ pub(crate) struct Show {
     /// Leaves out history that was copied from another session.
     #[arg(long)]
     pub(crate) no_copied: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Content {
+    /// Only blocks of this kind: text, thinking, tool_use, tool_result, image, system, summary …. May be repeated.
+    #[arg(long, value_name = "KIND")]
+    pub(crate) kind: Vec<String>,
+    /// The filters choose sessions; the limit counts blocks.
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Relationships {
+    /// Only what hangs together with this session: its id or a unique prefix.
+    pub(crate) session: Option<String>,
+    /// Draws a tree: sessions below those they came out of, subagents below their sessions.
+    #[arg(long, group = "drawing")]
+    pub(crate) tree: bool,
+    /// Prints a graph for Graphviz.
+    #[arg(long, group = "drawing")]
+    pub(crate) dot: bool,
+    /// Prints a graph for Mermaid.
+    #[arg(long, group = "drawing")]
+    pub(crate) mermaid: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(group(clap::ArgGroup::new("target").required(true).args(["session", "stream", "call"])))]
+pub(crate) struct Stamp {
+    /// The session: its id or a unique prefix, or the id of one that is still to come.
+    #[arg(long, value_name = "ID")]
+    pub(crate) session: Option<String>,
+    /// The stream: one session file.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) stream: Option<String>,
+    /// The API call.
+    #[arg(long, value_name = "ID")]
+    pub(crate) call: Option<String>,
+    /// Only what is of this source; without it what has this id in any.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) source: Option<String>,
+    /// What is attached. KEY= without a value takes the key away.
+    #[arg(required = true, value_name = "KEY=VALUE")]
+    pub(crate) settings: Vec<String>,
+    /// How long to wait for an ingest into the same ledger.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub(crate) wait: u64,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Export {
+    /// The form of the rows.
+    #[arg(long, value_enum, default_value_t = ExportFormat::Jsonl)]
+    pub(crate) format: ExportFormat,
+    /// Which rows: turns, sessions, content, relationships, records, or a table of the projections: calls, usage_daily,
+    /// tool_uses, user_turns, compactions, notices, conflicts, stamps, streams, diagnostics ….
+    #[arg(long, value_name = "NAME")]
+    pub(crate) table: String,
+    /// Writes this file, and it only when all is written; without it to standard output.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to: Option<PathBuf>,
+}
+
+/// How rows are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// One JSON object a line.
+    Jsonl,
+    /// Comma-separated values with a header; absent is empty.
+    Csv,
+    /// A Parquet file.
+    #[cfg(feature = "parquet")]
+    Parquet,
 }
 
 /// How a transcript is written.

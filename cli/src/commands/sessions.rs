@@ -39,6 +39,13 @@ pub(crate) struct SessionLine {
 #[derive(Debug)]
 pub(crate) struct Hosts(Vec<String>);
 
+impl crate::sheet::IntoCell for Hosts {
+    const KIND: crate::sheet::FieldKind = crate::sheet::FieldKind::Text;
+    fn cell(&self) -> crate::sheet::Cell {
+        crate::sheet::Cell::Text(self.0.join(","))
+    }
+}
+
 impl serde::Serialize for Hosts {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // One text in JSON as well: CSV has no lists, and both name the same fields.

@@ -14,9 +14,9 @@ pub(crate) use html::Html;
 pub(crate) use json::Json;
 pub(crate) use markdown::Markdown;
 pub(crate) use plan::{Plan, plan};
-pub(crate) use read::{PayloadReader, write};
+pub(crate) use read::{Fetched, PayloadReader, write};
 pub(crate) use terminal::Terminal;
-pub(crate) use text::{block_text, first_line, one_line};
+pub(crate) use text::{block_text, one_line};
 
 use burnlog_log::{Address, Timestamp};
 use serde::Serialize;

@@ -177,11 +177,6 @@ pub(crate) fn cut(text: &str, lines: usize, bytes: usize) -> (&str, usize) {
     }
 }
 
-/// The first line of a text that holds anything.
-pub(crate) fn first_line(text: &str) -> &str {
-    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default()
-}
-
 /// A text in one line, cut to so many characters; says with an ellipsis where something is missing.
 pub(crate) fn one_line(text: &str, characters: usize) -> String {
     let mut words = text.split_whitespace();
