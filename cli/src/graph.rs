@@ -246,9 +246,9 @@ mod tests {
     fn labels_stay_inside_their_quotes() {
         let hostile = [link("fork", Some("a\"];\n x -> y\\"), "b#<&>`;", None)];
         let dot = drawn(&hostile, |graph, out| graph.write_dot(out));
-        assert!(dot.contains(r#"[label="a\"]; x -> y\\"]"#), "{dot}");
+        assert!(dot.contains(r#"[label="a\"];  x -> y\\"]"#), "{dot}");
         let mermaid = drawn(&hostile, |graph, out| graph.write_mermaid(out));
-        assert!(mermaid.contains("[\"a#34;]#59; x -#62; y#92;\"]"), "{mermaid}");
+        assert!(mermaid.contains("[\"a#34;]#59;  x -#62; y#92;\"]"), "{mermaid}");
         assert!(mermaid.contains("[\"b#35;#60;#38;#62;#96;#59;\"]"), "{mermaid}");
     }
 }

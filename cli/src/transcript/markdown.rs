@@ -89,10 +89,12 @@ fn closed(text: &str) -> String {
     let mut open: Option<String> = None;
     let mut out = String::with_capacity(text.len());
     for line in text.lines() {
-        let trimmed = line.trim_start();
+        let trimmed = line.trim_start_matches(' ');
         let mark = trimmed.chars().next().filter(|mark| matches!(mark, '`' | '~'));
         let run = mark.map_or(0, |mark| trimmed.chars().take_while(|it| *it == mark).count());
-        let is_fence = run >= 3;
+        // What is indented further is code, and what has a backtick behind backticks is a span.
+        let is_span = mark == Some('`') && trimmed[run..].contains('`');
+        let is_fence = run >= 3 && line.len() - trimmed.len() < 4 && !is_span;
         match &open {
             Some(fence) => {
                 out.push_str(line);

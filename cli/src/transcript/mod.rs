@@ -156,3 +156,144 @@ pub(crate) trait Renderer {
     /// Nothing follows.
     fn end(&mut self, left_out: &LeftOut) -> io::Result<()>;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn items(text: &str) -> Vec<Item> {
+        let place =
+            || Place { stream: text.to_owned(), seq: 1, address: Address([7; 32]), start: 0, bytes: 9 };
+        let name = || Some(text.to_owned());
+        let text = || text.to_owned();
+        let input = RawValue::from_string(serde_json::json!({ "command": text() }).to_string()).ok();
+        vec![
+            Item::Copied { from_session: name(), records: 1, shown: true },
+            Item::Turn { ordinal: None, class: text(), timestamp: None },
+            Item::Text { role: "user", text: text(), place: place() },
+            Item::Speaker { role: "assistant" },
+            Item::Text { role: "assistant", text: text(), place: place() },
+            Item::Text { role: "system", text: text(), place: place() },
+            Item::Thinking { text: text(), place: place() },
+            Item::ToolUse {
+                tool_use: name(),
+                tool: name(),
+                timestamp: None,
+                summary: text(),
+                input,
+                place: place(),
+            },
+            Item::ToolResult {
+                tool_use: name(),
+                tool: name(),
+                timestamp: None,
+                error: Some(true),
+                follows: false,
+                text: text(),
+                place: place(),
+            },
+            Item::Image { media_type: name(), image_bytes: None, tool_use: name(), place: place() },
+            Item::Block { kind: text(), text: text(), place: place() },
+            Item::Compaction { trigger: name(), tokens_before: Some(1), timestamp: None },
+            Item::Notice { error: name(), status: Some(500), timestamp: None },
+            Item::Lost {
+                reason: "unknown",
+                message: text(),
+                stream: text(),
+                seq: 1,
+                address: Address([7; 32]),
+            },
+            Item::CopiedEnd { from_session: name() },
+        ]
+    }
+
+    fn rendered(text: &str, renderer: &mut dyn Renderer) {
+        let agent = Agent { agent: Some(text.to_owned()), tool_use: None, stream: None };
+        renderer.begin_agent(&agent).unwrap();
+        items(text).iter().for_each(|item| renderer.item(item).unwrap());
+        renderer.end_agent().unwrap();
+        renderer.end(&LeftOut { repeated_records: 1, older_versions: 2 }).unwrap();
+    }
+
+    /// Text that would do harm where it is not escaped.
+    fn hostile() -> impl Strategy<Value = String> {
+        let parts = prop_oneof![
+            Just("\u{1b}[2J".to_owned()),
+            Just("\u{9b}31m".to_owned()),
+            Just("\u{202e}".to_owned()),
+            Just("</pre></details><script>".to_owned()),
+            Just("\"'<img onerror=x>".to_owned()),
+            Just("\n```\n~~~\n".to_owned()),
+            Just("\r\0\u{7f}".to_owned()),
+            any::<String>(),
+        ];
+        proptest::collection::vec(parts, 0..8).prop_map(|parts| parts.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_was_recorded_no_form_lets_control_characters_out(text in hostile(), full: bool) {
+            let mut outs: [Vec<u8>; 5] = Default::default();
+            let [plain, coloured, markdown, html, json] = &mut outs;
+            rendered(&text, &mut Terminal::new(plain, false, full));
+            rendered(&text, &mut Terminal::new(coloured, true, full));
+            rendered(&text, &mut Markdown::new(markdown, full));
+            rendered(&text, &mut Html::new(html, full));
+            rendered(&text, &mut Json::new(json));
+            for (at, out) in outs.into_iter().enumerate() {
+                let mut out = String::from_utf8(out).unwrap();
+                if at == 1 {
+                    for ours in ["0", "1", "2", "31", "1;32", "36", "33"] {
+                        out = out.replace(&format!("\u{1b}[{ours}m"), "");
+                    }
+                }
+                let bad = out.chars().find(|it| it.is_control() && !matches!(it, '\n' | '\t'));
+                prop_assert_eq!(bad, None, "form {}", at);
+            }
+        }
+
+        #[test]
+        fn html_has_no_element_but_ours(text in hostile(), full: bool) {
+            let mut out = Vec::new();
+            rendered(&text, &mut Html::new(&mut out, full));
+            let out = String::from_utf8(out).unwrap();
+            const OURS: &[&str] = &[
+                "<div class=\"text ", "</div>", "<pre>", "</pre>", "<details class=\"", "</details>", "<summary>",
+                "</summary>", "<h2 class=\"", "</h2>", "</body></html>", "</html>", "<div class=\"dim\">",
+            ];
+            for (at, _) in out.match_indices('<') {
+                prop_assert!(OURS.iter().any(|ours| out[at..].starts_with(ours)), "{}", &out[at..]);
+            }
+            prop_assert_eq!(out.matches("<details").count(), out.matches("</details>").count());
+        }
+
+        #[test]
+        fn folds_of_markdown_close_whatever_stands_in_them(text in hostile(), full: bool) {
+            let mut out = Vec::new();
+            rendered(&text, &mut Markdown::new(&mut out, full));
+            // Inside of fences nothing is an element; what opens and closes one is as CommonMark says.
+            let (mut open, mut fence) = (0i64, None::<String>);
+            for line in String::from_utf8(out).unwrap().lines() {
+                let line = line.strip_prefix("> ").unwrap_or(line);
+                let mark = line.trim_start_matches(' ');
+                let first = mark.chars().next().filter(|it| matches!(it, '`' | '~') && line.len() - mark.len() < 4);
+                let run: String = mark.chars().take_while(|it| Some(*it) == first).collect();
+                let rest = &mark[run.len()..];
+                match &fence {
+                    Some(known) => {
+                        if run.starts_with(known.as_str()) && rest.trim().is_empty() {
+                            fence = None;
+                        }
+                    }
+                    None if run.len() >= 3 && (first == Some('~') || !rest.contains('`')) => fence = Some(run),
+                    None => {
+                        let count = |tag: &str| line.matches(tag).count() as i64;
+                        open += count("<details>") - count("</details>");
+                    }
+                }
+            }
+            prop_assert_eq!((fence, open), (None, 0));
+        }
+    }
+}

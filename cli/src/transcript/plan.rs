@@ -6,8 +6,8 @@ use super::rows::{AgentLink, Rows, Turn};
 use super::{Agent, LeftOut};
 use burnlog_log::{Address, Result, Timestamp};
 use burnlog_projections::{
-    BlockFilter, BlockPlace, Call, Name, PageRequest, Queries, RecordClass, RecordPlace, Session, Stream,
-    ToolUse, blocks, records,
+    BlockFilter, BlockPlace, Call, CopiedHistory, Name, PageRequest, Queries, RecordClass, RecordPlace,
+    Session, Stream, ToolUse, blocks, records,
 };
 use std::borrow::Cow;
 use std::collections::hash_map::Entry;
@@ -166,7 +166,7 @@ impl Planner<'_> {
             let place = telling.records[at];
             if is_copied && end.is_some_and(|end| place.seq > end) {
                 is_copied = false;
-                self.push(Step::CopiedEnd { from: copied.as_ref().and_then(|(from, _)| from.clone()) });
+                self.end_of_copied(copied.as_ref());
             }
             let is_elsewhere = telling.skipped.contains(&at) || telling.folded.contains(&at);
             if is_elsewhere || (is_copied && !self.copied) {
@@ -175,9 +175,17 @@ impl Planner<'_> {
             self.record(&mut telling, at, depth)?;
         }
         if is_copied {
-            self.push(Step::CopiedEnd { from: copied.and_then(|(from, _)| from) });
+            self.end_of_copied(copied.as_ref());
         }
         Ok(())
+    }
+
+    /// Marks where copied history ends, if it is shown.
+    fn end_of_copied(&mut self, copied: Option<&(Option<Name>, CopiedHistory)>) {
+        if let (true, Some((from, _))) = (self.copied, copied) {
+            self.speaker = "";
+            self.push(Step::CopiedEnd { from: from.clone() });
+        }
     }
 
     /// Reads the places of a stream, and of records that say the same or are older versions the ones to tell.

@@ -237,7 +237,9 @@ fn lost(stream: &str, seq: u64, address: Address, body: Option<&Fetched>) -> Ite
         Some(Fetched::Damaged(why)) => {
             ("damaged", format!("the store cannot read it: {why}; run burnlog verify"))
         }
-        Some(Fetched::Missing) | None => ("missing", "the ledger does not have the event".to_owned()),
+        Some(Fetched::Missing) | None => {
+            ("missing", "the ledger does not give the event back; run burnlog verify".to_owned())
+        }
     };
     Item::Lost { reason, message, stream: stream.to_owned(), seq, address }
 }

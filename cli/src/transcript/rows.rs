@@ -33,6 +33,34 @@ pub(super) struct AgentLink {
     pub(super) stream: Option<Name>,
 }
 
+/// Rows of one record each: those at home here by its address, those of copied history by its fingerprint.
+#[derive(Debug)]
+struct Marks<R> {
+    own: HashMap<Address, R>,
+    copied: HashMap<[u8; 4], R>,
+}
+
+impl<R> Default for Marks<R> {
+    fn default() -> Self {
+        Self { own: HashMap::new(), copied: HashMap::new() }
+    }
+}
+
+impl<R> Marks<R> {
+    fn insert(&mut self, is_own: bool, place: Address, id: &str, row: R) {
+        if is_own {
+            self.own.insert(place, row);
+        } else {
+            self.copied.insert(fingerprint(id), row);
+        }
+    }
+
+    fn get(&self, place: &RecordPlace) -> Option<&R> {
+        let copied = || self.copied.get(&place.fingerprint).filter(|_| place.fingerprint != [0; 4]);
+        self.own.get(&place.address).or_else(copied)
+    }
+}
+
 /// Everything but the text.
 #[derive(Debug)]
 pub(super) struct Rows {
@@ -40,12 +68,11 @@ pub(super) struct Rows {
     pub(super) session: Name,
     pub(super) streams: Vec<Stream>,
     pub(super) agents: Vec<AgentLink>,
-    turns: HashMap<Address, Turn>,
-    copied_turns: HashMap<[u8; 4], Turn>,
+    turns: Marks<Turn>,
     calls: HashMap<(Name, u64), Vec<Call>>,
     copied_calls: HashMap<[u8; 4], Vec<Call>>,
-    compactions: HashMap<Address, Compaction>,
-    notices: HashMap<Address, Notice>,
+    compactions: Marks<Compaction>,
+    notices: Marks<Notice>,
     tools: HashMap<String, ToolUse>,
     pub(super) copied: HashMap<Name, (Option<Name>, CopiedHistory)>,
     /// The records that rows were taken from: of several versions of a record these are meant.
@@ -59,12 +86,11 @@ impl Rows {
         let mut this = Self {
             streams: queries.streams(&source, &id)?,
             agents: Vec::new(),
-            turns: HashMap::new(),
-            copied_turns: HashMap::new(),
+            turns: Marks::default(),
             calls: HashMap::new(),
             copied_calls: HashMap::new(),
-            compactions: HashMap::new(),
-            notices: HashMap::new(),
+            compactions: Marks::default(),
+            notices: Marks::default(),
             tools: HashMap::new(),
             copied: HashMap::new(),
             chosen: BTreeSet::new(),
@@ -80,12 +106,12 @@ impl Rows {
         for numbered in numbered_turns(queries, &this.source, &id)? {
             this.chosen.insert(numbered.turn.place);
             let turn = Turn { ordinal: numbered.ordinal, turn: numbered.turn };
-            this.turns.insert(turn.turn.place, turn);
+            this.turns.insert(true, turn.turn.place, "", turn);
         }
         for other in others.iter().filter(|other| **other != id) {
             for numbered in numbered_turns(queries, &this.source, other)? {
                 let turn = Turn { ordinal: None, turn: numbered.turn };
-                this.copied_turns.insert(fingerprint(&turn.turn.turn), turn);
+                this.turns.insert(false, turn.turn.place, &turn.turn.turn.clone(), turn);
             }
         }
         this.read_marks(queries, session, &others)?;
@@ -167,7 +193,12 @@ impl Rows {
         if session.compactions > 0 || !others.is_empty() {
             for_each_row::<Compaction>(queries, &mut |row| {
                 if row.source == session.source && is_wanted(&row.session) {
-                    self.compactions.insert(row.place, row);
+                    self.compactions.insert(
+                        row.session == session.session,
+                        row.place,
+                        &row.compaction.clone(),
+                        row,
+                    );
                 }
                 Ok(())
             })?;
@@ -175,7 +206,7 @@ impl Rows {
         if session.notices > 0 || !others.is_empty() {
             for_each_row::<Notice>(queries, &mut |row| {
                 if row.source == session.source && is_wanted(&row.session) {
-                    self.notices.insert(row.place, row);
+                    self.notices.insert(row.session == session.session, row.place, &row.notice.clone(), row);
                 }
                 Ok(())
             })?;
@@ -185,8 +216,7 @@ impl Rows {
 
     /// The turn that a record is.
     pub(super) fn turn(&self, place: &RecordPlace) -> Option<&Turn> {
-        let copied = || self.copied_turns.get(&place.fingerprint).filter(|_| place.fingerprint != [0; 4]);
-        self.turns.get(&place.address).or_else(copied)
+        self.turns.get(place)
     }
 
     /// The calls that begin with a record.
@@ -196,11 +226,11 @@ impl Rows {
     }
 
     pub(super) fn compaction(&self, place: &RecordPlace) -> Option<&Compaction> {
-        self.compactions.get(&place.address)
+        self.compactions.get(place)
     }
 
     pub(super) fn notice(&self, place: &RecordPlace) -> Option<&Notice> {
-        self.notices.get(&place.address)
+        self.notices.get(place)
     }
 
     pub(super) fn is_chosen(&self, address: &Address) -> bool {

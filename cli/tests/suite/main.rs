@@ -14,6 +14,8 @@ mod golden;
 mod laws;
 mod lifecycle;
 mod storm;
+mod transcripts;
+mod views;
 mod watching;
 
 use std::ffi::OsStr;
