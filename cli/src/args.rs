@@ -32,6 +32,7 @@ Environment:
   GEMINI_CLI_HOME        the folder of Gemini CLI's `.gemini` [default: the home folder]
   NO_COLOR               no colours when set
   COLUMNS                the width of tables [default: that of the terminal]
+  PAGER                  what long output on a terminal goes through [default: less -R]
 
 Exit codes: 0 done; 1 checked and found wanting (damage, roots that differ, files that could not be read); 2 not or only partly done.";
 
@@ -64,6 +65,18 @@ pub(crate) enum Command {
     Turns(Filter),
     /// Sums calls, tokens and costs; every call once, however many sessions and hosts have it.
     Usage(Usage),
+    /// Shows a session as a person reads it: prompts, answers, tools, subagents, in order.
+    Show(Show),
+    /// Lists the blocks of conversations: texts, thoughts, tool uses and results, with their places in the log.
+    Content(Content),
+    /// Lists how sessions and subagents hang together: forks, continuations, copies, subagents.
+    Relationships(Relationships),
+    /// Lists what contradicts itself under one identity; every form is kept.
+    Conflicts,
+    /// Attaches keys and values to a session, stream or call.
+    Stamp(Stamp),
+    /// Writes rows for other programs.
+    Export(Export),
     /// Shows how many records of each type were understood.
     Diagnostics,
     /// Maintains the rows that are folded from the ledger.
@@ -192,6 +205,108 @@ pub(crate) enum By {
     Host,
     /// The git branch.
     Branch,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Show {
+    /// The session's id or a unique prefix.
+    pub(crate) session: String,
+    /// The form; `--json` is `--format json`.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+    /// Shows all of every text, result and tool input.
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// Leaves out history that was copied from another session.
+    #[arg(long)]
+    pub(crate) no_copied: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Content {
+    /// Only blocks of this kind: text, thinking, tool_use, tool_result, image, system, summary …. May be repeated.
+    #[arg(long, value_name = "KIND")]
+    pub(crate) kind: Vec<String>,
+    /// The filters choose sessions; the limit counts blocks.
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Relationships {
+    /// Only what hangs together with this session: its id or a unique prefix.
+    pub(crate) session: Option<String>,
+    /// Draws a tree: sessions below those they came out of, subagents below their sessions.
+    #[arg(long, group = "drawing")]
+    pub(crate) tree: bool,
+    /// Prints a graph for Graphviz.
+    #[arg(long, group = "drawing")]
+    pub(crate) dot: bool,
+    /// Prints a graph for Mermaid.
+    #[arg(long, group = "drawing")]
+    pub(crate) mermaid: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(group(clap::ArgGroup::new("target").required(true).args(["session", "stream", "call"])))]
+pub(crate) struct Stamp {
+    /// The session: its id or a unique prefix, or the id of one that is still to come.
+    #[arg(long, value_name = "ID")]
+    pub(crate) session: Option<String>,
+    /// The stream: one session file.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) stream: Option<String>,
+    /// The API call.
+    #[arg(long, value_name = "ID")]
+    pub(crate) call: Option<String>,
+    /// Only what is of this source; without it what has this id in any.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) source: Option<String>,
+    /// What is attached. KEY= without a value takes the key away.
+    #[arg(required = true, value_name = "KEY=VALUE")]
+    pub(crate) settings: Vec<String>,
+    /// How long to wait for an ingest into the same ledger.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub(crate) wait: u64,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Export {
+    /// The form of the rows.
+    #[arg(long, value_enum, default_value_t = ExportFormat::Jsonl)]
+    pub(crate) format: ExportFormat,
+    /// Which rows: turns, sessions, content, relationships, records, or a table of the projections: calls, usage_daily,
+    /// tool_uses, user_turns, compactions, notices, conflicts, stamps, streams, diagnostics ….
+    #[arg(long, value_name = "NAME")]
+    pub(crate) table: String,
+    /// Writes this file, and it only when all is written; without it to standard output.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to: Option<PathBuf>,
+}
+
+/// How rows are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// One JSON object a line.
+    Jsonl,
+    /// Comma-separated values with a header; absent is empty.
+    Csv,
+    /// A Parquet file.
+    #[cfg(feature = "parquet")]
+    Parquet,
+}
+
+/// How a transcript is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For a terminal, through a pager where there is one.
+    Text,
+    /// For an issue.
+    Markdown,
+    /// One file for a browser, without scripts.
+    Html,
+    /// One object; docs/json.md has the fields.
+    Json,
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,11 +4,18 @@ mod args;
 mod commands;
 mod environment;
 mod failure;
+mod feed;
 mod filter;
+mod graph;
 mod open;
 mod output;
+mod pager;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod progress;
 mod rebuild;
+mod sheet;
+mod transcript;
 mod watch;
 
 use args::Arguments;

@@ -4,6 +4,7 @@
 use crate::args::Global;
 use burnlog_log::Timestamp;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -268,6 +269,25 @@ fn fit(cell: &str, width: usize, cut: Cut) -> String {
     }
 }
 
+/// An instant to the second, UTC; nothing where there is none.
+pub(crate) fn second(instant: Option<Timestamp>) -> String {
+    instant
+        .map(|instant| instant.to_string().chars().take(19).collect::<String>().replace('T', " "))
+        .unwrap_or_default()
+}
+
+/// A text of several lines of which nothing can do more on a terminal than be read: line breaks and tabs stay, other
+/// control characters and those that turn the direction of writing round become U+FFFD.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    let turns = |it: char| matches!(it, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_bad = |it: char| (it.is_control() && !matches!(it, '\n' | '\t')) || turns(it);
+    if text.contains(is_bad) {
+        Cow::Owned(text.replace("\r\n", "\n").replace(is_bad, "\u{fffd}"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
 /// Replaces control characters, which session files are free to contain, so that they cannot reach the terminal.
 fn clean(text: String) -> String {
     if text.chars().any(char::is_control) { text.replace(char::is_control, "\u{fffd}") } else { text }
@@ -285,6 +305,12 @@ mod tests {
             ["0 B", "999 B", "1.0 kB", "100 kB", "263 MB"]
         );
         assert_eq!(counted(1, "file"), "1 file");
+    }
+
+    #[test]
+    fn nothing_printable_moves_the_cursor_or_turns_the_writing_round() {
+        assert_eq!(printable("a\r\nb\tc\u{1b}[0m\u{9b}2J\u{202e}"), "a\nb\tc\u{fffd}[0m\u{fffd}2J\u{fffd}");
+        assert!(matches!(printable("a\nb"), Cow::Borrowed(_)));
     }
 
     #[test]

@@ -59,7 +59,8 @@ pub use feeds::{Feed, StreamFeed};
 pub use fold::FoldInput;
 pub use groups::{FactSet, Family, Group};
 pub use links::{
-    CopiedHistory, KIND_COPY, KIND_PARENT, Link, SessionLinks, SessionStream, for_each_link, relationships,
+    CopiedHistory, KIND_COPY, KIND_PARENT, Link, SessionLinks, SessionStream, for_each_link, origins,
+    relationships,
 };
 pub use lookup::{
     HostLabels, NumberedTurn, ProjectionStatus, conflicts, diagnostics, extents, feeds, live, numbered_turns,

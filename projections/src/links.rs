@@ -84,13 +84,24 @@ pub struct SessionLinks {
     pub streams: Vec<SessionStream>,
 }
 
+/// Returns the links of a session without those to the records that its files follow, which cost a look at every
+/// record of the ledger. Errors as [`live`].
+pub fn origins(queries: &dyn Queries, source: &str, session: &str) -> Result<Vec<Link>> {
+    origins_of(queries, source, session, &queries.streams(source, session)?)
+}
+
+fn origins_of(queries: &dyn Queries, source: &str, session: &str, streams: &[Stream]) -> Result<Vec<Link>> {
+    let mut links = stated(queries, source, session, streams)?;
+    for stream in streams {
+        add_copies(queries, stream, Some(session), &mut links)?;
+    }
+    Ok(links)
+}
+
 /// Returns what a session hangs together with. Errors as [`live`].
 pub fn relationships(queries: &dyn Queries, source: &str, session: &str) -> Result<SessionLinks> {
     let streams = queries.streams(source, session)?;
-    let mut links = stated(queries, source, session, &streams)?;
-    for stream in &streams {
-        add_copies(queries, stream, Some(session), &mut links)?;
-    }
+    let mut links = origins_of(queries, source, session, &streams)?;
     add_parents(queries, &streams, &mut links)?;
     links.sort_by_cached_key(sort_key);
     links.dedup();
@@ -390,12 +401,7 @@ fn root(queries: &dyn Queries, source: &str, session: &str, links: &[Link]) -> R
         if chain.len() == CHAIN_MAX {
             return Ok(from);
         }
-        let streams = queries.streams(source, &from)?;
-        let mut links = stated(queries, source, &from, &streams)?;
-        for stream in &streams {
-            add_copies(queries, stream, Some(&from), &mut links)?;
-        }
-        next = origin(&from, &links);
+        next = origin(&from, &origins(queries, source, &from)?);
         chain.push(from);
     }
     Ok(chain.pop().unwrap_or_default())

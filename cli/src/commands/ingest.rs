@@ -3,11 +3,12 @@
 use super::{Context, FOUND_WANTING};
 use crate::args::Ingest;
 use crate::environment::{Environment, now};
+use crate::feed::open_feed;
 use crate::open::{self, Access, StoreUrl};
 use crate::output::{bytes, count, counted, print_one, say};
 use crate::progress;
 use crate::watch::{self, Changed};
-use burnlog_host::{Config, FeedStart, HostWriter, Identity, IngestLock, LedgerState};
+use burnlog_host::{Config, IngestLock};
 use burnlog_log::{Batch, Error, ErrorKind, Ledger, Result, Root, Timestamp, WriterId};
 use burnlog_projections::{FoldLimits, Projector, diagnostics};
 use burnlog_sources::{
@@ -133,7 +134,7 @@ fn ingest(
     let state = environment.home.ledger_state(ledger.location().id);
     state.create()?;
     let _lock = IngestLock::acquire(&state.lock(), Duration::from_secs(arguments.wait))?;
-    let (mut writer, mut cursors) = open_feed(context, config, &ledger, &state)?;
+    let (mut writer, mut cursors) = open_feed(environment, global, config, &ledger, &state)?;
     let feed = writer.feed();
     let mut store = open::projections(&open::projections_path(environment, &ledger), environment, global)?;
     let unreadable_before = unreadable(&store)?;
@@ -254,45 +255,6 @@ fn unreadable(store: &SqliteProjections) -> Result<u64> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
         Err(error) => Err(error),
     }
-}
-
-/// Opens this host's feed and its cursors; says so when the ledger does not continue what this host remembers.
-fn open_feed(
-    context: &Context,
-    config: &Config,
-    ledger: &Ledger,
-    state: &LedgerState,
-) -> anyhow::Result<(HostWriter, CursorFile)> {
-    let Context { global, environment } = context;
-    let given = environment.given_key()?;
-    let identity = Identity {
-        host: environment.host_name(config),
-        os: std::env::consts::OS,
-        arch: std::env::consts::ARCH,
-        version: env!("CARGO_PKG_VERSION"),
-    };
-    let saved = |feed| {
-        let newest = CursorFile::open(state.cursors(), feed)?.newest();
-        Ok(newest.map(|point| (point.size, point.root)))
-    };
-    let writer = HostWriter::open(ledger, state.clone(), given, &identity, saved)?;
-    if let FeedStart::Restarted { feed, size, found_size } = writer.start() {
-        say(
-            global,
-            &format!(
-                "burnlog: this host remembers its feed {feed} at {size} entries, the ledger has {found_size} of it (restored \
-                 from a backup?); started a new feed that names the old one, every file is read again"
-            ),
-        );
-    }
-    let cursors = CursorFile::open(state.cursors(), writer.feed())?;
-    if let Some(why) = cursors.damage() {
-        say(
-            global,
-            &format!("burnlog: cursors dropped ({why}); every file is read again, nothing is stored twice"),
-        );
-    }
-    Ok((writer, cursors))
 }
 
 /// Reads and counts; needs no ledger, and looks at the cursors where there is one.

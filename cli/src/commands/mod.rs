@@ -2,16 +2,25 @@
 //! standard output, and returns an exit code.
 
 mod compact;
+mod conflicts;
+mod content;
 mod diagnostics;
+mod export;
 mod ingest;
 mod project;
+mod relationships;
 mod replay;
 mod restore;
 mod sessions;
+mod show;
+mod stamp;
 mod status;
 mod turns;
 mod usage;
 mod verify;
+
+pub(crate) use relationships::LinkLine;
+pub(crate) use sessions::SessionLine;
 
 use crate::args::{Arguments, Command, Global};
 use crate::environment::Environment;
@@ -54,6 +63,12 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Replay(replay) => replay::run(&context()?, &replay),
         Command::Verify => verify::run(&context()?),
         Command::Restore(restore) => restore::run(&context()?, &restore),
+        Command::Content(content) => content::run(&context()?, &content),
+        Command::Relationships(relationships) => relationships::run(&context()?, &relationships),
+        Command::Conflicts => conflicts::run(&context()?),
+        Command::Stamp(stamp) => stamp::run(&context()?, &stamp),
+        Command::Export(export) => export::run(&context()?, &export),
+        Command::Show(show) => show::run(&context()?, &show),
         Command::Compact => compact::run(&context()?),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "burnlog", &mut std::io::stdout());

@@ -10,33 +10,41 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 /// The fields of `sessions --json`.
-#[derive(serde::Serialize)]
-struct Line {
-    source: String,
-    session: String,
-    project: Option<String>,
-    title: Option<String>,
-    first_at: Option<Timestamp>,
-    last_at: Option<Timestamp>,
-    streams: i64,
-    calls: i64,
-    incomplete_calls: i64,
-    copied_calls: i64,
-    prompts: i64,
-    tool_uses: i64,
-    tool_errors: i64,
-    compactions: i64,
-    input_tokens: i64,
-    output_tokens: i64,
-    cache_read_tokens: i64,
-    cache_write_tokens: i64,
-    reasoning_tokens: i64,
+#[derive(Debug, serde::Serialize)]
+pub(crate) struct SessionLine {
+    pub(crate) source: String,
+    pub(crate) session: String,
+    pub(crate) project: Option<String>,
+    pub(crate) title: Option<String>,
+    pub(crate) first_at: Option<Timestamp>,
+    pub(crate) last_at: Option<Timestamp>,
+    pub(crate) streams: i64,
+    pub(crate) calls: i64,
+    pub(crate) incomplete_calls: i64,
+    pub(crate) copied_calls: i64,
+    pub(crate) prompts: i64,
+    pub(crate) tool_uses: i64,
+    pub(crate) tool_errors: i64,
+    pub(crate) compactions: i64,
+    pub(crate) input_tokens: i64,
+    pub(crate) output_tokens: i64,
+    pub(crate) cache_read_tokens: i64,
+    pub(crate) cache_write_tokens: i64,
+    pub(crate) reasoning_tokens: i64,
     /// The hosts that have records of the session, joined by commas.
-    hosts: Hosts,
+    pub(crate) hosts: Hosts,
 }
 
 /// Labels of hosts, joined by commas.
-struct Hosts(Vec<String>);
+#[derive(Debug)]
+pub(crate) struct Hosts(Vec<String>);
+
+impl crate::sheet::IntoCell for Hosts {
+    const KIND: crate::sheet::FieldKind = crate::sheet::FieldKind::Text;
+    fn cell(&self) -> crate::sheet::Cell {
+        crate::sheet::Cell::Text(self.0.join(","))
+    }
+}
 
 impl serde::Serialize for Hosts {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -45,7 +53,7 @@ impl serde::Serialize for Hosts {
     }
 }
 
-const COLUMNS: &[Column<Line>] = &[
+const COLUMNS: &[Column<SessionLine>] = &[
     Column::text("last", |line| minute(line.last_at)),
     Column::text("source", |line| line.source.clone()),
     Column::shrinking("session", Cut::End, |line| line.session.clone()),
@@ -74,8 +82,13 @@ pub(super) fn run(context: &Context, arguments: &args::Filter) -> anyhow::Result
     Ok(ExitCode::SUCCESS)
 }
 
-fn line(row: Session, labels: &HostLabels, store: &impl Queries) -> burnlog_log::Result<Line> {
-    Ok(Line {
+/// Makes the line of a session.
+pub(super) fn line(
+    row: Session,
+    labels: &HostLabels,
+    store: &impl Queries,
+) -> burnlog_log::Result<SessionLine> {
+    Ok(SessionLine {
         hosts: Hosts(labels.of_session(store, &row)?),
         source: row.source.to_string(),
         session: row.session.to_string(),

@@ -10,26 +10,26 @@ use std::process::ExitCode;
 
 /// The fields of `turns --json`. Absent numbers are null, never 0.
 #[derive(serde::Serialize)]
-struct Line {
-    source: String,
-    session: String,
-    stream: String,
-    call: String,
-    request: Option<String>,
-    model: Option<String>,
-    timestamp: Option<Timestamp>,
-    input_tokens: Option<i64>,
-    output_tokens: Option<i64>,
-    cache_read_tokens: Option<i64>,
-    cache_write_5m_tokens: Option<i64>,
-    cache_write_1h_tokens: Option<i64>,
-    reasoning_tokens: Option<i64>,
-    stop_reason: Option<String>,
-    complete: bool,
-    project: Option<String>,
-    cwd: Option<String>,
-    branch: Option<String>,
-    sidechain: bool,
+pub(super) struct Line {
+    pub(super) source: String,
+    pub(super) session: String,
+    pub(super) stream: String,
+    pub(super) call: String,
+    pub(super) request: Option<String>,
+    pub(super) model: Option<String>,
+    pub(super) timestamp: Option<Timestamp>,
+    pub(super) input_tokens: Option<i64>,
+    pub(super) output_tokens: Option<i64>,
+    pub(super) cache_read_tokens: Option<i64>,
+    pub(super) cache_write_5m_tokens: Option<i64>,
+    pub(super) cache_write_1h_tokens: Option<i64>,
+    pub(super) reasoning_tokens: Option<i64>,
+    pub(super) stop_reason: Option<String>,
+    pub(super) complete: bool,
+    pub(super) project: Option<String>,
+    pub(super) cwd: Option<String>,
+    pub(super) branch: Option<String>,
+    pub(super) sidechain: bool,
 }
 
 const COLUMNS: &[Column<Line>] = &[
@@ -59,7 +59,8 @@ pub(super) fn run(context: &Context, arguments: &args::Filter) -> anyhow::Result
     Ok(ExitCode::SUCCESS)
 }
 
-fn line(turn: Turn) -> Line {
+/// Makes the line of a call.
+pub(super) fn line(turn: Turn) -> Line {
     let Turn { call, project } = turn;
     let tokens = |tokens: Option<Tokens>| tokens.map(|tokens| tokens.0);
     let name = |name: Option<burnlog_projections::Name>| name.map(|name| name.to_string());

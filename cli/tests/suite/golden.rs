@@ -7,27 +7,27 @@ use std::process::Command;
 const KEY: &str = "0101010101010101010101010101010101010101010101010101010101010101";
 
 /// A machine that has ingested the fixtures with a fixed writer key.
-fn machine() -> Machine {
+pub(crate) fn machine() -> Machine {
     let machine = Machine::new("laptop");
     let ended = Ended::of(command(&machine, &["ingest", "--root", &claude_fixtures()]).output().unwrap());
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     machine
 }
 
-fn command(machine: &Machine, arguments: &[&str]) -> Command {
+pub(crate) fn command(machine: &Machine, arguments: &[&str]) -> Command {
     let mut command = machine.command(arguments);
     command.env("RELAYBURN_WRITER_KEY", KEY).env("COLUMNS", "140");
     command
 }
 
-fn printed(machine: &Machine, arguments: &[&str]) -> String {
+pub(crate) fn printed(machine: &Machine, arguments: &[&str]) -> String {
     let ended = Ended::of(command(machine, arguments).output().unwrap());
     let folder = machine.folder.path().to_str().unwrap();
     let text = format!("exit {}\n--- stdout\n{}--- stderr\n{}", ended.code, ended.stdout, ended.stderr);
     text.replace(folder, "/tmp/machine").replace(&claude_fixtures(), "/tmp/fixtures")
 }
 
-fn settings() -> insta::Settings {
+pub(crate) fn settings() -> insta::Settings {
     let mut settings = insta::Settings::clone_current();
     settings.set_prepend_module_to_snapshot(false);
     settings.add_filter(r#""elapsed_ms":\d+"#, "\"elapsed_ms\":0");

@@ -15,6 +15,8 @@ mod laws;
 mod lifecycle;
 mod prices;
 mod storm;
+mod transcripts;
+mod views;
 mod watching;
 
 use std::ffi::OsStr;

@@ -1,0 +1,176 @@
+//! `burnlog content`: what conversations consist of, block by block, with the text and its place in the log.
+
+use super::Context;
+use crate::args::Content;
+use crate::filter;
+use crate::open::{self, Access, StoreUrl};
+use crate::output::{Column, Cut, Printer, count};
+use crate::transcript::{Fetched, PayloadReader, block_text, one_line};
+use burnlog_log::{Address, Result};
+use burnlog_projections::{
+    BlockFilter, BlockPlace, PageRequest, Queries, RecordClass, Session, blocks, records,
+};
+use std::collections::HashMap;
+use std::process::ExitCode;
+
+/// How many blocks are read at once.
+const PAGE_BLOCKS: usize = 512;
+/// How much of a text a table shows, in characters.
+const TABLE_CHARACTERS: usize = 200;
+
+/// The fields of `content --json`.
+#[derive(serde::Serialize)]
+pub(super) struct Line {
+    pub(super) source: String,
+    pub(super) session: String,
+    pub(super) stream: String,
+    pub(super) seq: u64,
+    /// What kind of record it stands in: `assistant`, `user`, `system` ….
+    pub(super) role: Option<&'static str>,
+    pub(super) kind: String,
+    pub(super) tool_use: Option<String>,
+    pub(super) address: Address,
+    /// Where in the payload the JSON value stands.
+    pub(super) start: u64,
+    pub(super) bytes: u64,
+    /// `present`, `erased`, `damaged` or `missing`.
+    pub(super) state: &'static str,
+    /// Of an image, and of what cannot be read, absent.
+    pub(super) text: Option<String>,
+}
+
+const COLUMNS: &[Column<Line>] = &[
+    Column::shrinking("session", Cut::End, |line| line.session.clone()),
+    Column::shrinking("stream", Cut::Start, |line| line.stream.clone()),
+    Column::number("seq", |line| line.seq.to_string()),
+    Column::text("role", |line| line.role.unwrap_or_default().to_owned()),
+    Column::text("kind", |line| line.kind.clone()),
+    Column::text("address", |line| line.address.to_string()[..15].to_owned()),
+    Column::number("start", |line| count(line.start)),
+    Column::number("bytes", |line| count(line.bytes)),
+    Column::shrinking("text", Cut::End, |line| match &line.text {
+        Some(text) => one_line(text, TABLE_CHARACTERS),
+        None if line.state == "present" => String::new(),
+        None => format!("[{}]", line.state),
+    }),
+];
+
+pub(super) fn run(context: &Context, arguments: &Content) -> anyhow::Result<ExitCode> {
+    let Context { global, environment } = context;
+    let ledger = open::ledger(&StoreUrl::choose(global, environment)?, Access::Read, global)?;
+    let store = open::queries(&open::projections_path(environment, &ledger))?;
+    let filter = filter::of_arguments(&arguments.filter, &store)?;
+    let payloads = PayloadReader::new(&ledger);
+    let mut printer = Printer::new(global, COLUMNS);
+    let mut left = arguments.filter.limit.unwrap_or(usize::MAX);
+    filter::for_each(
+        None,
+        |page| store.sessions(&filter, page),
+        |session| {
+            if left > 0 {
+                for_each_block(&store, &payloads, &session, &arguments.kind, &mut left, &mut |line| {
+                    printer.row(&line)
+                })?;
+            }
+            Ok(())
+        },
+    )?;
+    printer.finish()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Calls `each` with the blocks of a session, up to `left`, which is counted down.
+pub(super) fn for_each_block(
+    store: &impl Queries,
+    payloads: &PayloadReader<'_>,
+    session: &Session,
+    kinds: &[String],
+    left: &mut usize,
+    each: &mut dyn FnMut(Line) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let filter = BlockFilter {
+        source: session.source.to_string(),
+        session: session.session.to_string(),
+        stream: None,
+        kinds: kinds.to_vec(),
+    };
+    let mut after = None;
+    loop {
+        let limit = PAGE_BLOCKS.min(*left);
+        let page = blocks(store, &filter, &PageRequest { after: after.take(), limit })?;
+        *left -= page.items.len();
+        let roles = roles(store, &session.source, &page.items)?;
+        for line in lines(payloads, session, page.items, &roles)? {
+            each(line)?;
+        }
+        match page.next {
+            Some(next) if *left > 0 => after = Some(next),
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// The class of the record of each block.
+fn roles(store: &impl Queries, source: &str, blocks: &[BlockPlace]) -> Result<HashMap<Address, RecordClass>> {
+    let mut roles = HashMap::new();
+    for run in blocks.chunk_by(|one, other| one.stream == other.stream) {
+        let (first, last) = (&run[0], &run[run.len() - 1]);
+        let places = records(store, source, &first.stream, first.seq..last.seq.saturating_add(1))?;
+        roles.extend(places.into_iter().map(|place| (place.address, place.class)));
+    }
+    Ok(roles)
+}
+
+/// Reads the texts of some blocks; each event is read once.
+fn lines(
+    payloads: &PayloadReader<'_>,
+    session: &Session,
+    blocks: Vec<BlockPlace>,
+    roles: &HashMap<Address, RecordClass>,
+) -> Result<Vec<Line>> {
+    let mut addresses: Vec<Address> = blocks.iter().map(|block| block.address).collect();
+    addresses.dedup();
+    let mut texts: HashMap<(Address, u32), (&'static str, Option<String>)> = HashMap::new();
+    let mut at = 0;
+    payloads.for_each(&addresses, &mut |address, fetched| {
+        while let Some(block) = blocks.get(at).filter(|block| block.address == *address) {
+            texts.insert((*address, block.ordinal), state_and_text(block, &fetched));
+            at += 1;
+        }
+        Ok(())
+    })?;
+    let line = |block: BlockPlace| {
+        let read = texts.remove(&(block.address, block.ordinal));
+        let (state, text) = read.unwrap_or(("missing", None));
+        Line {
+            source: session.source.to_string(),
+            session: session.session.to_string(),
+            stream: block.stream.to_string(),
+            seq: block.seq,
+            role: roles.get(&block.address).map(|class| class.name()),
+            kind: block.kind,
+            tool_use: block.tool_use,
+            address: block.address,
+            start: block.start,
+            bytes: block.bytes,
+            state,
+            text,
+        }
+    };
+    Ok(blocks.into_iter().map(line).collect())
+}
+
+fn state_and_text(block: &BlockPlace, fetched: &Fetched) -> (&'static str, Option<String>) {
+    let payload = match fetched {
+        Fetched::Present(payload) => payload,
+        Fetched::Erased => return ("erased", None),
+        Fetched::Damaged(_) => return ("damaged", None),
+        Fetched::Missing => return ("missing", None),
+    };
+    let range = block.start as usize..block.start.saturating_add(block.bytes) as usize;
+    match payload.get(range) {
+        None => ("damaged", None),
+        Some(_) if block.kind == "image" => ("present", None),
+        Some(raw) => ("present", Some(block_text(&block.kind, raw))),
+    }
+}

@@ -1,0 +1,210 @@
+//! `burnlog export`: the rows of the projections for other programs: JSON lines, CSV, and Parquet where it is built in.
+
+use super::sessions::{self, HostLabels};
+use super::{Context, content, relationships, turns};
+use crate::args::{Export, ExportFormat};
+use crate::filter;
+use crate::open::{self, Access, StoreUrl};
+use crate::output::{counted, say};
+use crate::sheet::{Cell, Field, FieldKind, IntoCell, Sheet, fields};
+use crate::transcript::PayloadReader;
+use burnlog_log::{Error, ErrorKind, Ledger, Timestamp, push_hex};
+use burnlog_projections::{Chunk, ColumnKind, Filter, Queries, Row, RowReader, TABLES, Table, Value, live};
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// How many rows are read at once.
+const PAGE_ROWS: usize = 1024;
+
+const TURNS: &[Field<turns::Line>] = fields!(turns::Line: source session stream call request model timestamp
+    input_tokens output_tokens cache_read_tokens cache_write_5m_tokens cache_write_1h_tokens reasoning_tokens
+    stop_reason complete project cwd branch sidechain);
+const SESSIONS: &[Field<super::SessionLine>] = fields!(super::SessionLine: source session project title first_at
+    last_at streams calls incomplete_calls copied_calls prompts tool_uses tool_errors compactions input_tokens
+    output_tokens cache_read_tokens cache_write_tokens reasoning_tokens hosts);
+const CONTENT: &[Field<content::Line>] = fields!(content::Line: source session stream seq role kind tool_use
+    address start bytes state text);
+const RELATIONSHIPS: &[Field<super::LinkLine>] = fields!(super::LinkLine: source kind from_session from_stream
+    to_session to_stream agent tool_use record at address copied_records copied_to_seq);
+
+pub(super) fn run(context: &Context, arguments: &Export) -> anyhow::Result<ExitCode> {
+    let Context { global, environment } = context;
+    if global.json || global.csv {
+        let message = "export says its form with --format; leave --json and --csv";
+        return Err(Error::new(ErrorKind::Invalid, "read arguments", message).into());
+    }
+    let ledger = open::ledger(&StoreUrl::choose(global, environment)?, Access::Read, global)?;
+    let store = open::queries(&open::projections_path(environment, &ledger))?;
+    let Some(path) = &arguments.to else {
+        let out = io::BufWriter::with_capacity(1 << 16, io::stdout());
+        write(&ledger, &store, arguments, out)?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let beside = PathBuf::from(format!("{}.part", path.display()));
+    let failed = |error: io::Error| file_error(path, error);
+    let file = File::create(&beside).map_err(failed)?;
+    let written = write(&ledger, &store, arguments, io::BufWriter::with_capacity(1 << 16, file));
+    let renamed = written.and_then(|rows| {
+        std::fs::rename(&beside, path).map_err(failed)?;
+        Ok(rows)
+    });
+    if renamed.is_err() {
+        // Best effort: the error itself is what matters.
+        let _ = std::fs::remove_file(&beside);
+    }
+    say(global, &format!("burnlog: {} to {}", counted(renamed?, "row"), path.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn file_error(path: &Path, error: io::Error) -> Error {
+    let message = "the file could not be written; name another place with --to";
+    Error::new(ErrorKind::Unavailable, "export", message).at(path.display()).caused_by(error)
+}
+
+/// Writes one table and returns the number of rows.
+fn write<W: Write + Send>(
+    ledger: &Ledger,
+    store: &impl Queries,
+    arguments: &Export,
+    out: W,
+) -> anyhow::Result<u64> {
+    let format = arguments.format;
+    match arguments.table.as_str() {
+        "turns" => {
+            let mut sheet = sheet(out, format, TURNS)?;
+            let each = |turn| sheet.row(cells(TURNS, &turns::line(turn)));
+            filter::for_each(None, |page| store.turns(&Filter::default(), page), each)?;
+            sheet.finish()
+        }
+        "sessions" => {
+            let mut sheet = sheet(out, format, SESSIONS)?;
+            let labels = HostLabels::read(store)?;
+            let each = |session| sheet.row(cells(SESSIONS, &sessions::line(session, &labels, store)?));
+            filter::for_each(None, |page| store.sessions(&Filter::default(), page), each)?;
+            sheet.finish()
+        }
+        "content" => {
+            let mut sheet = sheet(out, format, CONTENT)?;
+            let payloads = PayloadReader::new(ledger);
+            let each = |session| {
+                let row = &mut |line| sheet.row(cells(CONTENT, &line));
+                content::for_each_block(store, &payloads, &session, &[], &mut usize::MAX.clone(), row)
+            };
+            filter::for_each(None, |page| store.sessions(&Filter::default(), page), each)?;
+            sheet.finish()
+        }
+        "relationships" => {
+            let mut sheet = sheet(out, format, RELATIONSHIPS)?;
+            relationships::for_each_line(store, &mut |line| sheet.row(cells(RELATIONSHIPS, &line)))?;
+            sheet.finish()
+        }
+        "records" => records(store, out, format),
+        name => match TABLES.iter().find(|table| table.name == name) {
+            Some(table) => rows(store, table, out, format),
+            None => Err(unknown_table(name).into()),
+        },
+    }
+}
+
+fn unknown_table(name: &str) -> Error {
+    let mut names = vec!["turns"];
+    names.extend(TABLES.iter().map(|table| table.name));
+    names.sort_unstable();
+    let message = format!("there is no table {name:?}; there are {}", names.join(", "));
+    Error::new(ErrorKind::Invalid, "read arguments", message)
+}
+
+fn sheet<R, W: Write + Send>(out: W, format: ExportFormat, fields: &[Field<R>]) -> anyhow::Result<Sheet<W>> {
+    Sheet::begin(out, format, fields.iter().map(|field| (field.name, field.kind)).collect())
+}
+
+fn cells<R>(fields: &[Field<R>], row: &R) -> Vec<Cell> {
+    fields.iter().map(|field| (field.cell)(row)).collect()
+}
+
+/// The rows of a table as they are: the columns of the projection, key first.
+fn rows<W: Write + Send>(
+    store: &impl RowReader,
+    table: &'static Table,
+    out: W,
+    format: ExportFormat,
+) -> anyhow::Result<u64> {
+    let columns = table.columns.iter().map(|column| (column.name, kind(column.kind))).collect();
+    let mut sheet = Sheet::begin(out, format, columns)?;
+    for_each_row(store, table, &mut |values| {
+        let cells = values.into_iter().zip(table.columns).map(|(value, column)| cell(value, column.kind));
+        sheet.row(cells.collect())
+    })?;
+    sheet.finish()
+}
+
+/// The events of each record, one a row.
+fn records<W: Write + Send>(store: &impl RowReader, out: W, format: ExportFormat) -> anyhow::Result<u64> {
+    let columns = vec![
+        ("source", FieldKind::Text),
+        ("stream", FieldKind::Text),
+        ("seq", FieldKind::Integer),
+        ("address", FieldKind::Text),
+        ("class", FieldKind::Text),
+    ];
+    let mut sheet = Sheet::begin(out, format, columns)?;
+    for_each_row(store, Chunk::TABLE, &mut |values| {
+        let chunk = Chunk::read(values)?;
+        chunk.places().try_for_each(|place| {
+            sheet.row(vec![
+                Cell::Text(chunk.source.to_string()),
+                Cell::Text(chunk.stream.to_string()),
+                place.seq.cell(),
+                place.address.cell(),
+                Cell::Text(place.class.name().to_owned()),
+            ])
+        })
+    })?;
+    sheet.finish()
+}
+
+fn for_each_row(
+    store: &impl RowReader,
+    table: &'static Table,
+    each: &mut dyn FnMut(Vec<Value<'static>>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let generation = live(store)?;
+    let mut after: Option<Vec<Value<'static>>> = None;
+    loop {
+        let page = store.scan(generation, table, after.as_deref(), PAGE_ROWS)?;
+        let full = page.len() == PAGE_ROWS;
+        for values in page {
+            after = Some(values[..table.key].to_vec());
+            each(values)?;
+        }
+        if !full {
+            return Ok(());
+        }
+    }
+}
+
+fn kind(kind: ColumnKind) -> FieldKind {
+    match kind {
+        ColumnKind::Integer => FieldKind::Integer,
+        ColumnKind::Flag => FieldKind::Flag,
+        _ => FieldKind::Text,
+    }
+}
+
+fn cell(value: Value<'static>, kind: ColumnKind) -> Cell {
+    match (value, kind) {
+        (Value::Null, _) => Cell::Absent,
+        (Value::Integer(number), ColumnKind::Flag) => Cell::Flag(number != 0),
+        (Value::Integer(micros), ColumnKind::Instant) => Timestamp::from_micros(micros).cell(),
+        (Value::Integer(number), _) => Cell::Integer(number),
+        (Value::Text(text), _) => Cell::Text(text.into_owned()),
+        (Value::Name(name), _) => Cell::Text(name.to_string()),
+        (Value::Blob(bytes), kind) => {
+            let mut text = if kind == ColumnKind::Address { b"b3:".to_vec() } else { Vec::new() };
+            push_hex(&mut text, &bytes);
+            Cell::Text(String::from_utf8_lossy(&text).into_owned())
+        }
+    }
+}

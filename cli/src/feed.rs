@@ -1,0 +1,47 @@
+//! This host's feed in a ledger: its key, its cursors, and what to say when the ledger does not continue what this host
+//! remembers. What `ingest` and `stamp` have in common.
+
+use crate::environment::Environment;
+use crate::output::say;
+use burnlog_host::{Config, FeedStart, HostWriter, Identity, LedgerState};
+use burnlog_log::Ledger;
+use burnlog_sources::CursorFile;
+
+/// Opens this host's feed and its cursors. The lock of the ledger's state must be held.
+pub(crate) fn open_feed(
+    environment: &Environment,
+    global: &crate::args::Global,
+    config: &Config,
+    ledger: &Ledger,
+    state: &LedgerState,
+) -> anyhow::Result<(HostWriter, CursorFile)> {
+    let given = environment.given_key()?;
+    let identity = Identity {
+        host: environment.host_name(config),
+        os: std::env::consts::OS,
+        arch: std::env::consts::ARCH,
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    let saved = |feed| {
+        let newest = CursorFile::open(state.cursors(), feed)?.newest();
+        Ok(newest.map(|point| (point.size, point.root)))
+    };
+    let writer = HostWriter::open(ledger, state.clone(), given, &identity, saved)?;
+    if let FeedStart::Restarted { feed, size, found_size } = writer.start() {
+        say(
+            global,
+            &format!(
+                "burnlog: this host remembers its feed {feed} at {size} entries, the ledger has {found_size} of it (restored \
+                 from a backup?); started a new feed that names the old one, every file is read again"
+            ),
+        );
+    }
+    let cursors = CursorFile::open(state.cursors(), writer.feed())?;
+    if let Some(why) = cursors.damage() {
+        say(
+            global,
+            &format!("burnlog: cursors dropped ({why}); every file is read again, nothing is stored twice"),
+        );
+    }
+    Ok((writer, cursors))
+}

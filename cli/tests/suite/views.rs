@@ -1,0 +1,138 @@
+//! Lists and drawings over the rows, stamps, and exports.
+
+use crate::golden::{machine, printed, settings};
+use crate::{Machine, assistant, text};
+
+macro_rules! golden {
+    ($($name:ident: $arguments:expr,)*) => {
+        $(
+            #[test]
+            fn $name() {
+                let machine = machine();
+                settings().bind(|| insta::assert_snapshot!(stringify!($name), printed(&machine, &$arguments)));
+            }
+        )*
+    };
+}
+
+golden! {
+    content: ["content", "--session", "5555", "--limit", "6"],
+    content_json: ["content", "--session", "aaaa", "--json", "--kind", "image", "--kind", "tool_result"],
+    relationships: ["relationships", "1111"],
+    relationships_json: ["relationships", "4444", "--json"],
+    relationships_tree: ["relationships", "--tree"],
+    relationships_dot: ["relationships", "1111", "--dot"],
+    relationships_mermaid: ["relationships", "5555", "--mermaid"],
+    export_usage: ["export", "--table", "usage_daily", "--format", "csv"],
+    export_records: ["export", "--table", "user_turns"],
+    help_show: ["show", "--help"],
+    help_stamp: ["stamp", "--help"],
+}
+
+#[test]
+fn conflicts_show_every_form() {
+    let machine = Machine::new("laptop");
+    let ends = [assistant("s1", "m1", 5, Some("end_turn")), assistant("s1", "m1", 9, Some("end_turn"))];
+    machine.session("s1", ends.concat());
+    machine.ok(&["ingest"]);
+    let rows = machine.rows(&["conflicts"]);
+    assert_eq!(rows.len(), 2);
+    assert!(
+        rows.iter().all(|row| row["kind"] == "call" && row["identity"] == "m1" && row["session"].is_null())
+    );
+    assert_ne!(rows[0]["form"], rows[1]["form"]);
+    let quiet = Machine::new("laptop");
+    quiet.session("s1", assistant("s1", "m1", 5, Some("end_turn")));
+    quiet.ok(&["ingest"]);
+    let ended = quiet.run(&["conflicts"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (0, ""));
+}
+
+#[test]
+fn a_stamp_is_stored_folded_and_taken_away_again() {
+    let machine = machine();
+    let stamped = machine.json(&["stamp", "--session", "1111", "team=core", "ticket=7"]);
+    assert_eq!(stamped["selector"]["session"], "11111111-1111-4111-8111-111111111111");
+    assert_eq!(stamped["set"], serde_json::json!({"team": "core", "ticket": "7"}));
+    let tagged = || machine.rows(&["sessions", "--tag", "team=core"]).len();
+    assert_eq!(tagged(), 1);
+    let exported = machine.ok(&["export", "--table", "stamps"]);
+    assert!(exported.contains(stamped["address"].as_str().unwrap()), "{exported}");
+    machine.ok(&["verify"]);
+    let before = machine.dump();
+    machine.ok(&["project", "rebuild"]);
+    assert_eq!(machine.dump(), before);
+    assert!(machine.ok(&["stamp", "--session", "1111", "team="]).contains("team taken away"));
+    assert_eq!(tagged(), 0);
+    // The feed goes on where ingest left it: nothing is read again.
+    let again = machine.json(&["ingest", "--root", &crate::claude_fixtures()]);
+    assert_eq!(again["new"], 0);
+}
+
+#[test]
+fn a_stamp_may_come_before_its_session() {
+    let machine = machine();
+    let ended =
+        machine.run(&["stamp", "--session", "child-1", "--source", "claude-code", "parentAgentId=boss"]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert!(ended.stderr.contains("once it is there"), "{}", ended.stderr);
+    let rows = machine.rows(&["relationships"]);
+    let row = rows.iter().find(|row| row["kind"] == "spawn-env").unwrap();
+    assert_eq!((row["from_session"].as_str(), row["to_session"].as_str()), (Some("boss"), Some("child-1")));
+}
+
+#[test]
+fn exports_have_the_rows_and_names_of_the_lists() {
+    let machine = machine();
+    for (table, list) in [
+        ("turns", &["turns"][..]),
+        ("sessions", &["sessions"]),
+        ("content", &["content"]),
+        ("relationships", &["relationships"]),
+    ] {
+        let listed = machine.ok(&[list, &["--json"]].concat());
+        assert_eq!(machine.ok(&["export", "--table", table]), listed, "{table}");
+        let csv = machine.ok(&["export", "--table", table, "--format", "csv"]);
+        let first: serde_json::Value = serde_json::from_str(listed.lines().next().unwrap()).unwrap();
+        let mut names: Vec<&str> = csv.lines().next().unwrap().split(',').collect();
+        names.sort_unstable();
+        assert!(first.as_object().unwrap().keys().eq(names.iter()), "{table}");
+    }
+}
+
+#[test]
+fn an_export_is_there_whole_or_not_at_all() {
+    let machine = machine();
+    let path = machine.path("turns.csv");
+    machine.ok(&["export", "--table", "turns", "--format", "csv", "--to", &text(&path)]);
+    assert_eq!(
+        std::fs::read_to_string(&path).unwrap(),
+        machine.ok(&["export", "--table", "turns", "--format", "csv"])
+    );
+    let folder = machine.path("taken");
+    std::fs::create_dir_all(folder.join("something")).unwrap();
+    let ended = machine.run(&["export", "--table", "turns", "--to", &text(&folder)]);
+    assert_eq!(ended.code, 2);
+    assert!(ended.stderr.contains("--to"), "{}", ended.stderr);
+    assert!(!machine.path("taken.part").exists());
+}
+
+#[test]
+fn commands_that_make_no_sense_are_refused_with_code_two() {
+    let machine = machine();
+    for arguments in [
+        &["stamp", "team=core"][..],
+        &["stamp", "--session", "1111"],
+        &["stamp", "--session", "1111", "team"],
+        &["stamp", "--session", "1111", "--call", "x", "a=b"],
+        &["export", "--table", "nothing"],
+        &["export", "--table", "turns", "--json"],
+        &["relationships", "--tree", "--dot"],
+        &["relationships", "--tree", "--json"],
+        &["relationships", "nothing"],
+        &["content", "--session", "nothing"],
+    ] {
+        let ended = machine.run(arguments);
+        assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{arguments:?}");
+    }
+}
