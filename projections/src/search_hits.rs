@@ -1,0 +1,208 @@
+//! From found blocks to hits that can be shown: the text is read from the log, copies of one block in several sessions
+//! are one hit, and what was erased is none.
+
+use crate::lookup::{live, records, text};
+use crate::records::RecordPlace;
+use crate::rollups::Session;
+use crate::search::{FoundBlock, SearchIndex, SearchRequest};
+use crate::search_indexer::short;
+use crate::search_query::SearchQuery;
+use crate::search_snippet::{Snippet, snippet};
+use crate::search_text::block_text;
+use crate::store::RowReader;
+use crate::table::Row;
+use crate::text::Name;
+use burnlog_log::{Address, Body, Ledger, Limit, Result, Timestamp};
+use std::collections::HashMap;
+
+/// How long a snippet is, in characters.
+pub const SNIPPET_CHARACTERS: usize = 160;
+/// The most blocks whose text is looked at for the hits of one search.
+const LOOKED_AT_MAX: usize = 4096;
+
+/// A hit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchHit {
+    /// The block. Of copies of one record that of the session that began first.
+    pub block: FoundBlock,
+    /// The event.
+    pub address: Address,
+    /// The project of the session.
+    pub project: Option<Name>,
+    /// A piece of the text.
+    pub snippet: Snippet,
+}
+
+/// What a search found.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SearchHits {
+    /// The hits, in the order asked for.
+    pub hits: Vec<SearchHit>,
+    /// See [`FoundBlocks::capped`](crate::FoundBlocks::capped).
+    pub capped: bool,
+    /// Blocks that match in the index and whose text is no longer there or cannot be read: none of them is a hit.
+    pub unreadable: u64,
+    /// The records among them that were erased, as [`SearchIndex::forget`] takes them.
+    pub erased: Vec<(String, String, u64, [u8; 6])>,
+}
+
+/// Finds what is asked for and reads the text of it.
+///
+/// Errors as [`live`]; and whatever index and ledger say.
+pub fn search(
+    index: &dyn SearchIndex,
+    rows: &dyn RowReader,
+    ledger: &Ledger,
+    query: &SearchQuery,
+    request: &SearchRequest,
+) -> Result<SearchHits> {
+    live(rows)?;
+    let mut looked_at = request.limit.min(LOOKED_AT_MAX);
+    loop {
+        let found = index.find(query, &SearchRequest { limit: looked_at, ..request.clone() })?;
+        let exhausted = found.blocks.len() < looked_at || looked_at >= LOOKED_AT_MAX;
+        let mut shown = SearchHits { capped: found.capped, ..SearchHits::default() };
+        let mut reading = Reading { rows, ledger, sessions: HashMap::new() };
+        let candidates = reading.candidates(found.blocks, &mut shown)?;
+        let mut candidates = reading.without_copies(candidates)?;
+        // Copies and what was erased leave gaps: look at more where there may be more.
+        if candidates.len() < request.limit && !exhausted {
+            looked_at = (looked_at * 2).max(64).min(LOOKED_AT_MAX);
+            continue;
+        }
+        candidates.truncate(request.limit);
+        let texts: Vec<String> =
+            candidates.iter_mut().map(|candidate| std::mem::take(&mut candidate.text)).collect();
+        let matches = index.matches(query, &texts)?;
+        for ((candidate, text), matches) in candidates.into_iter().zip(&texts).zip(&matches) {
+            let Candidate { block, address, .. } = candidate;
+            let project = reading.session(&block)?.project;
+            let snippet = snippet(text, matches, SNIPPET_CHARACTERS);
+            shown.hits.push(SearchHit { block, address, project, snippet });
+        }
+        return Ok(shown);
+    }
+}
+
+/// A block with its text.
+struct Candidate {
+    block: FoundBlock,
+    address: Address,
+    /// The fingerprint of the record's own id, if it has one.
+    fingerprint: Option<[u8; 4]>,
+    text: String,
+}
+
+/// What is known of a session.
+#[derive(Debug, Clone, Default)]
+struct SessionFacts {
+    project: Option<Name>,
+    first_at: Option<Timestamp>,
+}
+
+struct Reading<'a> {
+    rows: &'a dyn RowReader,
+    ledger: &'a Ledger,
+    sessions: HashMap<(String, String), SessionFacts>,
+}
+
+impl Reading<'_> {
+    /// Reads the texts of blocks, in bulk.
+    fn candidates(&self, blocks: Vec<FoundBlock>, shown: &mut SearchHits) -> Result<Vec<Candidate>> {
+        let mut placed = Vec::with_capacity(blocks.len());
+        for block in blocks {
+            match self.place(&block)? {
+                Some(place) => placed.push((block, place)),
+                None => shown.unreadable += 1,
+            }
+        }
+        let bodies = self.bodies(placed.iter().map(|(_, place)| place.address).collect())?;
+        let mut candidates = Vec::with_capacity(placed.len());
+        for (block, place) in placed {
+            let payload = match bodies.get(&place.address) {
+                Some(Body::Present { payload, .. }) => payload,
+                other => {
+                    shown.unreadable += 1;
+                    if matches!(other, Some(Body::Erased { .. })) {
+                        shown.erased.push((block.source, block.stream, block.seq, block.address));
+                    }
+                    continue;
+                }
+            };
+            let value = payload.get(block.start as usize..(block.start + block.bytes) as usize);
+            let Some(value) = value else {
+                shown.unreadable += 1;
+                continue;
+            };
+            let text = block_text(block.kind, value).text;
+            let fingerprint = Some(place.fingerprint).filter(|fingerprint| *fingerprint != [0; 4]);
+            candidates.push(Candidate { block, address: place.address, fingerprint, text });
+        }
+        Ok(candidates)
+    }
+
+    fn place(&self, block: &FoundBlock) -> Result<Option<RecordPlace>> {
+        let places = records(self.rows, &block.source, &block.stream, block.seq..block.seq + 1)?;
+        Ok(places.into_iter().find(|place| short(&place.address) == block.address))
+    }
+
+    /// Gets events in the order of their addresses, page by page.
+    fn bodies(&self, mut addresses: Vec<Address>) -> Result<HashMap<Address, Body>> {
+        addresses.sort_unstable();
+        addresses.dedup();
+        let mut bodies = HashMap::with_capacity(addresses.len());
+        let mut rest = &addresses[..];
+        while !rest.is_empty() {
+            let page = self.ledger.get(rest, Limit::default())?;
+            if page.is_empty() {
+                break;
+            }
+            let (these, others) = rest.split_at(page.len().min(rest.len()));
+            bodies.extend(these.iter().zip(page).filter_map(|(address, body)| Some((*address, body?))));
+            rest = others;
+        }
+        Ok(bodies)
+    }
+
+    /// Leaves of copies of one block (the same text in the same place of a record with the same id) the one at home in
+    /// the session that began first; it takes the place of the first of them.
+    fn without_copies(&mut self, candidates: Vec<Candidate>) -> Result<Vec<Candidate>> {
+        let mut kept: Vec<Candidate> = Vec::with_capacity(candidates.len());
+        let mut places: HashMap<_, usize> = HashMap::new();
+        for candidate in candidates {
+            let Some(fingerprint) = candidate.fingerprint else {
+                kept.push(candidate);
+                continue;
+            };
+            let FoundBlock { source, ordinal, kind, .. } = &candidate.block;
+            let hash = blake3::hash(candidate.text.as_bytes());
+            let identity = (source.clone(), fingerprint, *ordinal, *kind, *hash.as_bytes());
+            let at = *places.entry(identity).or_insert(kept.len());
+            if at == kept.len() {
+                kept.push(candidate);
+            } else if self.home(&candidate)? < self.home(&kept[at])? {
+                kept[at] = candidate;
+            }
+        }
+        Ok(kept)
+    }
+
+    fn home(&mut self, candidate: &Candidate) -> Result<(bool, Option<Timestamp>, String, String, u64)> {
+        let first_at = self.session(&candidate.block)?.first_at;
+        let FoundBlock { session, stream, seq, .. } = &candidate.block;
+        Ok((first_at.is_none(), first_at, session.clone(), stream.clone(), *seq))
+    }
+
+    fn session(&mut self, block: &FoundBlock) -> Result<SessionFacts> {
+        let key = (block.source.clone(), block.session.clone());
+        if let Some(facts) = self.sessions.get(&key) {
+            return Ok(facts.clone());
+        }
+        let names = [text(&key.0), text(&key.1)];
+        let row = self.rows.get(live(self.rows)?, Session::TABLE, &names)?.map(Session::read).transpose()?;
+        let facts =
+            row.map(|row| SessionFacts { project: row.project, first_at: row.first_at }).unwrap_or_default();
+        self.sessions.insert(key, facts.clone());
+        Ok(facts)
+    }
+}
