@@ -88,9 +88,20 @@ pub fn search(
 struct Candidate {
     block: FoundBlock,
     address: Address,
-    /// The fingerprint of the record's own id, if it has one.
-    fingerprint: Option<[u8; 4]>,
+    /// What copies of the record have in common.
+    identity: Identity,
     text: String,
+}
+
+/// What copies of a record have in common beside their text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Identity {
+    /// The fingerprint of the record's own id.
+    Id([u8; 4]),
+    /// The instant, where that says nothing.
+    At(Timestamp),
+    /// Nothing: it is a copy of no other.
+    None,
 }
 
 /// What is known of a session.
@@ -135,8 +146,12 @@ impl Reading<'_> {
                 continue;
             };
             let text = block_text(block.kind, value).text;
-            let fingerprint = Some(place.fingerprint).filter(|fingerprint| *fingerprint != [0; 4]);
-            candidates.push(Candidate { block, address: place.address, fingerprint, text });
+            let identity = match (place.fingerprint, block.timestamp) {
+                ([0, 0, 0, 0], Some(instant)) => Identity::At(instant),
+                ([0, 0, 0, 0], None) => Identity::None,
+                (fingerprint, _) => Identity::Id(fingerprint),
+            };
+            candidates.push(Candidate { block, address: place.address, identity, text });
         }
         Ok(candidates)
     }
@@ -170,13 +185,13 @@ impl Reading<'_> {
         let mut kept: Vec<Candidate> = Vec::with_capacity(candidates.len());
         let mut places: HashMap<_, usize> = HashMap::new();
         for candidate in candidates {
-            let Some(fingerprint) = candidate.fingerprint else {
+            if candidate.identity == Identity::None {
                 kept.push(candidate);
                 continue;
-            };
+            }
             let FoundBlock { source, ordinal, kind, .. } = &candidate.block;
             let hash = blake3::hash(candidate.text.as_bytes());
-            let identity = (source.clone(), fingerprint, *ordinal, *kind, *hash.as_bytes());
+            let identity = (source.clone(), candidate.identity, *ordinal, *kind, *hash.as_bytes());
             let at = *places.entry(identity).or_insert(kept.len());
             if at == kept.len() {
                 kept.push(candidate);

@@ -131,7 +131,7 @@ mod tests {
             "end ".repeat(50)
         );
         let cut = snippet(&text, &find(&text, "needle"), 60);
-        assert_eq!(marked(&cut), "…straw straw straw straw straw [needle] and [needle] end end …");
+        assert_eq!(marked(&cut), "…straw straw straw straw straw [needle] and [needle] end end end …");
     }
 
     #[test]
