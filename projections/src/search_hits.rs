@@ -67,7 +67,7 @@ pub fn search(
         let mut candidates = reading.without_copies(candidates)?;
         // Copies and what was erased leave gaps: look at more where there may be more.
         if candidates.len() < request.limit && !exhausted {
-            looked_at = (looked_at * 2).max(64).min(LOOKED_AT_MAX);
+            looked_at = (looked_at * 2).clamp(64, LOOKED_AT_MAX);
             continue;
         }
         candidates.truncate(request.limit);

@@ -106,7 +106,7 @@ impl Texts {
 fn is_opaque(raw: RawText<'_>) -> bool {
     let Some(plain) = raw.plain() else { return false };
     let head = plain.as_bytes().get(..OPAQUE_BYTES_MIN);
-    head.is_some_and(|head| head.iter().all(|byte| byte.is_ascii_graphic()))
+    head.is_some_and(|head| head.iter().all(u8::is_ascii_graphic))
 }
 
 /// Returns when a record says that it was written: its `timestamp`, or `time.created` in milliseconds.
@@ -129,7 +129,7 @@ fn created(scanner: &mut Scanner<'_>) -> Option<Timestamp> {
     scanner.advance();
     let mut is_first = true;
     while let Step::Name(name) = scanner.next_name(&mut is_first)? {
-        if name.plain() == Some("created") && matches!(scanner.peek()?, b'0'..=b'9') {
+        if name.plain() == Some("created") && scanner.peek()?.is_ascii_digit() {
             let millis: i64 = scanner.number()?.parse().ok()?;
             return Some(Timestamp::from_micros(millis.saturating_mul(1000)));
         }

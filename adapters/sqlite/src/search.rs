@@ -1,7 +1,8 @@
 //! The search index in a SQLite file of its own: a contentless FTS5 table of words, and packed runs that tell where
 //! their blocks are. It may be deleted at any time; whoever searches next builds it again.
 
-use crate::convert::Located;
+use crate::convert::{Located, failed};
+use crate::store::unchanging;
 use burnlog_log::{Error, ErrorKind, LedgerId, Result, WriterId};
 use burnlog_projections::{
     FeedCursor, FoundBlocks, SearchBatch, SearchIdentity, SearchIndex, SearchQuery, SearchRequest, SearchRun,
@@ -46,7 +47,8 @@ impl SqliteSearch {
     /// `Corrupt` when it is damaged or no search index: delete it, and it is built again. `Unsupported` when a newer
     /// program made it; `Invalid` when a folder stands there.
     pub fn open(path: &Path, busy_timeout: Duration) -> Result<Self> {
-        Self::open_as(path, busy_timeout, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)
+        let access = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        Self::open_as(path, path, busy_timeout, access)
     }
 
     /// Opens a file only for finding. `NotFound` when it is missing.
@@ -55,16 +57,25 @@ impl SqliteSearch {
             let message = "nothing was indexed yet; run search where the folder can be written";
             return Err(Error::new(ErrorKind::NotFound, "open search index", message).at(path.display()));
         }
-        Self::open_as(path, busy_timeout, OpenFlags::SQLITE_OPEN_READ_ONLY)
+        let access = OpenFlags::SQLITE_OPEN_READ_ONLY;
+        match Self::open_as(path, path, busy_timeout, access) {
+            Err(error) if error.kind() == ErrorKind::Denied => match unchanging(path) {
+                Some(url) => {
+                    Self::open_as(url.as_ref(), path, busy_timeout, access | OpenFlags::SQLITE_OPEN_URI)
+                }
+                None => Err(error),
+            },
+            result => result,
+        }
     }
 
-    fn open_as(path: &Path, busy_timeout: Duration, access: OpenFlags) -> Result<Self> {
+    fn open_as(name: &Path, path: &Path, busy_timeout: Duration, access: OpenFlags) -> Result<Self> {
         let place = path.display().to_string();
         if path.is_dir() {
             let message = "a folder stands where the file of the search index belongs; move it away";
             return Err(Error::new(ErrorKind::Invalid, "open search index", message).at(place));
         }
-        let mut connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        let mut connection = Connection::open_with_flags(name, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
             .located("open search index", &place)?;
         let writable = access.contains(OpenFlags::SQLITE_OPEN_READ_WRITE);
         prepare(&mut connection, busy_timeout, writable).located("open search index", &place)?;
@@ -77,6 +88,9 @@ impl SqliteSearch {
         let refused =
             |kind, message: String| Err(Error::new(kind, "open search index", message).at(&self.place));
         match self.number("file_version").map_err(|error| {
+            if error.sqlite_error_code() == Some(rusqlite::ffi::ErrorCode::CannotOpen) {
+                return failed("open search index", &self.place, error);
+            }
             let message = "this is no search index; delete it, and it is built again";
             Error::new(ErrorKind::Corrupt, "open search index", message).at(&self.place).caused_by(error)
         })? {
@@ -139,14 +153,17 @@ fn prepare(connection: &mut Connection, busy_timeout: Duration, writable: bool) 
         connection.pragma_update(None, "journal_mode", "WAL")?;
     }
     connection.pragma_update(None, "synchronous", "NORMAL")?;
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    // Another process may have been first.
-    if tables(&transaction)? == 0 {
-        transaction.execute_batch(TABLES)?;
-        make_words(&transaction)?;
-        set_number(&transaction, "file_version", FILE_VERSION)?;
+    if tables(connection)? == 0 {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // Another process may have been first.
+        if tables(&transaction)? == 0 {
+            transaction.execute_batch(TABLES)?;
+            make_words(&transaction)?;
+            set_number(&transaction, "file_version", FILE_VERSION)?;
+        }
+        transaction.commit()?;
     }
-    transaction.commit()
+    Ok(())
 }
 
 fn make_words(connection: &Connection) -> rusqlite::Result<()> {
@@ -160,8 +177,8 @@ fn revision(connection: &Connection) -> rusqlite::Result<u64> {
     Ok(number(connection, "revision")?.map_or(0, |number| number as u64))
 }
 
-fn conflict<T>(place: &str, message: &str) -> rusqlite::Result<Result<T>> {
-    Ok(Err(Error::new(ErrorKind::Conflict, "add to search index", message).at(place)))
+fn conflict(place: &str, message: &str) -> Error {
+    Error::new(ErrorKind::Conflict, "add to search index", message).at(place)
 }
 
 /// Reads a run; one that is damaged is an error of the driver's kind, which becomes `Corrupt`.
@@ -347,7 +364,7 @@ impl SearchIndex for SqliteSearch {
         let place = self.place.clone();
         self.write("add to search index", |connection| {
             if revision(connection)? != expected {
-                return conflict(&place, "somebody else added to it meanwhile; read it again");
+                return Ok(Err(conflict(&place, "somebody else added to it meanwhile; read it again")));
             }
             for (feed, from, to) in &batch.cursors {
                 let stands: Option<u64> = connection
@@ -355,7 +372,7 @@ impl SearchIndex for SqliteSearch {
                     .query_row([feed.0], |row| row.get(0))
                     .optional()?;
                 if stands.unwrap_or(0) != *from {
-                    return conflict(&place, "a cursor stands elsewhere; read it again");
+                    return Ok(Err(conflict(&place, "a cursor stands elsewhere; read it again")));
                 }
                 connection
                     .prepare_cached("INSERT OR REPLACE INTO search_cursors (feed, next) VALUES (?1, ?2)")?

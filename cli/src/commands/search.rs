@@ -105,7 +105,11 @@ fn find(
     }
     let found = search(&index, store, ledger, query, request)?;
     if !found.erased.is_empty() {
-        index.forget(&found.erased)?;
+        match index.forget(&found.erased) {
+            // None of them was shown, and none will be: the next search tries again.
+            Err(error) if matches!(error.kind(), ErrorKind::Denied | ErrorKind::InUse) => {}
+            result => drop(result?),
+        }
     }
     Ok(found)
 }
@@ -136,14 +140,17 @@ fn update(
 }
 
 /// Adds what an ingest brought, where there is an index. A failure is said and fails nothing: the next search tries again.
-pub(super) fn add_new(context: &Context, ledger: &Ledger, store: &SqliteProjections) {
+pub(super) fn add_new(context: &Context, ledger: &Ledger) {
     let path = context.environment.home.search(ledger.location().id);
     if !path.exists() {
         return;
     }
-    let added = open::search_index(&path, &context.environment, &context.global)
-        .and_then(|mut index| update(context, &mut index, ledger, store));
-    if let Err(error) = added {
+    let add = || {
+        let store = open::queries(&open::projections_path(&context.environment, ledger))?;
+        let mut index = open::search_index(&path, &context.environment, &context.global)?;
+        update(context, &mut index, ledger, &store)
+    };
+    if let Err(error) = add() {
         say(&context.global, &format!("burnlog: the search index was not brought up to date: {error}"));
     }
 }

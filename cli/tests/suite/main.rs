@@ -13,6 +13,7 @@ mod flips;
 mod golden;
 mod laws;
 mod lifecycle;
+mod search;
 mod storm;
 mod watching;
 
