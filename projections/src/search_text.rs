@@ -109,7 +109,7 @@ fn is_opaque(raw: RawText<'_>) -> bool {
     head.is_some_and(|head| head.iter().all(u8::is_ascii_graphic))
 }
 
-/// Returns when a record says that it was written: its `timestamp`, or `time.created` in milliseconds.
+/// Returns when a record says that it was written: its `timestamp`, or in milliseconds `time.created` or `time_created`.
 pub(crate) fn instant_of_record(payload: &[u8]) -> Option<Timestamp> {
     let text = text_of(payload);
     let mut scanner = Scanner::new(&text);
@@ -119,6 +119,7 @@ pub(crate) fn instant_of_record(payload: &[u8]) -> Option<Timestamp> {
         match (name.plain(), scanner.peek()?) {
             (Some("timestamp"), b'"') => return instant_of(&scanner.string()?.text()),
             (Some("time"), b'{') => return created(&mut scanner),
+            (Some("time_created"), b'0'..=b'9') => return millis(&mut scanner),
             _ => scanner.skip()?,
         }
     }
@@ -130,12 +131,16 @@ fn created(scanner: &mut Scanner<'_>) -> Option<Timestamp> {
     let mut is_first = true;
     while let Step::Name(name) = scanner.next_name(&mut is_first)? {
         if name.plain() == Some("created") && scanner.peek()?.is_ascii_digit() {
-            let millis: i64 = scanner.number()?.parse().ok()?;
-            return Some(Timestamp::from_micros(millis.saturating_mul(1000)));
+            return millis(scanner);
         }
         scanner.skip()?;
     }
     None
+}
+
+fn millis(scanner: &mut Scanner<'_>) -> Option<Timestamp> {
+    let millis: i64 = scanner.number()?.parse().ok()?;
+    Some(Timestamp::from_micros(millis.saturating_mul(1000)))
 }
 
 #[cfg(test)]
@@ -181,6 +186,7 @@ mod tests {
             instant(r#"{"time":{"updated":1,"created":1000}}"#).as_deref(),
             Some("1970-01-01T00:00:01Z")
         );
+        assert_eq!(instant(r#"{"v":1,"time_created":2000,"data":{}}"#).as_deref(), Some("1970-01-01T00:00:02Z"));
         for none in ["", "[]", "{}", "{\"timestamp\":7}", "{\"time\":{}}", "{\"timestamp\":\"x\"}", "\u{1}"] {
             assert_eq!(instant(none), None, "{none}");
         }
