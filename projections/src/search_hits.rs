@@ -1,18 +1,18 @@
 //! From found blocks to hits that can be shown: the text is read from the log, copies of one block in several sessions
 //! are one hit, and what was erased is none.
 
-use crate::lookup::{live, records, text};
-use crate::records::RecordPlace;
+use crate::lookup::{live, text};
+use crate::records::{CHUNK_RECORDS, Chunk, RecordPlace};
 use crate::rollups::Session;
 use crate::search::{FoundBlock, SearchIndex, SearchRequest};
 use crate::search_indexer::short;
 use crate::search_query::SearchQuery;
 use crate::search_snippet::{Snippet, snippet};
 use crate::search_text::block_text;
-use crate::store::RowReader;
-use crate::table::Row;
+use crate::store::{Generation, RowReader};
+use crate::table::{Row, Value};
 use crate::text::Name;
-use burnlog_log::{Address, Body, Ledger, Limit, Result, Timestamp};
+use burnlog_log::{Address, Body, Error, ErrorKind, Ledger, Limit, Result, Timestamp};
 use std::collections::HashMap;
 
 /// How long a snippet is, in characters.
@@ -56,13 +56,13 @@ pub fn search(
     query: &SearchQuery,
     request: &SearchRequest,
 ) -> Result<SearchHits> {
-    live(rows)?;
+    let generation = live(rows)?;
     let mut looked_at = request.limit.min(LOOKED_AT_MAX);
     loop {
         let found = index.find(query, &SearchRequest { limit: looked_at, ..request.clone() })?;
         let exhausted = found.blocks.len() < looked_at || looked_at >= LOOKED_AT_MAX;
         let mut shown = SearchHits { capped: found.capped, ..SearchHits::default() };
-        let mut reading = Reading { rows, ledger, sessions: HashMap::new() };
+        let mut reading = Reading { rows, generation, ledger, sessions: HashMap::new() };
         let candidates = reading.candidates(found.blocks, &mut shown)?;
         let mut candidates = reading.without_copies(candidates)?;
         // Copies and what was erased leave gaps: look at more where there may be more.
@@ -113,6 +113,7 @@ struct SessionFacts {
 
 struct Reading<'a> {
     rows: &'a dyn RowReader,
+    generation: Generation,
     ledger: &'a Ledger,
     sessions: HashMap<(String, String), SessionFacts>,
 }
@@ -127,20 +128,19 @@ impl Reading<'_> {
                 None => shown.unreadable += 1,
             }
         }
-        let bodies = self.bodies(placed.iter().map(|(_, place)| place.address).collect())?;
+        let bodies = self.bodies(&placed)?;
         let mut candidates = Vec::with_capacity(placed.len());
         for (block, place) in placed {
-            let payload = match bodies.get(&place.address) {
-                Some(Body::Present { payload, .. }) => payload,
-                other => {
-                    shown.unreadable += 1;
-                    if matches!(other, Some(Body::Erased { .. })) {
-                        shown.erased.push((block.source, block.stream, block.seq, block.address));
-                    }
-                    continue;
+            let body = bodies.get(&place.address);
+            if let Some(Body::Erased { .. }) = body {
+                shown.erased.push((block.source.clone(), block.stream.clone(), block.seq, block.address));
+            }
+            let value = match body {
+                Some(Body::Present { payload, .. }) => {
+                    payload.get(block.start as usize..(block.start + block.bytes) as usize)
                 }
+                _ => None,
             };
-            let value = payload.get(block.start as usize..(block.start + block.bytes) as usize);
             let Some(value) = value else {
                 shown.unreadable += 1;
                 continue;
@@ -157,26 +157,33 @@ impl Reading<'_> {
     }
 
     fn place(&self, block: &FoundBlock) -> Result<Option<RecordPlace>> {
-        let places = records(self.rows, &block.source, &block.stream, block.seq..block.seq + 1)?;
-        Ok(places.into_iter().find(|place| short(&place.address) == block.address))
+        let chunk = Value::Integer((block.seq / CHUNK_RECORDS) as i64);
+        let key = [text(&block.source), text(&block.stream), chunk];
+        let chunk = self.rows.get(self.generation, Chunk::TABLE, &key)?.map(Chunk::read).transpose()?;
+        let is_meant = |place: &RecordPlace| place.seq == block.seq && short(&place.address) == block.address;
+        Ok(chunk.as_ref().and_then(|chunk| chunk.places().find(is_meant)))
     }
 
-    /// Gets events in the order of their addresses, page by page.
-    fn bodies(&self, mut addresses: Vec<Address>) -> Result<HashMap<Address, Body>> {
-        addresses.sort_unstable();
+    /// Gets events: record by record, so that what lies together in a store is read together, and in two halves at once,
+    /// because most of the time goes into decompressing.
+    fn bodies(&self, placed: &[(FoundBlock, RecordPlace)]) -> Result<HashMap<Address, Body>> {
+        let mut order: Vec<&(FoundBlock, RecordPlace)> = placed.iter().collect();
+        order.sort_by(|(one, _), (two, _)| {
+            (&one.source, &one.stream, one.seq).cmp(&(&two.source, &two.stream, two.seq))
+        });
+        let mut addresses: Vec<Address> = order.into_iter().map(|(_, place)| place.address).collect();
         addresses.dedup();
-        let mut bodies = HashMap::with_capacity(addresses.len());
-        let mut rest = &addresses[..];
-        while !rest.is_empty() {
-            let page = self.ledger.get(rest, Limit::default())?;
-            if page.is_empty() {
-                break;
-            }
-            let (these, others) = rest.split_at(page.len().min(rest.len()));
-            bodies.extend(these.iter().zip(page).filter_map(|(address, body)| Some((*address, body?))));
-            rest = others;
-        }
-        Ok(bodies)
+        let (first, second) = addresses.split_at(addresses.len() / 2);
+        let ledger = self.ledger;
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| get_all(ledger, first));
+            let mut bodies = get_all(ledger, second)?;
+            let other = other.join().map_err(|_| {
+                Error::new(ErrorKind::Unavailable, "search", "a thread that read from the ledger ended early")
+            })?;
+            bodies.extend(other?);
+            Ok(bodies)
+        })
     }
 
     /// Leaves of copies of one block (the same text in the same place of a record with the same id) the one at home in
@@ -214,10 +221,25 @@ impl Reading<'_> {
             return Ok(facts.clone());
         }
         let names = [text(&key.0), text(&key.1)];
-        let row = self.rows.get(live(self.rows)?, Session::TABLE, &names)?.map(Session::read).transpose()?;
+        let row = self.rows.get(self.generation, Session::TABLE, &names)?.map(Session::read).transpose()?;
         let facts =
             row.map(|row| SessionFacts { project: row.project, first_at: row.first_at }).unwrap_or_default();
         self.sessions.insert(key, facts.clone());
         Ok(facts)
     }
+}
+
+/// Gets events page by page; absent ones are left out.
+fn get_all(ledger: &Ledger, mut addresses: &[Address]) -> Result<HashMap<Address, Body>> {
+    let mut bodies = HashMap::with_capacity(addresses.len());
+    while !addresses.is_empty() {
+        let page = ledger.get(addresses, Limit::default())?;
+        if page.is_empty() {
+            break;
+        }
+        let (these, others) = addresses.split_at(page.len().min(addresses.len()));
+        bodies.extend(these.iter().zip(page).filter_map(|(address, body)| Some((*address, body?))));
+        addresses = others;
+    }
+    Ok(bodies)
 }

@@ -186,7 +186,10 @@ mod tests {
             instant(r#"{"time":{"updated":1,"created":1000}}"#).as_deref(),
             Some("1970-01-01T00:00:01Z")
         );
-        assert_eq!(instant(r#"{"v":1,"time_created":2000,"data":{}}"#).as_deref(), Some("1970-01-01T00:00:02Z"));
+        assert_eq!(
+            instant(r#"{"v":1,"time_created":2000,"data":{}}"#).as_deref(),
+            Some("1970-01-01T00:00:02Z")
+        );
         for none in ["", "[]", "{}", "{\"timestamp\":7}", "{\"time\":{}}", "{\"timestamp\":\"x\"}", "\u{1}"] {
             assert_eq!(instant(none), None, "{none}");
         }
