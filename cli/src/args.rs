@@ -77,6 +77,8 @@ pub(crate) enum Command {
     Stamp(Stamp),
     /// Writes rows for other programs.
     Export(Export),
+    /// Finds words in what was said, thought, asked of tools and given back by them.
+    Search(Search),
     /// Shows how many records of each type were understood.
     Diagnostics,
     /// Maintains the rows that are folded from the ledger.
@@ -307,6 +309,62 @@ pub(crate) enum Format {
     Html,
     /// One object; docs/json.md has the fields.
     Json,
+}
+
+/// Finds words in what was said, thought, asked of tools and given back by them.
+///
+/// The first search builds an index in a file of its own, RELAYBURN_HOME/projections/LEDGER.search.sqlite; later ones and
+/// each ingest add what is new to it. It may be deleted at any time. Of blocks longer than 64 KiB the first 64 KiB are
+/// indexed. Snippets are cut from the records in the ledger.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Queries:
+  fatal error       both words, anywhere in one block
+  '\"fatal error\"'   the words one behind the other
+  fat*              words that begin so
+  fatal OR panic    one of the two; joins its neighbours only
+  error -timeout    without that word
+Case and accents make no difference. Only letters and digits are indexed: src/main.rs is the phrase \"src main rs\".
+Of a query with more than 10,000 blocks those indexed last are ranked; filters apply before that.")]
+pub(crate) struct Search {
+    /// What to look for; see below.
+    #[arg(required = true, allow_hyphen_values = true)]
+    pub(crate) query: Vec<String>,
+    /// Only in blocks of this kind; several with commas.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub(crate) kind: Vec<BlockKind>,
+    /// In which order.
+    #[arg(long, value_enum, default_value_t = Sort::Score)]
+    pub(crate) sort: Sort,
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+}
+
+/// A kind of block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum BlockKind {
+    /// What a user or a model said.
+    Text,
+    /// What a model thought.
+    Thinking,
+    /// What was asked of a tool.
+    ToolUse,
+    /// What a tool gave back.
+    ToolResult,
+    /// The summary of a session.
+    Summary,
+    /// What the agent says of itself.
+    System,
+}
+
+/// An order of hits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sort {
+    /// The best match first, of equals the latest.
+    Score,
+    /// The latest first.
+    Time,
 }
 
 #[derive(Debug, Subcommand)]

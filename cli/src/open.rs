@@ -8,7 +8,7 @@ use burnlog_jsonl::{JsonlBackend, JsonlOptions};
 use burnlog_log::{Error, ErrorKind, Ledger, Result};
 use burnlog_postgres::{PostgresBackend, PostgresOptions};
 use burnlog_redb::{RedbBackend, RedbOptions};
-use burnlog_sqlite::{SqliteOptions, SqliteProjections};
+use burnlog_sqlite::{SqliteOptions, SqliteProjections, SqliteSearch};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -164,6 +164,42 @@ pub(crate) fn projections(
 /// Opens projections for queries; makes and changes nothing.
 pub(crate) fn queries(path: &Path) -> Result<SqliteProjections> {
     SqliteProjections::open(path, &SqliteOptions { read_only: true, ..SqliteOptions::default() })
+}
+
+/// How long another process that adds to a search index is waited for.
+const SEARCH_BUSY: Duration = Duration::from_secs(10);
+
+/// Opens a search index for adding and finding. A damaged one is deleted and said so: it is built again.
+pub(crate) fn search_index(path: &Path, environment: &Environment, global: &Global) -> Result<SqliteSearch> {
+    environment.home.create_projections_folder()?;
+    match SqliteSearch::open(path, SEARCH_BUSY) {
+        Err(error) if error.kind() == ErrorKind::Corrupt => {
+            drop_search_index(path, &error, global)?;
+            SqliteSearch::open(path, SEARCH_BUSY)
+        }
+        // A read-only folder: what is there can be searched.
+        Err(error) if error.kind() == ErrorKind::Denied => {
+            SqliteSearch::open_to_read(path, SEARCH_BUSY).map_err(|_| error)
+        }
+        other => other,
+    }
+}
+
+/// Deletes a damaged search index and says so.
+pub(crate) fn drop_search_index(path: &Path, damage: &Error, global: &Global) -> Result<()> {
+    say(global, &format!("burnlog: the search index is built anew, it was damaged: {damage}"));
+    for suffix in ["", "-wal", "-shm"] {
+        match std::fs::remove_file(PathBuf::from(format!("{}{suffix}", path.display()))) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                let message = "the damaged search index cannot be deleted; delete it by hand";
+                let error =
+                    Error::new(ErrorKind::Unavailable, "delete search index", message).caused_by(error);
+                return Err(error.at(path.display()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn move_aside(path: &Path, aside: &Path) -> Result<()> {

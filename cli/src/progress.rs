@@ -28,14 +28,22 @@ impl Progress {
             return;
         }
         let verb = self.verb;
-        let bar = self.bar.get_or_insert_with(|| {
-            let style = ProgressStyle::with_template("{prefix} {bar:30} {msg}")
-                .unwrap_or_else(|_| ProgressStyle::default_bar());
-            ProgressBar::new(bytes_total.max(1)).with_style(style).with_prefix(verb)
-        });
+        let bar = self.bar.get_or_insert_with(|| bar(verb));
         bar.set_length(bytes_total.max(bytes).max(1));
         bar.set_position(bytes);
         bar.set_message(format!("{}  {} {noun}", HumanBytes(bytes), HumanCount(items)));
+    }
+
+    /// Shows where work stands that is counted in items alone.
+    pub(crate) fn show_items(&mut self, items: u64, items_total: u64, noun: &str) {
+        if !self.wanted || (self.bar.is_none() && self.start.elapsed() < SILENT_FIRST) {
+            return;
+        }
+        let verb = self.verb;
+        let bar = self.bar.get_or_insert_with(|| bar(verb));
+        bar.set_length(items_total.max(items).max(1));
+        bar.set_position(items);
+        bar.set_message(format!("{} {noun}", HumanCount(items)));
     }
 
     /// Takes the bar away.
@@ -44,6 +52,12 @@ impl Progress {
             bar.finish_and_clear();
         }
     }
+}
+
+fn bar(verb: &'static str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{prefix} {bar:30} {msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(1).with_style(style).with_prefix(verb)
 }
 
 /// A sign of life for work that cannot say how far it is; goes away when dropped.

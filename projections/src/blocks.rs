@@ -7,7 +7,7 @@ use crate::records::{CHUNK_RECORDS, Chunk};
 use crate::store::{Generation, RowReader};
 use crate::table::{Row, Value};
 use crate::text::Name;
-use burnlog_log::{Address, Error, ErrorKind, Result, push_hex};
+use burnlog_log::{Address, Error, ErrorKind, Result, parse_hex, push_hex};
 use std::collections::HashMap;
 
 /// How many rows, of 128 records each, are read at once.
@@ -149,4 +149,39 @@ pub(crate) fn places(
         })
     };
     content.list().into_iter().filter(wanted).map(place).collect()
+}
+
+/// A block of a chunk, by the first bytes of its event's address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BlockAt {
+    pub(crate) seq: u64,
+    pub(crate) address: [u8; ADDRESS_BYTES],
+    pub(crate) ordinal: u32,
+    pub(crate) kind: String,
+    pub(crate) start: u64,
+    pub(crate) bytes: u64,
+}
+
+/// Returns the blocks of one chunk of a stream, by record number and address.
+pub(crate) fn blocks_of_chunk(
+    reader: &(impl RowReader + ?Sized),
+    generation: Generation,
+    source: &str,
+    stream: &str,
+    chunk: i64,
+) -> Result<Vec<BlockAt>> {
+    let key = [text(source), text(stream), Value::Integer(chunk)];
+    let row = reader.get(generation, Content::TABLE, &key)?.map(Content::read).transpose()?;
+    let block = |block: Block<'_>| {
+        let mut address = [0; ADDRESS_BYTES];
+        parse_hex(block.address.as_bytes(), &mut address).then(|| BlockAt {
+            seq: block.seq,
+            address,
+            ordinal: block.ordinal,
+            kind: block.kind.into_owned(),
+            start: block.start,
+            bytes: block.bytes,
+        })
+    };
+    Ok(row.iter().flat_map(Content::list).filter_map(block).collect())
 }

@@ -37,6 +37,13 @@ mod resolved;
 mod rollups;
 mod rows;
 mod scan;
+mod search;
+mod search_hits;
+mod search_indexer;
+mod search_query;
+mod search_run;
+mod search_snippet;
+mod search_text;
 mod sources;
 mod stamps;
 mod store;
@@ -72,11 +79,21 @@ pub use notices::Notice;
 pub use prices::{LENGTHS, NanoUsd, PriceClass, PriceTable};
 pub use projector::{CaughtUp, FoldLimits, PROJECTIONS_VERSION, Projector};
 pub use queries::{Filter, Page, PageRequest, Queries, Resume, ResumeKey, Turn, Usage, UsageBy, UsageGroup};
-pub use records::{Chunk, RecordClass, RecordPlace, fingerprint};
+pub use records::{CHUNK_RECORDS, Chunk, RecordClass, RecordPlace, fingerprint};
 pub use relationships::{
     KIND_CONTINUATION, KIND_FORK, KIND_RESUMED_AGENT, KIND_SPAWN_ENV, KIND_SUBAGENT, Relationship,
 };
 pub use rollups::{Day, Session, UsageDay};
+pub use search::{
+    FoundBlock, FoundBlocks, RANKED_BLOCKS_MAX, SEARCH_VERSION, SearchBatch, SearchIdentity, SearchIndex,
+    SearchKind, SearchOrder, SearchRequest, SearchState,
+};
+pub use search_hits::{SNIPPET_CHARACTERS, SearchHit, SearchHits, search};
+pub use search_indexer::{SearchCaughtUp, SearchIndexer, SearchProgress};
+pub use search_query::{SearchQuery, SearchTerm};
+pub use search_run::{RunBlock, RunRecord, SearchRun};
+pub use search_snippet::{Snippet, snippet};
+pub use search_text::SEARCH_TEXT_BYTES_MAX;
 pub use stamps::{KEY_PARENT_AGENT, STAMP_CALL, STAMP_SESSION, STAMP_STREAM, Stamp};
 pub use store::{
     FeedCursor, FoldStore, FoldTransaction, Generation, GenerationState, Promotion, RowReader, StoreState,

@@ -6,7 +6,7 @@ use crate::text::Name;
 use burnlog_log::{Address, parse_hex};
 
 /// How many record numbers one chunk covers.
-pub(crate) const CHUNK_RECORDS: u64 = 128;
+pub const CHUNK_RECORDS: u64 = 128;
 /// Offset, class, address and fingerprint of one entry, in bytes.
 const ENTRY_BYTES: usize = 1 + 1 + 32 + FINGERPRINT_BYTES;
 /// Enough to name few candidates among many millions of records; which is meant, the records tell.

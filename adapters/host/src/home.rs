@@ -29,6 +29,11 @@ impl Home {
         self.0.join("projections").join(format!("{ledger}.sqlite"))
     }
 
+    /// Returns where the search index of a ledger is, on this host whatever the backend; it may be deleted at any time.
+    pub fn search(&self, ledger: LedgerId) -> PathBuf {
+        self.0.join("projections").join(format!("{ledger}.search.sqlite"))
+    }
+
     /// Returns where the configuration is.
     pub fn config(&self) -> PathBuf {
         self.0.join("host").join("config.json")

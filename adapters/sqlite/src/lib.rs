@@ -5,9 +5,12 @@ mod convert;
 mod names;
 mod queries;
 mod schema;
+mod search;
+mod search_find;
 mod statements;
 mod store;
 mod sums;
 mod transaction;
 
+pub use search::SqliteSearch;
 pub use store::{SqliteOptions, SqliteProjections};

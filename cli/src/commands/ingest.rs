@@ -160,6 +160,7 @@ fn ingest(
         let report = report?;
         remembered?;
         projector.catch_up(&ledger)?;
+        super::search::add_new(context, &ledger);
         Ok(report)
     };
     let report = if arguments.watch {

@@ -11,6 +11,7 @@ mod project;
 mod relationships;
 mod replay;
 mod restore;
+mod search;
 mod sessions;
 mod show;
 mod stamp;
@@ -58,6 +59,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Sessions(filter) => sessions::run(&context()?, &filter),
         Command::Turns(filter) => turns::run(&context()?, &filter),
         Command::Usage(usage) => usage::run(&context()?, &usage),
+        Command::Search(search) => search::run(&context()?, &search),
         Command::Diagnostics => diagnostics::run(&context()?),
         Command::Project(project) => project::run(&context()?, &project),
         Command::Replay(replay) => replay::run(&context()?, &replay),

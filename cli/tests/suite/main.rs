@@ -14,6 +14,7 @@ mod golden;
 mod laws;
 mod lifecycle;
 mod prices;
+mod search;
 mod storm;
 mod transcripts;
 mod views;

@@ -1,0 +1,271 @@
+//! `burnlog search`: words in what was said, thought, asked of tools and given back by them. Brings the index up to date
+//! first; the snippets come from the records in the ledger.
+
+use super::Context;
+use crate::args::{self, BlockKind, Sort};
+use crate::filter;
+use crate::open::{self, Access, StoreUrl};
+use crate::output::{Printer, counted, minute, say};
+use crate::progress::Progress;
+use burnlog_log::{ErrorKind, Ledger, Result, Timestamp};
+use burnlog_projections::{
+    Filter, PageRequest, Queries, SearchHit, SearchHits, SearchIndex, SearchIndexer, SearchKind, SearchOrder,
+    SearchQuery, SearchRequest, Session, search,
+};
+use burnlog_sqlite::{SqliteProjections, SqliteSearch};
+use std::collections::HashSet;
+use std::io::{BufWriter, IsTerminal, Write, stdout};
+use std::ops::Range;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// How many hits are shown unless `--limit` says otherwise.
+const HITS: usize = 20;
+/// How many sessions are asked for at once.
+const SESSIONS: usize = 1024;
+
+/// The fields of `search --json`.
+#[derive(serde::Serialize)]
+struct Line {
+    source: String,
+    session: String,
+    stream: String,
+    seq: u64,
+    address: String,
+    kind: &'static str,
+    timestamp: Option<Timestamp>,
+    project: Option<String>,
+    score: f64,
+    snippet: String,
+    /// Where the matches stand in the snippet: start and length in bytes.
+    matches: Vec<[usize; 2]>,
+}
+
+/// The fields of `search --csv`: no lists; the matches are marked in the snippet.
+#[derive(serde::Serialize)]
+struct FlatLine {
+    source: String,
+    session: String,
+    stream: String,
+    seq: u64,
+    address: String,
+    kind: &'static str,
+    timestamp: Option<Timestamp>,
+    project: Option<String>,
+    score: f64,
+    snippet: String,
+}
+
+pub(super) fn run(context: &Context, arguments: &args::Search) -> anyhow::Result<ExitCode> {
+    let query = SearchQuery::parse(&arguments.query.join(" "))?;
+    let Context { global, environment } = context;
+    let ledger = open::ledger(&StoreUrl::choose(global, environment)?, Access::Read, global)?;
+    let store = open::queries(&open::projections_path(environment, &ledger))?;
+    let request = request(arguments, &store)?;
+    let path = environment.home.search(ledger.location().id);
+    let found = match find(context, &path, &ledger, &store, &query, &request) {
+        Err(error)
+            if error.kind() == ErrorKind::Corrupt && error.location() == path.display().to_string() =>
+        {
+            open::drop_search_index(&path, &error, global)?;
+            find(context, &path, &ledger, &store, &query, &request)?
+        }
+        result => result?,
+    };
+    if found.capped {
+        say(
+            global,
+            "burnlog: more than 10,000 blocks match; those indexed last were ranked. Add a word or a filter.",
+        );
+    }
+    let unreadable = found.unreadable - found.erased.len() as u64;
+    if unreadable > 0 {
+        let blocks = counted(unreadable, "block");
+        say(global, &format!("burnlog: {blocks} that match cannot be read any more; run burnlog verify"));
+    }
+    print(context, found.hits)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Brings the index up to date and searches it.
+fn find(
+    context: &Context,
+    path: &Path,
+    ledger: &Ledger,
+    store: &SqliteProjections,
+    query: &SearchQuery,
+    request: &SearchRequest,
+) -> Result<SearchHits> {
+    let mut index = open::search_index(path, &context.environment, &context.global)?;
+    match update(context, &mut index, ledger, store) {
+        Err(error) if matches!(error.kind(), ErrorKind::Denied | ErrorKind::InUse) => {
+            say(&context.global, &format!("burnlog: searching what was indexed before: {error}"));
+        }
+        result => result?,
+    }
+    let found = search(&index, store, ledger, query, request)?;
+    if !found.erased.is_empty() {
+        match index.forget(&found.erased) {
+            // None of them was shown, and none will be: the next search tries again.
+            Err(error) if matches!(error.kind(), ErrorKind::Denied | ErrorKind::InUse) => {}
+            result => drop(result?),
+        }
+    }
+    Ok(found)
+}
+
+fn update(
+    context: &Context,
+    index: &mut SqliteSearch,
+    ledger: &Ledger,
+    store: &SqliteProjections,
+) -> Result<()> {
+    let mut bar = Progress::start("indexing", context.global.quiet);
+    let done = SearchIndexer::new(index, store, ledger)?.catch_up(&mut |at| {
+        bar.show_items(at.entries, at.entries_total, "records");
+    });
+    bar.finish();
+    let done = done?;
+    if let Some(why) = done.restarted {
+        say(&context.global, &format!("burnlog: the search index was built anew: {why}"));
+    }
+    if done.damaged > 0 {
+        let records = counted(done.damaged, "record");
+        say(
+            &context.global,
+            &format!("burnlog: {records} could not be read and cannot be found; run burnlog verify"),
+        );
+    }
+    Ok(())
+}
+
+/// Adds what an ingest brought, where there is an index. A failure is said and fails nothing: the next search tries again.
+pub(super) fn add_new(context: &Context, ledger: &Ledger) {
+    let path = context.environment.home.search(ledger.location().id);
+    if !path.exists() {
+        return;
+    }
+    let add = || {
+        let store = open::queries(&open::projections_path(&context.environment, ledger))?;
+        let mut index = open::search_index(&path, &context.environment, &context.global)?;
+        update(context, &mut index, ledger, &store)
+    };
+    if let Err(error) = add() {
+        say(&context.global, &format!("burnlog: the search index was not brought up to date: {error}"));
+    }
+}
+
+/// What is asked for beside the words. All that is said of sessions is asked of the projections.
+fn request(arguments: &args::Search, store: &SqliteProjections) -> Result<SearchRequest> {
+    let filter = filter::of_arguments(&arguments.filter, store)?;
+    let Filter { since, until, .. } = filter;
+    // Records have instants of their own: sessions are not asked for theirs.
+    let filter = Filter { since: None, until: None, ..filter };
+    Ok(SearchRequest {
+        sessions: if filter == Filter::default() { None } else { Some(sessions(&filter, store)?) },
+        since,
+        until,
+        kinds: arguments.kind.iter().map(|kind| kind_of(*kind)).collect(),
+        order: match arguments.sort {
+            Sort::Score => SearchOrder::Score,
+            Sort::Time => SearchOrder::Time,
+        },
+        limit: arguments.filter.limit.unwrap_or(HITS),
+    })
+}
+
+/// Returns the sessions that fit.
+fn sessions(filter: &Filter, store: &SqliteProjections) -> Result<HashSet<(String, String)>> {
+    let mut found = HashSet::new();
+    let mut after = None;
+    loop {
+        let page = store.sessions(filter, &PageRequest { after, limit: SESSIONS })?;
+        let names = |session: Session| (session.source.to_string(), session.session.to_string());
+        found.extend(page.items.into_iter().map(names));
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return Ok(found),
+        }
+    }
+}
+
+fn kind_of(kind: BlockKind) -> SearchKind {
+    match kind {
+        BlockKind::Text => SearchKind::Text,
+        BlockKind::Thinking => SearchKind::Thinking,
+        BlockKind::ToolUse => SearchKind::ToolUse,
+        BlockKind::ToolResult => SearchKind::ToolResult,
+        BlockKind::Summary => SearchKind::Summary,
+        BlockKind::System => SearchKind::System,
+    }
+}
+
+fn print(context: &Context, hits: Vec<SearchHit>) -> anyhow::Result<()> {
+    let global = &context.global;
+    if global.csv {
+        let mut printer = Printer::new(global, &[]);
+        hits.into_iter().try_for_each(|hit| printer.row(&flat(line(hit))))?;
+        printer.finish()?;
+    } else if global.json {
+        let mut printer = Printer::new(global, &[]);
+        hits.into_iter().try_for_each(|hit| printer.row(&line(hit)))?;
+        printer.finish()?;
+    } else {
+        print_text(hits)?;
+    }
+    Ok(())
+}
+
+fn line(hit: SearchHit) -> Line {
+    let SearchHit { block, address, project, snippet } = hit;
+    Line {
+        source: block.source,
+        session: block.session,
+        stream: block.stream,
+        seq: block.seq,
+        address: address.to_string(),
+        kind: block.kind.name(),
+        timestamp: block.timestamp,
+        project: project.map(|name| name.to_string()),
+        // Six digits: scores are for comparing, and the last bits differ between machines.
+        score: (block.score * 1e6).round() / 1e6,
+        matches: snippet.matches.iter().map(|range| [range.start, range.len()]).collect(),
+        snippet: snippet.text,
+    }
+}
+
+fn flat(line: Line) -> FlatLine {
+    let ranges: Vec<Range<usize>> = line.matches.iter().map(|[start, bytes]| *start..start + bytes).collect();
+    let snippet = marked(&line.snippet, &ranges, ("«", "»"));
+    let Line { source, session, stream, seq, address, kind, timestamp, project, score, .. } = line;
+    FlatLine { source, session, stream, seq, address, kind, timestamp, project, score, snippet }
+}
+
+/// Two lines a hit: where it is, and the snippet.
+fn print_text(hits: Vec<SearchHit>) -> anyhow::Result<()> {
+    let colours = stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let marks = if colours { ("\u{1b}[1;33m", "\u{1b}[0m") } else { ("«", "»") };
+    let mut out = BufWriter::new(stdout().lock());
+    for hit in hits {
+        let snippet = marked(&hit.snippet.text, &hit.snippet.matches, marks);
+        let Line { session, kind, timestamp, project, seq, .. } = line(hit);
+        let place = [minute(timestamp), session, project.unwrap_or_default(), format!("{kind} at {seq}")];
+        let place: Vec<&str> = place.iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
+        let place = place.join("  ").replace(char::is_control, "\u{fffd}");
+        writeln!(out, "{place}\n    {snippet}")?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// Puts marks around the matches of a snippet, which has no control characters of its own.
+fn marked(text: &str, matches: &[Range<usize>], (begin, end): (&str, &str)) -> String {
+    let mut out = String::with_capacity(text.len() + 16 * matches.len());
+    let mut at = 0;
+    for range in matches {
+        out.extend([&text[at..range.start], begin, &text[range.clone()], end]);
+        at = range.end;
+    }
+    out.push_str(&text[at..]);
+    out
+}

@@ -1,0 +1,245 @@
+//! From found blocks to hits that can be shown: the text is read from the log, copies of one block in several sessions
+//! are one hit, and what was erased is none.
+
+use crate::lookup::{live, text};
+use crate::records::{CHUNK_RECORDS, Chunk, RecordPlace};
+use crate::rollups::Session;
+use crate::search::{FoundBlock, SearchIndex, SearchRequest};
+use crate::search_indexer::short;
+use crate::search_query::SearchQuery;
+use crate::search_snippet::{Snippet, snippet};
+use crate::search_text::block_text;
+use crate::store::{Generation, RowReader};
+use crate::table::{Row, Value};
+use crate::text::Name;
+use burnlog_log::{Address, Body, Error, ErrorKind, Ledger, Limit, Result, Timestamp};
+use std::collections::HashMap;
+
+/// How long a snippet is, in characters.
+pub const SNIPPET_CHARACTERS: usize = 160;
+/// The most blocks whose text is looked at for the hits of one search.
+const LOOKED_AT_MAX: usize = 4096;
+
+/// A hit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchHit {
+    /// The block. Of copies of one record that of the session that began first.
+    pub block: FoundBlock,
+    /// The event.
+    pub address: Address,
+    /// The project of the session.
+    pub project: Option<Name>,
+    /// A piece of the text.
+    pub snippet: Snippet,
+}
+
+/// What a search found.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SearchHits {
+    /// The hits, in the order asked for.
+    pub hits: Vec<SearchHit>,
+    /// See [`FoundBlocks::capped`](crate::FoundBlocks::capped).
+    pub capped: bool,
+    /// Blocks that match in the index and whose text is no longer there or cannot be read: none of them is a hit.
+    pub unreadable: u64,
+    /// The records among them that were erased, as [`SearchIndex::forget`] takes them.
+    pub erased: Vec<(String, String, u64, [u8; 6])>,
+}
+
+/// Finds what is asked for and reads the text of it.
+///
+/// Errors as [`live`]; and whatever index and ledger say.
+pub fn search(
+    index: &dyn SearchIndex,
+    rows: &dyn RowReader,
+    ledger: &Ledger,
+    query: &SearchQuery,
+    request: &SearchRequest,
+) -> Result<SearchHits> {
+    let generation = live(rows)?;
+    let mut looked_at = request.limit.min(LOOKED_AT_MAX);
+    loop {
+        let found = index.find(query, &SearchRequest { limit: looked_at, ..request.clone() })?;
+        let exhausted = found.blocks.len() < looked_at || looked_at >= LOOKED_AT_MAX;
+        let mut shown = SearchHits { capped: found.capped, ..SearchHits::default() };
+        let mut reading = Reading { rows, generation, ledger, sessions: HashMap::new() };
+        let candidates = reading.candidates(found.blocks, &mut shown)?;
+        let mut candidates = reading.without_copies(candidates)?;
+        // Copies and what was erased leave gaps: look at more where there may be more.
+        if candidates.len() < request.limit && !exhausted {
+            looked_at = (looked_at * 2).clamp(64, LOOKED_AT_MAX);
+            continue;
+        }
+        candidates.truncate(request.limit);
+        let texts: Vec<String> =
+            candidates.iter_mut().map(|candidate| std::mem::take(&mut candidate.text)).collect();
+        let matches = index.matches(query, &texts)?;
+        for ((candidate, text), matches) in candidates.into_iter().zip(&texts).zip(&matches) {
+            let Candidate { block, address, .. } = candidate;
+            let project = reading.session(&block)?.project;
+            let snippet = snippet(text, matches, SNIPPET_CHARACTERS);
+            shown.hits.push(SearchHit { block, address, project, snippet });
+        }
+        return Ok(shown);
+    }
+}
+
+/// A block with its text.
+struct Candidate {
+    block: FoundBlock,
+    address: Address,
+    /// What copies of the record have in common.
+    identity: Identity,
+    text: String,
+}
+
+/// What copies of a record have in common beside their text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Identity {
+    /// The fingerprint of the record's own id.
+    Id([u8; 4]),
+    /// The instant, where that says nothing.
+    At(Timestamp),
+    /// Nothing: it is a copy of no other.
+    None,
+}
+
+/// What is known of a session.
+#[derive(Debug, Clone, Default)]
+struct SessionFacts {
+    project: Option<Name>,
+    first_at: Option<Timestamp>,
+}
+
+struct Reading<'a> {
+    rows: &'a dyn RowReader,
+    generation: Generation,
+    ledger: &'a Ledger,
+    sessions: HashMap<(String, String), SessionFacts>,
+}
+
+impl Reading<'_> {
+    /// Reads the texts of blocks, in bulk.
+    fn candidates(&self, blocks: Vec<FoundBlock>, shown: &mut SearchHits) -> Result<Vec<Candidate>> {
+        let mut placed = Vec::with_capacity(blocks.len());
+        for block in blocks {
+            match self.place(&block)? {
+                Some(place) => placed.push((block, place)),
+                None => shown.unreadable += 1,
+            }
+        }
+        let bodies = self.bodies(&placed)?;
+        let mut candidates = Vec::with_capacity(placed.len());
+        for (block, place) in placed {
+            let body = bodies.get(&place.address);
+            if let Some(Body::Erased { .. }) = body {
+                shown.erased.push((block.source.clone(), block.stream.clone(), block.seq, block.address));
+            }
+            let value = match body {
+                Some(Body::Present { payload, .. }) => {
+                    payload.get(block.start as usize..(block.start + block.bytes) as usize)
+                }
+                _ => None,
+            };
+            let Some(value) = value else {
+                shown.unreadable += 1;
+                continue;
+            };
+            let text = block_text(block.kind, value).text;
+            let identity = match (place.fingerprint, block.timestamp) {
+                ([0, 0, 0, 0], Some(instant)) => Identity::At(instant),
+                ([0, 0, 0, 0], None) => Identity::None,
+                (fingerprint, _) => Identity::Id(fingerprint),
+            };
+            candidates.push(Candidate { block, address: place.address, identity, text });
+        }
+        Ok(candidates)
+    }
+
+    fn place(&self, block: &FoundBlock) -> Result<Option<RecordPlace>> {
+        let chunk = Value::Integer((block.seq / CHUNK_RECORDS) as i64);
+        let key = [text(&block.source), text(&block.stream), chunk];
+        let chunk = self.rows.get(self.generation, Chunk::TABLE, &key)?.map(Chunk::read).transpose()?;
+        let is_meant = |place: &RecordPlace| place.seq == block.seq && short(&place.address) == block.address;
+        Ok(chunk.as_ref().and_then(|chunk| chunk.places().find(is_meant)))
+    }
+
+    /// Gets events: record by record, so that what lies together in a store is read together, and in two halves at once,
+    /// because most of the time goes into decompressing.
+    fn bodies(&self, placed: &[(FoundBlock, RecordPlace)]) -> Result<HashMap<Address, Body>> {
+        let mut order: Vec<&(FoundBlock, RecordPlace)> = placed.iter().collect();
+        order.sort_by(|(one, _), (two, _)| {
+            (&one.source, &one.stream, one.seq).cmp(&(&two.source, &two.stream, two.seq))
+        });
+        let mut addresses: Vec<Address> = order.into_iter().map(|(_, place)| place.address).collect();
+        addresses.dedup();
+        let (first, second) = addresses.split_at(addresses.len() / 2);
+        let ledger = self.ledger;
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| get_all(ledger, first));
+            let mut bodies = get_all(ledger, second)?;
+            let other = other.join().map_err(|_| {
+                Error::new(ErrorKind::Unavailable, "search", "a thread that read from the ledger ended early")
+            })?;
+            bodies.extend(other?);
+            Ok(bodies)
+        })
+    }
+
+    /// Leaves of copies of one block (the same text in the same place of a record with the same id) the one at home in
+    /// the session that began first; it takes the place of the first of them.
+    fn without_copies(&mut self, candidates: Vec<Candidate>) -> Result<Vec<Candidate>> {
+        let mut kept: Vec<Candidate> = Vec::with_capacity(candidates.len());
+        let mut places: HashMap<_, usize> = HashMap::new();
+        for candidate in candidates {
+            if candidate.identity == Identity::None {
+                kept.push(candidate);
+                continue;
+            }
+            let FoundBlock { source, ordinal, kind, .. } = &candidate.block;
+            let hash = blake3::hash(candidate.text.as_bytes());
+            let identity = (source.clone(), candidate.identity, *ordinal, *kind, *hash.as_bytes());
+            let at = *places.entry(identity).or_insert(kept.len());
+            if at == kept.len() {
+                kept.push(candidate);
+            } else if self.home(&candidate)? < self.home(&kept[at])? {
+                kept[at] = candidate;
+            }
+        }
+        Ok(kept)
+    }
+
+    fn home(&mut self, candidate: &Candidate) -> Result<(bool, Option<Timestamp>, String, String, u64)> {
+        let first_at = self.session(&candidate.block)?.first_at;
+        let FoundBlock { session, stream, seq, .. } = &candidate.block;
+        Ok((first_at.is_none(), first_at, session.clone(), stream.clone(), *seq))
+    }
+
+    fn session(&mut self, block: &FoundBlock) -> Result<SessionFacts> {
+        let key = (block.source.clone(), block.session.clone());
+        if let Some(facts) = self.sessions.get(&key) {
+            return Ok(facts.clone());
+        }
+        let names = [text(&key.0), text(&key.1)];
+        let row = self.rows.get(self.generation, Session::TABLE, &names)?.map(Session::read).transpose()?;
+        let facts =
+            row.map(|row| SessionFacts { project: row.project, first_at: row.first_at }).unwrap_or_default();
+        self.sessions.insert(key, facts.clone());
+        Ok(facts)
+    }
+}
+
+/// Gets events page by page; absent ones are left out.
+fn get_all(ledger: &Ledger, mut addresses: &[Address]) -> Result<HashMap<Address, Body>> {
+    let mut bodies = HashMap::with_capacity(addresses.len());
+    while !addresses.is_empty() {
+        let page = ledger.get(addresses, Limit::default())?;
+        if page.is_empty() {
+            break;
+        }
+        let (these, others) = addresses.split_at(page.len().min(addresses.len()));
+        bodies.extend(these.iter().zip(page).filter_map(|(address, body)| Some((*address, body?))));
+        addresses = others;
+    }
+    Ok(bodies)
+}
