@@ -323,12 +323,12 @@ Queries:
   '\"fatal error\"'   the words one behind the other
   fat*              words that begin so
   fatal OR panic    one of the two; joins its neighbours only
-  error -timeout    without that word
+  'error -timeout'  without that word; in quotation marks, or behind --
 Case and accents make no difference. Only letters and digits are indexed: src/main.rs is the phrase \"src main rs\".
 Of a query with more than 10,000 blocks those indexed last are ranked; filters apply before that.")]
 pub(crate) struct Search {
     /// What to look for; see below.
-    #[arg(required = true, allow_hyphen_values = true)]
+    #[arg(required = true)]
     pub(crate) query: Vec<String>,
     /// Only in blocks of this kind; several with commas.
     #[arg(long, value_enum, value_delimiter = ',')]

@@ -71,7 +71,7 @@ golden! {
     usage_help: ["usage", "--help"],
     search: ["search", "table", "width"],
     search_json: ["search", "--json", "\"last column\"", "OR", "colum*", "--limit", "3"],
-    search_csv: ["search", "table", "-last", "--csv", "--limit", "2"],
+    search_csv: ["search", "table -last", "--csv", "--limit", "2"],
     search_by_time: ["search", "table", "--sort", "time", "--kind", "tool_use,tool_result", "--since", "2026-03-02"],
     search_in_a_session: ["search", "table", "--session", "4444", "--project", "/work/demo"],
     search_for_nothing_there: ["search", "zebra"],

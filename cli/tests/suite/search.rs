@@ -60,14 +60,15 @@ fn a_damaged_index_is_built_anew_and_said_so() {
 }
 
 #[test]
-fn options_behind_the_words_are_options_and_dashes_before_words_exclude() {
+fn options_behind_the_words_are_options_and_dashes_in_a_query_exclude() {
     let machine = Machine::new("one");
     machine.session("s", says("s", 1, "git push now") + &says("s", 2, "git push --force"));
     machine.ok(&["ingest"]);
     assert_eq!(machine.rows(&["search", "push"]).len(), 2);
-    assert_eq!(machine.rows(&["search", "push", "-force", "--limit", "5"])[0]["snippet"], "git push now");
+    assert_eq!(machine.rows(&["search", "push -force", "--limit", "5"])[0]["snippet"], "git push now");
     assert_eq!(machine.rows(&["search", "push --force"])[0]["snippet"], "git push --force");
-    let ended = machine.run(&["search", "-force"]);
+    assert_eq!(machine.ok(&["search", "push", "--", "-force"]).lines().count(), 2);
+    let ended = machine.run(&["search", "--", "-force"]);
     assert!(ended.code == 2 && ended.stderr.contains("add a word"), "{}", ended.stderr);
     assert_eq!(machine.run(&["search"]).code, 2);
 }
