@@ -58,11 +58,12 @@ pub fn search(
 ) -> Result<SearchHits> {
     let generation = live(rows)?;
     let mut looked_at = request.limit.min(LOOKED_AT_MAX);
+    let (sessions, bodies) = (HashMap::new(), HashMap::new());
+    let mut reading = Reading { rows, generation, ledger, sessions, bodies };
     loop {
         let found = index.find(query, &SearchRequest { limit: looked_at, ..request.clone() })?;
         let exhausted = found.blocks.len() < looked_at || looked_at >= LOOKED_AT_MAX;
         let mut shown = SearchHits { capped: found.capped, ..SearchHits::default() };
-        let mut reading = Reading { rows, generation, ledger, sessions: HashMap::new() };
         let candidates = reading.candidates(found.blocks, &mut shown)?;
         let mut candidates = reading.without_copies(candidates)?;
         // Copies and what was erased leave gaps: look at more where there may be more.
@@ -116,11 +117,13 @@ struct Reading<'a> {
     generation: Generation,
     ledger: &'a Ledger,
     sessions: HashMap<(String, String), SessionFacts>,
+    /// What was read before, when more was looked at.
+    bodies: HashMap<Address, Body>,
 }
 
 impl Reading<'_> {
     /// Reads the texts of blocks, in bulk.
-    fn candidates(&self, blocks: Vec<FoundBlock>, shown: &mut SearchHits) -> Result<Vec<Candidate>> {
+    fn candidates(&mut self, blocks: Vec<FoundBlock>, shown: &mut SearchHits) -> Result<Vec<Candidate>> {
         let mut placed = Vec::with_capacity(blocks.len());
         for block in blocks {
             match self.place(&block)? {
@@ -128,10 +131,10 @@ impl Reading<'_> {
                 None => shown.unreadable += 1,
             }
         }
-        let bodies = self.bodies(&placed)?;
+        self.read_bodies(&placed)?;
         let mut candidates = Vec::with_capacity(placed.len());
         for (block, place) in placed {
-            let body = bodies.get(&place.address);
+            let body = self.bodies.get(&place.address);
             if let Some(Body::Erased { .. }) = body {
                 shown.erased.push((block.source.clone(), block.stream.clone(), block.seq, block.address));
             }
@@ -166,8 +169,9 @@ impl Reading<'_> {
 
     /// Gets events: record by record, so that what lies together in a store is read together, and in two halves at once,
     /// because most of the time goes into decompressing.
-    fn bodies(&self, placed: &[(FoundBlock, RecordPlace)]) -> Result<HashMap<Address, Body>> {
-        let mut order: Vec<&(FoundBlock, RecordPlace)> = placed.iter().collect();
+    fn read_bodies(&mut self, placed: &[(FoundBlock, RecordPlace)]) -> Result<()> {
+        let is_new = |(_, place): &&(FoundBlock, RecordPlace)| !self.bodies.contains_key(&place.address);
+        let mut order: Vec<&(FoundBlock, RecordPlace)> = placed.iter().filter(is_new).collect();
         order.sort_by(|(one, _), (two, _)| {
             (&one.source, &one.stream, one.seq).cmp(&(&two.source, &two.stream, two.seq))
         });
@@ -175,15 +179,17 @@ impl Reading<'_> {
         addresses.dedup();
         let (first, second) = addresses.split_at(addresses.len() / 2);
         let ledger = self.ledger;
-        std::thread::scope(|scope| {
+        let read = std::thread::scope(|scope| {
             let other = scope.spawn(|| get_all(ledger, first));
             let mut bodies = get_all(ledger, second)?;
             let other = other.join().map_err(|_| {
                 Error::new(ErrorKind::Unavailable, "search", "a thread that read from the ledger ended early")
             })?;
             bodies.extend(other?);
-            Ok(bodies)
-        })
+            Ok::<_, Error>(bodies)
+        })?;
+        self.bodies.extend(read);
+        Ok(())
     }
 
     /// Leaves of copies of one block (the same text in the same place of a record with the same id) the one at home in

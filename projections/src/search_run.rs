@@ -1,5 +1,5 @@
 //! Where the blocks of an index are in the log, packed: a run is what was indexed at once of the records of one chunk of
-//! a stream, about a dozen bytes a block. Knows no text but that on its way into the index.
+//! a stream, about two dozen bytes a block. Knows no text but that on its way into the index.
 
 use crate::search::SearchKind;
 use burnlog_log::Timestamp;
