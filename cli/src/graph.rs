@@ -173,7 +173,7 @@ fn mermaid(label: &str) -> String {
     for character in one_line(label).chars() {
         match character {
             '"' | '#' | '&' | '<' | '>' | '`' | '\\' | ';' => {
-                out.push_str(&format!("#{};", u32::from(character)))
+                out.push_str(&format!("#{};", u32::from(character)));
             }
             other => out.push(other),
         }
@@ -205,7 +205,9 @@ mod tests {
 
     fn drawn(links: &[LinkLine], how: fn(&Graph, &mut Vec<u8>) -> io::Result<()>) -> String {
         let mut graph = Graph::default();
-        links.iter().for_each(|link| graph.add(link.clone()));
+        for link in links {
+            graph.add(link.clone());
+        }
         let mut out = Vec::new();
         how(&graph, &mut out).unwrap();
         String::from_utf8(out).unwrap()
@@ -220,14 +222,14 @@ mod tests {
             link("continuation", Some("b"), "c", None),
             link("parent", None, "lost", None),
         ];
-        let tree = drawn(&links, |graph, out| graph.write_tree(out));
+        let tree = drawn(&links, Graph::write_tree);
         assert_eq!(tree, "a\n├─ subagent x\n└─ fork b\n   └─ continuation c\nlost\nz\n");
     }
 
     #[test]
     fn sessions_that_name_each_other_are_drawn_once() {
         let links = [link("fork", Some("a"), "b", None), link("fork", Some("b"), "a", None)];
-        assert_eq!(drawn(&links, |graph, out| graph.write_tree(out)), "a\n└─ fork b\n");
+        assert_eq!(drawn(&links, Graph::write_tree), "a\n└─ fork b\n");
     }
 
     #[test]
@@ -245,9 +247,9 @@ mod tests {
     #[test]
     fn labels_stay_inside_their_quotes() {
         let hostile = [link("fork", Some("a\"];\n x -> y\\"), "b#<&>`;", None)];
-        let dot = drawn(&hostile, |graph, out| graph.write_dot(out));
+        let dot = drawn(&hostile, Graph::write_dot);
         assert!(dot.contains(r#"[label="a\"];  x -> y\\"]"#), "{dot}");
-        let mermaid = drawn(&hostile, |graph, out| graph.write_mermaid(out));
+        let mermaid = drawn(&hostile, Graph::write_mermaid);
         assert!(mermaid.contains("[\"a#34;]#59;  x -#62; y#92;\"]"), "{mermaid}");
         assert!(mermaid.contains("[\"b#35;#60;#38;#62;#96;#59;\"]"), "{mermaid}");
     }

@@ -37,12 +37,12 @@ impl<W: Write + Send> ParquetSheet<W> {
     }
 
     /// Adds a row.
-    pub(crate) fn row(&mut self, cells: Vec<Cell>) -> anyhow::Result<()> {
+    pub(crate) fn row(&mut self, cells: &[Cell]) -> anyhow::Result<()> {
         for (column, cell) in self.group.iter_mut().zip(cells) {
-            if let Cell::Text(text) = &cell {
+            if let Cell::Text(text) = cell {
                 self.bytes += text.len();
             }
-            column.push(cell);
+            column.push(cell.clone());
         }
         self.rows += 1;
         if self.rows == GROUP_ROWS || self.bytes >= GROUP_BYTES { self.flush() } else { Ok(()) }
@@ -127,8 +127,8 @@ mod tests {
         let columns = [("name", FieldKind::Text), ("tokens", FieldKind::Integer), ("final", FieldKind::Flag)];
         let path = tempfile::NamedTempFile::new().unwrap();
         let mut sheet = ParquetSheet::begin(path.reopen().unwrap(), &columns).unwrap();
-        sheet.row(vec![Cell::Text("é".to_owned()), Cell::Integer(i64::MAX), Cell::Flag(true)]).unwrap();
-        sheet.row(vec![Cell::Absent, Cell::Absent, Cell::Absent]).unwrap();
+        sheet.row(&[Cell::Text("é".to_owned()), Cell::Integer(i64::MAX), Cell::Flag(true)]).unwrap();
+        sheet.row(&[Cell::Absent, Cell::Absent, Cell::Absent]).unwrap();
         sheet.finish().unwrap();
         let reader = SerializedFileReader::new(path.reopen().unwrap()).unwrap();
         let rows: Vec<_> = reader.get_row_iter(None).unwrap().map(Result::unwrap).collect();

@@ -129,10 +129,10 @@ impl<W: Write + Send> Sheet<W> {
     }
 
     /// Writes a row: one cell for each column.
-    pub(crate) fn row(&mut self, cells: Vec<Cell>) -> anyhow::Result<()> {
+    pub(crate) fn row(&mut self, cells: &[Cell]) -> anyhow::Result<()> {
         self.rows += 1;
         match &mut self.out {
-            Form::Jsonl(out) => json_line(out, &self.columns, &cells)?,
+            Form::Jsonl(out) => json_line(out, &self.columns, cells)?,
             Form::Csv(out) => out.write_record(cells.iter().map(text))?,
             #[cfg(feature = "parquet")]
             Form::Parquet(out) => out.row(cells)?,

@@ -74,14 +74,14 @@ fn write<W: Write + Send>(
     match arguments.table.as_str() {
         "turns" => {
             let mut sheet = sheet(out, format, TURNS)?;
-            let each = |turn| sheet.row(cells(TURNS, &turns::line(turn)));
+            let each = |turn| sheet.row(&cells(TURNS, &turns::line(turn)));
             filter::for_each(None, |page| store.turns(&Filter::default(), page), each)?;
             sheet.finish()
         }
         "sessions" => {
             let mut sheet = sheet(out, format, SESSIONS)?;
             let labels = HostLabels::read(store)?;
-            let each = |session| sheet.row(cells(SESSIONS, &sessions::line(session, &labels, store)?));
+            let each = |session| sheet.row(&cells(SESSIONS, &sessions::line(session, &labels, store)?));
             filter::for_each(None, |page| store.sessions(&Filter::default(), page), each)?;
             sheet.finish()
         }
@@ -89,7 +89,7 @@ fn write<W: Write + Send>(
             let mut sheet = sheet(out, format, CONTENT)?;
             let payloads = PayloadReader::new(ledger);
             let each = |session| {
-                let row = &mut |line| sheet.row(cells(CONTENT, &line));
+                let row = &mut |line| sheet.row(&cells(CONTENT, &line));
                 content::for_each_block(store, &payloads, &session, &[], &mut usize::MAX.clone(), row)
             };
             filter::for_each(None, |page| store.sessions(&Filter::default(), page), each)?;
@@ -97,7 +97,7 @@ fn write<W: Write + Send>(
         }
         "relationships" => {
             let mut sheet = sheet(out, format, RELATIONSHIPS)?;
-            relationships::for_each_line(store, &mut |line| sheet.row(cells(RELATIONSHIPS, &line)))?;
+            relationships::for_each_line(store, &mut |line| sheet.row(&cells(RELATIONSHIPS, &line)))?;
             sheet.finish()
         }
         "records" => records(store, out, format),
@@ -135,7 +135,7 @@ fn rows<W: Write + Send>(
     let mut sheet = Sheet::begin(out, format, columns)?;
     for_each_row(store, table, &mut |values| {
         let cells = values.into_iter().zip(table.columns).map(|(value, column)| cell(value, column.kind));
-        sheet.row(cells.collect())
+        sheet.row(&cells.collect::<Vec<_>>())
     })?;
     sheet.finish()
 }
@@ -153,7 +153,7 @@ fn records<W: Write + Send>(store: &impl RowReader, out: W, format: ExportFormat
     for_each_row(store, Chunk::TABLE, &mut |values| {
         let chunk = Chunk::read(values)?;
         chunk.places().try_for_each(|place| {
-            sheet.row(vec![
+            sheet.row(&[
                 Cell::Text(chunk.source.to_string()),
                 Cell::Text(chunk.stream.to_string()),
                 place.seq.cell(),

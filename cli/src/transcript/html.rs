@@ -147,7 +147,7 @@ impl<W: Write> Renderer for Html<W> {
     }
 
     fn begin_agent(&mut self, agent: &Agent) -> io::Result<()> {
-        let name = escaped(agent.agent.as_deref().unwrap_or("without a name"));
+        let name = escaped(agent.id.as_deref().unwrap_or("without a name"));
         writeln!(self.out, "<details class=\"agent\"><summary>subagent {name}</summary>")
     }
 

@@ -54,7 +54,7 @@ impl<W: Write> Renderer for Json<W> {
     fn begin_agent(&mut self, agent: &Agent) -> io::Result<()> {
         self.comma()?;
         self.out.write_all(b"{\"type\":\"agent\",\"agent\":")?;
-        self.value(&agent.agent)?;
+        self.value(&agent.id)?;
         self.out.write_all(b",\"tool_use\":")?;
         self.value(&agent.tool_use)?;
         self.out.write_all(b",\"stream\":")?;

@@ -95,19 +95,14 @@ fn closed(text: &str) -> String {
         // What is indented further is code, and what has a backtick behind backticks is a span.
         let is_span = mark == Some('`') && trimmed[run..].contains('`');
         let is_fence = run >= 3 && line.len() - trimmed.len() < 4 && !is_span;
-        match &open {
-            Some(fence) => {
-                out.push_str(line);
-                if is_fence && trimmed.starts_with(fence.as_str()) && trimmed[run..].trim().is_empty() {
-                    open = None;
-                }
+        if let Some(fence) = &open {
+            out.push_str(line);
+            if is_fence && trimmed.starts_with(fence.as_str()) && trimmed[run..].trim().is_empty() {
+                open = None;
             }
-            None => {
-                out.push_str(&without_folds(line));
-                if is_fence {
-                    open = Some(trimmed[..run].to_owned());
-                }
-            }
+        } else {
+            out.push_str(&without_folds(line));
+            open = is_fence.then(|| trimmed[..run].to_owned());
         }
         out.push('\n');
     }
@@ -211,7 +206,7 @@ impl<W: Write> Renderer for Markdown<W> {
     }
 
     fn begin_agent(&mut self, agent: &Agent) -> io::Result<()> {
-        let name = inline(agent.agent.as_deref().unwrap_or("without a name"));
+        let name = inline(agent.id.as_deref().unwrap_or("without a name"));
         self.paragraph(&format!("<details><summary>subagent {name}</summary>"))
     }
 

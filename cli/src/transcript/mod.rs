@@ -127,7 +127,7 @@ pub(crate) enum Item {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Agent {
     /// Its id.
-    pub(crate) agent: Option<String>,
+    pub(crate) id: Option<String>,
     /// The tool use that started it.
     pub(crate) tool_use: Option<String>,
     /// Its stream; of one whose records stand in its parent's stream absent.
@@ -141,6 +141,8 @@ pub(crate) struct LeftOut {
     pub(crate) repeated_records: u64,
     /// Older versions of records that were rewritten in place.
     pub(crate) older_versions: u64,
+    /// Records of users and models in which no place of a text is known.
+    pub(crate) records_without_content: u64,
 }
 
 /// Writes a transcript in one form.
@@ -208,12 +210,33 @@ mod tests {
         ]
     }
 
+    /// What an element of ours begins with.
+    const OURS: &[&str] = &[
+        "<div class=\"text ",
+        "</div>",
+        "<pre>",
+        "</pre>",
+        "<details class=\"",
+        "</details>",
+        "<summary>",
+        "</summary>",
+        "<h2 class=\"",
+        "</h2>",
+        "</body></html>",
+        "</html>",
+        "<div class=\"dim\">",
+    ];
+
     fn rendered(text: &str, renderer: &mut dyn Renderer) {
-        let agent = Agent { agent: Some(text.to_owned()), tool_use: None, stream: None };
+        let agent = Agent { id: Some(text.to_owned()), tool_use: None, stream: None };
         renderer.begin_agent(&agent).unwrap();
-        items(text).iter().for_each(|item| renderer.item(item).unwrap());
+        for item in &items(text) {
+            renderer.item(item).unwrap();
+        }
         renderer.end_agent().unwrap();
-        renderer.end(&LeftOut { repeated_records: 1, older_versions: 2 }).unwrap();
+        renderer
+            .end(&LeftOut { repeated_records: 1, older_versions: 2, records_without_content: 3 })
+            .unwrap();
     }
 
     /// Text that would do harm where it is not escaped.
@@ -258,10 +281,6 @@ mod tests {
             let mut out = Vec::new();
             rendered(&text, &mut Html::new(&mut out, full));
             let out = String::from_utf8(out).unwrap();
-            const OURS: &[&str] = &[
-                "<div class=\"text ", "</div>", "<pre>", "</pre>", "<details class=\"", "</details>", "<summary>",
-                "</summary>", "<h2 class=\"", "</h2>", "</body></html>", "</html>", "<div class=\"dim\">",
-            ];
             for (at, _) in out.match_indices('<') {
                 prop_assert!(OURS.iter().any(|ours| out[at..].starts_with(ours)), "{}", &out[at..]);
             }

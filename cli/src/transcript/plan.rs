@@ -1,20 +1,18 @@
 //! The order in which a transcript tells things, from rows alone: a result behind its use, a subagent behind the tool
 //! use that started it, each record once. Text is not read here, but for records that say nothing of a subagent in rows.
 
-use super::read::{Fetched, PayloadReader};
+mod telling;
+
+use super::read::PayloadReader;
 use super::rows::{AgentLink, Rows, Turn};
 use super::{Agent, LeftOut};
 use burnlog_log::{Address, Result, Timestamp};
 use burnlog_projections::{
-    BlockFilter, BlockPlace, Call, CopiedHistory, Name, PageRequest, Queries, RecordClass, RecordPlace,
-    Session, Stream, ToolUse, blocks, records,
+    BlockPlace, Call, CopiedHistory, Name, Queries, RecordClass, RecordPlace, Session, Stream, ToolUse,
 };
-use std::borrow::Cow;
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
+use telling::{Likeness, Telling, is_result, is_use};
 
-/// How many blocks are asked for at once.
-const PAGE_BLOCKS: usize = 8192;
 /// How deep subagents are folded into each other; deeper ones follow at the end.
 const DEPTH_MAX: usize = 16;
 
@@ -77,11 +75,7 @@ pub(crate) fn plan(
     let mut rows = Rows::read(queries, session)?;
     let is_content = |stream: &Stream| !stream.stream.ends_with(".meta");
     let mut streams: Vec<Stream> = std::mem::take(&mut rows.streams).into_iter().filter(is_content).collect();
-    // The session's own file first; where there is none, by time.
-    streams.sort_by_cached_key(|stream| {
-        let first_at = stream.first_at;
-        (stream.stream != stream.session, first_at.is_none(), first_at, stream.stream.clone())
-    });
+    streams.sort_by_cached_key(in_order);
     let (own, mut unplaced): (Vec<_>, Vec<_>) = streams.into_iter().partition(|it| it.agent.is_none());
     // Those that a tool use names are told there.
     unplaced.retain(|stream| {
@@ -105,6 +99,15 @@ pub(crate) fn plan(
     Ok(planner.plan)
 }
 
+/// Orders streams: the session's own file first, others by time. Objects that are files of their own follow each other
+/// by their ids, which begin with the time in all sources that have such: `message/msg_<time>…`, `part/prt_<time>…`.
+fn in_order(stream: &Stream) -> impl Ord + use<> {
+    let id = stream.stream.split_once('/').filter(|_| stream.agent.is_none());
+    let id = id.map(|(_, id)| id.split_once('_').map_or(id, |(_, time)| time).to_owned());
+    let first_at = stream.first_at;
+    (stream.stream != stream.session, id, first_at.is_none(), first_at, stream.stream.clone())
+}
+
 struct Planner<'a> {
     queries: &'a dyn Queries,
     payloads: &'a PayloadReader<'a>,
@@ -119,31 +122,6 @@ struct Planner<'a> {
     /// Who speaks, as far as a heading said so.
     speaker: &'static str,
     plan: Plan,
-}
-
-/// What two records that say the same have in common in rows: the fingerprint, and kind and length of the blocks.
-type Likeness = ([u8; 4], Vec<(String, u64)>);
-
-/// One stream while it is told.
-struct Telling {
-    stream: Name,
-    records: Vec<RecordPlace>,
-    /// The blocks of each record.
-    blocks: HashMap<(u64, Address), Vec<BlockPlace>>,
-    /// The records with a result, by the tool use.
-    results: HashMap<String, Vec<usize>>,
-    /// The records of a subagent without a file of its own, by the tool use that started it.
-    inner: HashMap<String, (Option<Name>, Vec<usize>)>,
-    /// Who speaks in a record with a subagent's message.
-    roles: HashMap<usize, &'static str>,
-    /// Records that are not told.
-    skipped: HashSet<usize>,
-    /// Records of subagents that are told behind the tool use that started them.
-    folded: HashSet<usize>,
-    /// Results that were told behind their use.
-    told_results: HashSet<(u64, Address, u32)>,
-    /// The numbers of the records in which somebody speaks.
-    turns: Vec<u64>,
 }
 
 impl Planner<'_> {
@@ -188,158 +166,6 @@ impl Planner<'_> {
         }
     }
 
-    /// Reads the places of a stream, and of records that say the same or are older versions the ones to tell.
-    fn read(&mut self, stream: &Name) -> Result<Telling> {
-        let source = self.rows.source.clone();
-        let mut telling = Telling {
-            stream: stream.clone(),
-            records: records(self.queries, &source, stream, 0..u64::MAX)?,
-            blocks: HashMap::new(),
-            results: HashMap::new(),
-            inner: HashMap::new(),
-            roles: HashMap::new(),
-            skipped: HashSet::new(),
-            folded: HashSet::new(),
-            told_results: HashSet::new(),
-            turns: Vec::new(),
-        };
-        let filter = BlockFilter {
-            source: source.to_string(),
-            session: self.rows.session.to_string(),
-            stream: Some(stream.to_string()),
-            kinds: Vec::new(),
-        };
-        let mut page = PageRequest { after: None, limit: PAGE_BLOCKS };
-        loop {
-            let listed = blocks(self.queries, &filter, &page)?;
-            for place in listed.items {
-                telling.blocks.entry((place.seq, place.address)).or_default().push(place);
-            }
-            match listed.next {
-                Some(next) => page.after = Some(next),
-                None => break,
-            }
-        }
-        self.leave_out(&mut telling)?;
-        self.place_progress(&mut telling)?;
-        for (at, place) in telling.records.iter().enumerate() {
-            if telling.skipped.contains(&at) {
-                continue;
-            }
-            if self.rows.turn(place).is_some_and(Turn::is_prompt) {
-                telling.turns.push(place.seq);
-            }
-            for block in telling.blocks.get(&(place.seq, place.address)).into_iter().flatten() {
-                if let (true, Some(tool_use)) = (is_result(block), &block.tool_use) {
-                    let places = telling.results.entry(tool_use.clone()).or_default();
-                    if places.last() != Some(&at) {
-                        places.push(at);
-                    }
-                }
-            }
-        }
-        Ok(telling)
-    }
-
-    /// Of several versions of a record those that no row was taken from, and of records that say the same all but the
-    /// first, are counted and not told.
-    fn leave_out(&mut self, telling: &mut Telling) -> Result<()> {
-        let mut alike: Vec<(usize, Address)> = Vec::new();
-        let mut first = 0;
-        while first < telling.records.len() {
-            let seq = telling.records[first].seq;
-            let after = telling.records[first..].iter().position(|place| place.seq != seq);
-            let end = after.map_or(telling.records.len(), |after| first + after);
-            let versions = first..end;
-            let is_chosen = |at: &usize| self.rows.is_chosen(&telling.records[*at].address);
-            let has_line = versions.clone().any(|at| telling.records[at].class != RecordClass::Tail);
-            let some_chosen = versions.len() > 1 && versions.clone().any(|at| is_chosen(&at));
-            for at in versions {
-                let place = telling.records[at];
-                let is_old_end = place.class == RecordClass::Tail && has_line;
-                if is_old_end || (some_chosen && !is_chosen(&at)) {
-                    telling.skipped.insert(at);
-                    self.plan.left_out.older_versions += 1;
-                    continue;
-                }
-                let blocks = telling.blocks.get(&(place.seq, place.address));
-                let (Some(blocks), true) = (blocks, place.fingerprint != [0; 4]) else { continue };
-                let says = blocks.iter().map(|block| (block.kind.clone(), block.bytes)).collect();
-                match self.seen.entry((place.fingerprint, says)) {
-                    Entry::Occupied(known) => alike.push((at, *known.get())),
-                    Entry::Vacant(new) => drop(new.insert(place.address)),
-                }
-            }
-            first = end;
-        }
-        self.leave_out_repeated(telling, &alike)
-    }
-
-    /// Of records that look alike in rows those are left out that have the same id, or the same bytes.
-    fn leave_out_repeated(&mut self, telling: &mut Telling, alike: &[(usize, Address)]) -> Result<()> {
-        let mut ids: HashMap<Address, Option<String>> = HashMap::new();
-        let mut wanted: Vec<Address> = alike.iter().map(|(at, _)| telling.records[*at].address).collect();
-        wanted.extend(alike.iter().map(|(_, known)| *known));
-        wanted.sort_unstable();
-        wanted.dedup();
-        self.payloads.for_each(&wanted, &mut |address, fetched| {
-            let id = if let Fetched::Present(payload) = fetched { Identity::read(&payload) } else { None };
-            ids.insert(*address, id);
-            Ok(())
-        })?;
-        for (at, known) in alike {
-            let address = telling.records[*at].address;
-            let [one, other] = [&address, known].map(|it| ids.get(it).and_then(Option::as_ref));
-            if address == *known || (one.is_some() && one == other) {
-                telling.skipped.insert(*at);
-                self.plan.left_out.repeated_records += 1;
-            }
-        }
-        Ok(())
-    }
-
-    /// Finds the tool uses that started the subagents whose messages stand in this stream. Those with a stream of their
-    /// own are told there.
-    fn place_progress(&mut self, telling: &mut Telling) -> Result<()> {
-        let is_one = |place: &RecordPlace| {
-            place.class == RecordClass::Progress && telling.blocks.contains_key(&(place.seq, place.address))
-        };
-        let found: Vec<usize> = (0..telling.records.len())
-            .filter(|at| !telling.skipped.contains(at) && is_one(&telling.records[*at]))
-            .collect();
-        let addresses: Vec<Address> = found.iter().map(|at| telling.records[*at].address).collect();
-        let mut at = 0;
-        self.payloads.for_each(&addresses, &mut |_, fetched| {
-            let index = found[at];
-            at += 1;
-            let Fetched::Present(payload) = fetched else { return Ok(()) };
-            let Some(started) = Started::read(&payload) else { return Ok(()) };
-            let agent: Option<Name> = started.data.agent.as_deref().map(Name::from);
-            let is_user = started.data.message.kind.as_deref() == Some("user");
-            telling.roles.insert(index, if is_user { "user" } else { "assistant" });
-            let is_this = |it: &&AgentLink| Some(&it.agent) == agent.as_ref() && it.stream.is_some();
-            if self.rows.agents.iter().any(|it| is_this(&it)) {
-                telling.skipped.insert(index);
-                self.plan.left_out.repeated_records += 1;
-            } else if let Some(tool_use) = started.tool_use {
-                let inner = telling.inner.entry(tool_use.into_owned()).or_insert((agent, Vec::new()));
-                inner.1.push(index);
-            }
-            Ok(())
-        })?;
-        // What no tool use of this stream would tell is told in its place.
-        let uses: HashSet<&str> = telling
-            .blocks
-            .values()
-            .flatten()
-            .filter(|block| is_use(block))
-            .filter_map(|block| block.tool_use.as_deref())
-            .collect();
-        telling.inner.retain(|tool_use, _| uses.contains(tool_use.as_str()));
-        telling.folded.extend(telling.inner.values().flat_map(|(_, inner)| inner.iter().copied()));
-        Ok(())
-    }
-
     fn record(&mut self, telling: &mut Telling, at: usize, depth: usize) -> Result<()> {
         let place = telling.records[at];
         let turn = self.rows.turn(&place).cloned();
@@ -368,8 +194,13 @@ impl Planner<'_> {
             self.push(Step::Notice { error, status, timestamp });
         }
         let blocks = telling.blocks.get(&(place.seq, place.address)).cloned();
-        if blocks.is_none() && is_worth_telling(place.class) {
-            self.push(Step::Record { stream: telling.stream.clone(), place });
+        match place.class {
+            _ if blocks.is_some() => {}
+            class if is_worth_telling(class) => {
+                self.push(Step::Record { stream: telling.stream.clone(), place });
+            }
+            RecordClass::Assistant | RecordClass::User => self.plan.left_out.records_without_content += 1,
+            _ => {}
         }
         let role = telling.roles.get(&at).copied().unwrap_or_else(|| place.class.name());
         for block in blocks.into_iter().flatten() {
@@ -409,8 +240,8 @@ impl Planner<'_> {
     /// The subagents that a tool use started.
     fn agents_of(&mut self, telling: &mut Telling, tool_use: &str, depth: usize) -> Result<()> {
         if let Some((agent, inner)) = telling.inner.remove(tool_use) {
-            let agent = agent.map(|agent| agent.to_string());
-            self.push(Step::AgentBegin(Agent { agent, tool_use: Some(tool_use.to_owned()), stream: None }));
+            let id = agent.map(|agent| agent.to_string());
+            self.push(Step::AgentBegin(Agent { id, tool_use: Some(tool_use.to_owned()), stream: None }));
             for at in inner {
                 self.record(telling, at, depth + 1)?;
             }
@@ -431,7 +262,7 @@ impl Planner<'_> {
             return Ok(());
         };
         self.push(Step::AgentBegin(Agent {
-            agent: Some(agent.agent.to_string()),
+            id: Some(agent.agent.to_string()),
             tool_use: agent.tool_use.clone(),
             stream: Some(stream.to_string()),
         }));
@@ -496,14 +327,6 @@ fn unlinked(stream: &Stream) -> AgentLink {
     }
 }
 
-fn is_use(block: &BlockPlace) -> bool {
-    block.kind.ends_with("tool_use") && block.tool_use.is_some()
-}
-
-fn is_result(block: &BlockPlace) -> bool {
-    !block.kind.ends_with("tool_use") && block.tool_use.is_some()
-}
-
 fn is_worth_telling(class: RecordClass) -> bool {
     matches!(
         class,
@@ -514,46 +337,4 @@ fn is_worth_telling(class: RecordClass) -> bool {
             | RecordClass::Erased
             | RecordClass::OtherKind
     )
-}
-
-/// What a record that carries a subagent's message says of its start; no row has it for every record.
-#[derive(serde::Deserialize)]
-struct Started<'a> {
-    #[serde(rename = "parentToolUseID", borrow)]
-    tool_use: Option<Cow<'a, str>>,
-    #[serde(default, borrow)]
-    data: StartedAgent<'a>,
-}
-
-#[derive(Default, serde::Deserialize)]
-struct StartedAgent<'a> {
-    #[serde(rename = "agentId", borrow)]
-    agent: Option<Cow<'a, str>>,
-    #[serde(default, borrow)]
-    message: StartedMessage<'a>,
-}
-
-#[derive(Default, serde::Deserialize)]
-struct StartedMessage<'a> {
-    #[serde(rename = "type", borrow)]
-    kind: Option<Cow<'a, str>>,
-}
-
-impl<'a> Started<'a> {
-    fn read(payload: &'a [u8]) -> Option<Self> {
-        serde_json::from_slice(payload).ok()
-    }
-}
-
-/// The id of a record, in whatever field its source keeps it: rows have four bytes of it.
-#[derive(serde::Deserialize)]
-struct Identity {
-    #[serde(alias = "id")]
-    uuid: Option<String>,
-}
-
-impl Identity {
-    fn read(payload: &[u8]) -> Option<String> {
-        serde_json::from_slice::<Self>(payload).ok()?.uuid
-    }
 }

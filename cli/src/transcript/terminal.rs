@@ -5,6 +5,7 @@ use super::text::{cut, one_line};
 use super::{Agent, Item, LeftOut, Place, Renderer};
 use crate::commands::SessionLine;
 use crate::output::{bytes, count, counted, printable, second};
+use serde_json::value::RawValue;
 use std::io::{self, Write};
 
 /// How much of a result, a thought, or a text that the agent made is shown.
@@ -207,6 +208,12 @@ pub(super) fn left_out_lines(left_out: &LeftOut) -> Vec<String> {
         let versions = counted(left_out.older_versions, "older version");
         lines.push(format!("{versions} of rewritten records not shown"));
     }
+    if left_out.records_without_content > 0 {
+        let records = counted(left_out.records_without_content, "record");
+        lines.push(format!(
+            "{records} without text that can be shown; burnlog restore writes them as they were"
+        ));
+    }
     lines
 }
 
@@ -267,7 +274,7 @@ impl<W: Write> Renderer for Terminal<W> {
             Item::Thinking { text, .. } if text.trim().is_empty() => Ok(()),
             Item::Thinking { text, .. } => self.long(Style::Dim, "  ", &format!("(thinking) {text}")),
             Item::ToolUse { tool, summary, input, .. } => {
-                self.tool_use(tool.as_deref(), summary, input.as_deref().map(|input| input.get()))
+                self.tool_use(tool.as_deref(), summary, input.as_deref().map(RawValue::get))
             }
             Item::ToolResult { tool, error, follows, text, place, .. } => {
                 // Without text it is images, which follow, or really nothing.
@@ -310,7 +317,7 @@ impl<W: Write> Renderer for Terminal<W> {
 
     fn begin_agent(&mut self, agent: &Agent) -> io::Result<()> {
         self.depth += 1;
-        let name = agent.agent.as_deref().unwrap_or("without a name");
+        let name = agent.id.as_deref().unwrap_or("without a name");
         self.text(Style::Cyan, "── ", &format!("subagent {name}"))
     }
 

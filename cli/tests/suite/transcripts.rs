@@ -53,7 +53,7 @@ fn beginning(session: &str) -> String {
 /// A machine with the story: a session with an error, a subagent, a notice, a compaction and odd lines, and its fork.
 fn machine() -> Machine {
     let machine = Machine::new("laptop");
-    let long = (1..=40).map(|number| format!("row {number}\\n")).collect::<String>();
+    let long = (1..=40).map(|number| format!("row {number}\\n")).collect::<Vec<_>>().concat();
     let story = [
         beginning(SESSION),
         line(SESSION, 6, 10, &answer("msg_2", r#"{"type":"tool_use","id":"toolu_2","name":"Task","input":{"description":"find the cause","prompt":"Find it."}}"#, "\"tool_use\"", 20)),
