@@ -255,3 +255,26 @@ fn the_pager_is_for_terminals_alone() {
     assert!(!machine.path("paged").exists());
     assert!(!ended.stdout.contains('\u{1b}'));
 }
+
+#[test]
+fn every_session_of_the_fixtures_is_shown_in_every_form() {
+    let machine = Machine::new("laptop");
+    for source in ["claude-code", "codex", "opencode", "gemini-cli"] {
+        let root = crate::fixtures().join("sessions").join(source);
+        machine.ok(&["ingest", "--quiet", "--root", &text(root)]);
+    }
+    let sessions = machine.rows(&["sessions"]);
+    assert!(sessions.len() > 20, "{}", sessions.len());
+    for row in sessions {
+        let session = row["session"].as_str().unwrap();
+        for format in ["text", "markdown", "html", "json"] {
+            let shown = machine.ok(&["show", "--format", format, "--", session]);
+            let bad = shown.chars().find(|it| it.is_control() && !matches!(it, '\n' | '\t'));
+            assert_eq!(bad, None, "{session} {format}");
+            if format == "json" {
+                let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+                assert_eq!(shown["session"], row, "{session}");
+            }
+        }
+    }
+}
