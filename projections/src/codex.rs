@@ -2,11 +2,12 @@
 //! difference of two lines; forks and subagents begin with a copy of another session's lines. What depends on other
 //! lines is noted as a fact here and told in `resolve`. Format facts: from files of 37 versions.
 
+mod blocks;
 mod facts;
 mod line;
 mod resolve;
 
-use crate::json::{self, Count};
+use crate::json::{self, Count, Span};
 use crate::records::{RecordClass, fingerprint};
 use crate::sources::{Facts, Reading, SourceFold, SourceRecord};
 use crate::streams::Stream;
@@ -14,7 +15,7 @@ use crate::text::{KEY_BYTES_MAX, Name, instant_of, key_text};
 use crate::tool_uses::ToolUse;
 use burnlog_log::Timestamp;
 use facts::{Counters, Dated, Fact, Meta, Said, TEXT_BYTES_MAX};
-use line::{Block, Line, Payload, Usage};
+use line::{Line, Payload, Usage};
 use std::borrow::Cow;
 
 pub(crate) const FOLD: SourceFold =
@@ -79,7 +80,8 @@ fn family(name: &str) -> Option<&str> {
 }
 
 fn fold(record: &SourceRecord<'_>, stream: &mut Stream, facts: &mut Facts) -> Reading {
-    match json::read::<Line<'_>>(&json::text_of(record.payload)) {
+    let text = facts.text_of(record.payload);
+    match json::read::<Line<'_>>(&text) {
         Some(line) => fold_line(record, &line, stream, facts),
         None if record.payload.iter().all(u8::is_ascii_whitespace) => {
             Reading::of_class(RecordClass::Other, "blank", facts)
@@ -95,8 +97,10 @@ fn fold_line(record: &SourceRecord<'_>, line: &Line<'_>, stream: &mut Stream, fa
     }
     let seq = i64::try_from(record.seq).unwrap_or(i64::MAX);
     let empty = Payload::default();
-    let payload = line.payload.as_deref().unwrap_or(&empty);
-    let mut fold = LineFold { record, payload, stream, facts, timestamp, seq };
+    let payload = line.payload.value.as_deref().unwrap_or(&empty);
+    let payload_span = line.payload.span;
+    let mut fold = LineFold { record, payload, payload_span, stream, facts, timestamp, seq };
+    fold.fold_blocks(line.kind.as_deref());
     let (kind, subtype) = (line.kind.as_deref(), payload.kind.as_deref());
     let record_type = match (kind, subtype) {
         (Some(kind), Some(subtype)) => fold.facts.names.get(&format!("{kind}/{subtype}")),
@@ -130,6 +134,7 @@ fn fold_line(record: &SourceRecord<'_>, line: &Line<'_>, stream: &mut Stream, fa
 struct LineFold<'f> {
     record: &'f SourceRecord<'f>,
     payload: &'f Payload<'f>,
+    payload_span: Span,
     stream: &'f mut Stream,
     facts: &'f mut Facts,
     timestamp: Option<Timestamp>,
@@ -194,7 +199,7 @@ impl LineFold<'_> {
                 RecordClass::Progress
             }
             Some("user_message") => {
-                let characters = payload.message.0.map_or(0, |text| text.characters() as i64);
+                let characters = payload.message.value.0.map_or(0, |text| text.characters() as i64);
                 let images = (payload.images.iter().count() + payload.local_images.iter().count()) as i64;
                 self.note_user("prompt", Said::Event, characters, images);
                 RecordClass::User
@@ -206,7 +211,7 @@ impl LineFold<'_> {
             Some("patch_apply_end") => self.fold_failure(payload.success.0 == Some(false)),
             Some("mcp_tool_call_end") => self.fold_failure(payload.result.is_error),
             Some("error") => {
-                let message = payload.message.0.map(|text| text.head(200));
+                let message = payload.message.value.0.map(|text| text.head(200));
                 self.note(Fact::Notice { error: owned(message.as_deref()) });
                 RecordClass::System
             }
@@ -261,11 +266,10 @@ impl LineFold<'_> {
             Some("assistant") => return RecordClass::Assistant,
             _ => return RecordClass::System,
         }
-        let texts = || payload.content.iter().filter_map(|block| block.text.0);
+        let texts = || payload.content.iter().filter_map(|block| block.value.text.value.0);
         let class = texts().map(|text| class_of(&text.head(HEAD_BYTES))).find(|class| *class != "prompt");
         let characters = texts().map(|text| text.characters() as i64).sum();
-        let is_image = |block: &&Block<'_>| block.kind.as_deref() == Some("input_image");
-        let images = payload.content.iter().filter(is_image).count() as i64;
+        let images = payload.content.iter().filter(|block| block.value.is_image()).count() as i64;
         self.note_user(class.unwrap_or("prompt"), Said::Item, characters, images);
         RecordClass::User
     }
@@ -280,7 +284,7 @@ impl LineFold<'_> {
         let Some(mut row) = self.tool_row() else { return };
         let kind = payload.kind.as_deref().map(|kind| kind.strip_suffix("_call").unwrap_or(kind));
         row.tool = self.facts.names.option(payload.name.as_deref().or(kind));
-        let patch = payload.input.0.map(|input| input.head(HEAD_BYTES));
+        let patch = payload.input.value.0.map(|input| input.head(HEAD_BYTES));
         row.target = self.facts.names.option(patch.as_deref().and_then(patched_file));
         row.session = Some(self.stream.session.clone());
         row.used_at = self.timestamp;
@@ -291,7 +295,7 @@ impl LineFold<'_> {
 
     fn fold_tool_result(&mut self) {
         let Some(mut row) = self.tool_row() else { return };
-        let output = &self.payload.output;
+        let output = &self.payload.output.value;
         let head = output.text.map(|text| text.head(HEAD_BYTES));
         let failed = output.success.map(|success| !success).or_else(|| head.as_deref().map(has_failed));
         row.is_error = Some(failed.unwrap_or(false));

@@ -141,6 +141,13 @@ impl Spanned<Text<'_>> {
     }
 }
 
+impl Spanned<There> {
+    /// Where the value stands if it is there and not `null`.
+    pub(crate) fn there(&self) -> Span {
+        if self.value.0 { self.span } else { Span::default() }
+    }
+}
+
 /// A value that is not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Unread;

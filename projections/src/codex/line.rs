@@ -1,6 +1,6 @@
 //! The fields of a rollout's line that the folds ask for, and nothing else of it.
 
-use crate::json::{Count, Flag, List, Taken, Text, There, lenient};
+use crate::json::{Count, Flag, List, Span, Spanned, Taken, Text, There, lenient};
 use crate::scan::{RawText, Scanner};
 
 lenient! {
@@ -8,7 +8,7 @@ lenient! {
     struct Line<'a> {
         timestamp: Text<'a> = b"timestamp",
         kind: Text<'a> = b"type",
-        payload: Option<Box<Payload<'a>>> = b"payload",
+        payload: Spanned<Option<Box<Payload<'a>>>> = b"payload",
     }
 }
 
@@ -28,14 +28,19 @@ lenient! {
         model: Text<'a> = b"model",
         info: Option<Snapshot<'a>> = b"info",
         role: Text<'a> = b"role",
-        content: List<Block<'a>> = b"content",
-        message: Raw<'a> = b"message",
+        content: List<Spanned<Block<'a>>> = b"content",
+        summary: List<Spanned<Block<'a>>> = b"summary",
+        message: Spanned<Raw<'a>> = b"message",
         images: List<There> = b"images",
         local_images: List<There> = b"local_images",
         name: Text<'a> = b"name",
         call: Text<'a> = b"call_id",
-        input: Raw<'a> = b"input",
-        output: Output<'a> = b"output",
+        arguments: Spanned<There> = b"arguments",
+        input: Spanned<Raw<'a>> = b"input",
+        action: Spanned<There> = b"action",
+        revised_prompt: Spanned<Raw<'a>> = b"revised_prompt",
+        output: Spanned<Output<'a>> = b"output",
+        tools: Spanned<There> = b"tools",
         exit_code: Count = b"exit_code",
         success: Flag = b"success",
         result: McpResult = b"result",
@@ -69,10 +74,16 @@ lenient! {
 }
 
 lenient! {
-    /// A block of a message.
+    /// A block of a message, of reasoning or of what a tool gave back.
     struct Block<'a> {
         kind: Text<'a> = b"type",
-        text: Raw<'a> = b"text",
+        text: Spanned<Raw<'a>> = b"text",
+    }
+}
+
+impl Block<'_> {
+    pub(crate) fn is_image(&self) -> bool {
+        self.kind.as_deref() == Some("input_image")
     }
 }
 
@@ -87,6 +98,13 @@ impl<'a> Taken<'a> for Raw<'a> {
         }
         self.0 = Some(from.string()?);
         Some(())
+    }
+}
+
+impl Spanned<Raw<'_>> {
+    /// Where the value stands if it is a text.
+    pub(crate) fn text_span(&self) -> Span {
+        if self.value.0.is_some() { self.span } else { Span::default() }
     }
 }
 
@@ -168,73 +186,62 @@ pub(crate) struct Output<'a> {
     pub(crate) bytes: Option<i64>,
     pub(crate) text: Option<RawText<'a>>,
     pub(crate) success: Option<bool>,
+    /// Where the text or the blocks stand inside an object.
+    pub(crate) content: Span,
+    /// Where images are.
+    pub(crate) images: Vec<Span>,
 }
 
 impl<'a> Taken<'a> for Output<'a> {
     fn take(&mut self, from: &mut Scanner<'a>) -> Option<()> {
-        match from.peek()? {
-            b'"' => {
-                let text = from.string()?;
-                self.bytes = Some(text.bytes() as i64);
-                self.text = Some(text);
-                Some(())
-            }
-            b'[' => {
-                let mut blocks = List::<Block<'a>>::default();
-                blocks.take(from)?;
-                self.take_blocks(&blocks);
-                Some(())
-            }
-            _ => {
-                let mut object = Option::<OutputObject<'a>>::default();
-                Taken::take(&mut object, from)?;
-                let Some(object) = object else { return Some(()) };
-                self.success = object.success.0;
-                self.text = object.content.text;
-                let bytes = object.content.text.map(|text| text.bytes() as i64);
-                self.bytes = bytes.or(object.content.blocks);
-                Some(())
-            }
+        if from.peek()? != b'{' {
+            return self.take_content(from);
         }
+        let mut object = Option::<OutputObject<'a>>::default();
+        Taken::take(&mut object, from)?;
+        if let Some(object) = object {
+            let Spanned { value, span } = object.content;
+            let content = if value.0.bytes.is_some() { span } else { Span::default() };
+            *self = Self { success: object.success.0, content, ..value.0 };
+        }
+        Some(())
     }
 }
 
 impl<'a> Output<'a> {
-    fn take_blocks(&mut self, blocks: &List<Block<'a>>) {
-        self.text = blocks.iter().find_map(|block| block.text.0);
-        self.bytes = Some(blocks_bytes(blocks));
+    fn take_content(&mut self, from: &mut Scanner<'a>) -> Option<()> {
+        if from.peek()? == b'"' {
+            let text = from.string()?;
+            self.bytes = Some(text.bytes() as i64);
+            self.text = Some(text);
+            return Some(());
+        }
+        let is_list = from.peek()? == b'[';
+        let mut blocks = List::<Spanned<Block<'a>>>::default();
+        blocks.take(from)?;
+        let texts = || blocks.iter().filter_map(|block| block.value.text.value.0);
+        self.text = texts().next();
+        self.bytes = is_list.then(|| texts().map(|text| text.bytes() as i64).sum());
+        self.images = blocks.iter().filter(|block| block.value.is_image()).map(|block| block.span).collect();
+        Some(())
     }
-}
-
-fn blocks_bytes(blocks: &List<Block<'_>>) -> i64 {
-    blocks.iter().filter_map(|block| block.text.0).map(|text| text.bytes() as i64).sum()
 }
 
 lenient! {
     /// The object form of what a tool gave back.
     struct OutputObject<'a> {
-        content: OutputContent<'a> = b"content",
+        content: Spanned<OutputContent<'a>> = b"content",
         success: Flag = b"success",
     }
 }
 
 /// The content inside the object form: a text or blocks.
 #[derive(Debug, Default)]
-pub(crate) struct OutputContent<'a> {
-    text: Option<RawText<'a>>,
-    blocks: Option<i64>,
-}
+pub(crate) struct OutputContent<'a>(Output<'a>);
 
 impl<'a> Taken<'a> for OutputContent<'a> {
     fn take(&mut self, from: &mut Scanner<'a>) -> Option<()> {
-        if from.peek()? == b'"' {
-            self.text = Some(from.string()?);
-            return Some(());
-        }
-        let mut blocks = List::<Block<'a>>::default();
-        blocks.take(from)?;
-        self.blocks = Some(blocks_bytes(&blocks));
-        Some(())
+        self.0.take_content(from)
     }
 }
 

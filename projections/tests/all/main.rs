@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed claim
 
+mod blocks;
 mod codex;
 mod content;
 mod gemini;
