@@ -19,7 +19,9 @@ row! {
     /// seq and address. `address` is the first 12 hex digits of the event's; with the seq it names one entry of the
     /// chunk in `records`. `start` and `bytes` say where in the payload the JSON value stands that holds the content:
     /// of `text`, `thinking`, `system` and `summary` the string with its quotes, of `tool_use` the input, of
-    /// `tool_result` the content, of anything else (`image` …) the whole block.
+    /// `tool_result` the content, of anything else (`image` …) the whole block. Where objects are rewritten in place the
+    /// version's rank follows the address, in hex, and of the versions of a record the one of the greatest rank alone has
+    /// an entry, even if it has no block.
     pub struct Content in "content" dumped true
     key {
         /// The source.
@@ -53,9 +55,7 @@ impl Merge for Content {
         }
         let mut entries = entries(&self.blocks);
         entries.extend(self::entries(&other.blocks));
-        entries.sort_unstable();
-        entries.dedup();
-        let joined = join(entries.iter().map(|entry| entry.2));
+        let joined = settled(entries);
         self.blocks = joined;
     }
 
@@ -66,7 +66,7 @@ impl Content {
     /// Returns the blocks, ordered by record.
     pub(crate) fn list(&self) -> Vec<Block<'_>> {
         let mut blocks = Vec::new();
-        for (seq, address, text) in entries(&self.blocks) {
+        for Entry { seq, address, text, .. } in entries(&self.blocks) {
             // What is not as this program writes it is damage, which leaves a record without blocks.
             let _ = read_blocks(text, seq, address, &mut blocks);
         }
@@ -74,8 +74,18 @@ impl Content {
     }
 }
 
-/// The entries of a row: seq, address, and the entry's own text.
-fn entries(blocks: &str) -> Vec<(u64, &str, &str)> {
+/// The blocks of one record in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry<'a> {
+    seq: u64,
+    /// The rank of the version; empty where records are not rewritten.
+    rank: &'a str,
+    address: &'a str,
+    /// The entry as it stands in the row.
+    text: &'a str,
+}
+
+fn entries(blocks: &str) -> Vec<Entry<'_>> {
     let mut found = Vec::new();
     let mut scanner = Scanner::new(blocks);
     let mut read = || -> Option<()> {
@@ -87,13 +97,29 @@ fn entries(blocks: &str) -> Vec<(u64, &str, &str)> {
             scanner.skip()?;
             let text = &blocks[start..scanner.position()];
             let (seq, rest) = text.strip_prefix('[')?.split_once(",\"")?;
-            found.push((seq.parse().ok()?, rest.get(..2 * ADDRESS_BYTES)?, text));
+            let (address, rest) = rest.split_at_checked(2 * ADDRESS_BYTES)?;
+            let rank = rest.strip_prefix("\",\"").and_then(|rest| rest.split_once('"'));
+            let rank = rank.map_or("", |(rank, _)| rank);
+            found.push(Entry { seq: seq.parse().ok()?, rank, address, text });
         }
         Some(())
     };
     // Damage ends the list: what was read so far is still good.
     let _ = read();
     found
+}
+
+/// Makes the text of a row: each entry once, and of several versions of a record that have ranks the greatest.
+fn settled(mut entries: Vec<Entry<'_>>) -> String {
+    entries.sort_unstable();
+    entries.dedup();
+    let counts = |(at, entry): &(usize, &Entry<'_>)| {
+        entry.rank.is_empty() || entries.get(at + 1).is_none_or(|next| next.seq != entry.seq)
+    };
+    let mut kept: Vec<Entry<'_>> =
+        entries.iter().enumerate().filter(counts).map(|(_, entry)| *entry).collect();
+    kept.sort_unstable_by_key(|entry| (entry.seq, entry.address, entry.text));
+    join(kept.iter().map(|entry| entry.text))
 }
 
 fn read_blocks<'a>(text: &'a str, seq: u64, address: &'a str, blocks: &mut Vec<Block<'a>>) -> Option<()> {
@@ -107,6 +133,11 @@ fn read_blocks<'a>(text: &'a str, seq: u64, address: &'a str, blocks: &mut Vec<B
         scanner.skip()?;
     }
     while scanner.next_element(&mut is_first)? {
+        if scanner.peek()? == b'"' {
+            // The rank, which has done its work.
+            scanner.skip()?;
+            continue;
+        }
         open(&mut scanner)?;
         let mut is_first = true;
         scanner.next_element(&mut is_first)?;
@@ -143,6 +174,8 @@ fn join<'a>(entries: impl Iterator<Item = &'a str>) -> String {
 #[derive(Debug, Default)]
 pub(crate) struct RecordBlocks {
     text: Vec<u8>,
+    /// The rank of the version of the record; empty where records are not rewritten.
+    rank: Vec<u8>,
     /// Where the text that was read differs from the payload: places in both from which on they run alike.
     offsets: Vec<(u32, u32)>,
 }
@@ -151,6 +184,7 @@ impl RecordBlocks {
     /// Begins a record. What is read is `payload` without a byte order mark, and unless `is_utf8` with U+FFFD in it.
     pub(crate) fn begin(&mut self, payload: &[u8], is_utf8: bool) {
         self.text.clear();
+        self.rank.clear();
         self.offsets.clear();
         let mark = if payload.starts_with(b"\xef\xbb\xbf") { 3u32 } else { 0 };
         if mark > 0 {
@@ -175,6 +209,12 @@ impl RecordBlocks {
             let (text, payload) = self.offsets[found];
             payload + (at - text)
         })
+    }
+
+    /// Sets the rank of the version of the record: of several versions the one with the bytewise greatest counts.
+    pub(crate) fn set_rank(&mut self, rank: &[u8]) {
+        self.rank.clear();
+        self.rank.extend_from_slice(rank);
     }
 
     /// Adds a block: its kind, where it stands in the text, and the tool use that it belongs to. None where it is absent.
@@ -232,12 +272,13 @@ pub(crate) struct OpenContent {
     text: Vec<u8>,
     /// Seq, address, and where the entry ends in `text`.
     entries: Vec<(u64, [u8; ADDRESS_BYTES], u32)>,
+    has_ranks: bool,
 }
 
 impl OpenContent {
-    /// Adds the blocks of one record, if it has any; returns how many bytes of memory that took.
+    /// Adds the blocks of one record, if it has any or may have had some; returns how many bytes of memory that took.
     pub(crate) fn add(&mut self, seq: u64, address: &Address, blocks: &mut RecordBlocks) -> usize {
-        if blocks.text.is_empty() {
+        if blocks.text.is_empty() && blocks.rank.is_empty() {
             return 0;
         }
         let before = self.text.len();
@@ -247,9 +288,16 @@ impl OpenContent {
         self.text.extend_from_slice(b",\"");
         push_hex(&mut self.text, &short);
         self.text.push(b'"');
+        if !blocks.rank.is_empty() {
+            self.text.extend_from_slice(b",\"");
+            push_hex(&mut self.text, &blocks.rank);
+            self.text.push(b'"');
+            self.has_ranks = true;
+        }
         self.text.extend_from_slice(&blocks.text);
         self.text.push(b']');
         blocks.text.clear();
+        blocks.rank.clear();
         self.entries.push((seq, short, self.text.len() as u32));
         self.text.len() - before + size_of::<(u64, [u8; ADDRESS_BYTES], u32)>()
     }
@@ -267,7 +315,10 @@ impl OpenContent {
             start = end as usize;
         }
         entries.sort_unstable();
-        let blocks = join(entries.iter().map(|entry| entry.2));
+        let mut blocks = join(entries.iter().map(|entry| entry.2));
+        if self.has_ranks && entries.len() > 1 {
+            blocks = settled(self::entries(&blocks));
+        }
         Some(Content { source: source.clone(), stream: stream.clone(), chunk: chunk as i64, blocks })
     }
 }

@@ -1,19 +1,21 @@
 //! Gemini CLI: what a session file means: one object that is rewritten in place, or, in newer versions, lines of which a later one
-//! with the same message id replaces an earlier one. A message that was rewound stays a call: it was paid for. The whole
-//! of what the folds know of this source is in this file.
+//! with the same message id replaces an earlier one. A message that was rewound stays a call: it was paid for.
+
+mod blocks;
+mod message;
 
 use crate::calls::Call;
-use crate::json::{self, Count, List, Taken, Text, There, lenient};
+use crate::json::{self, Count, List};
 use crate::notices::Notice;
 use crate::records::{RecordClass, fingerprint};
 use crate::resolved::Resolved;
-use crate::scan::Scanner;
 use crate::sources::{Facts, Reading, SourceFold, SourceRecord};
 use crate::streams::Stream;
 use crate::text::{Tokens, instant_of, key_text, plain_text};
 use crate::tool_uses::ToolUse;
 use crate::user_turns::UserTurn;
 use burnlog_log::Timestamp;
+use message::{Message, Record, Tool, Usage};
 
 pub(crate) const FOLD: SourceFold = SourceFold {
     name: "gemini-cli",
@@ -24,124 +26,13 @@ pub(crate) const FOLD: SourceFold = SourceFold {
     family: |_| None,
 };
 
-lenient! {
-    /// A session, a line of one, or a message: whichever fields are there.
-    struct Record<'a> {
-        session: Text<'a> = b"sessionId",
-        started: Text<'a> = b"startTime",
-        updated: Text<'a> = b"lastUpdated",
-        summary: Text<'a> = b"summary",
-        messages: List<Message<'a>> = b"messages",
-        set: Option<Box<Update<'a>>> = b"$set",
-        rewind: There = b"$rewindTo",
-        kind: Text<'a> = b"type",
-    }
-}
-
-lenient! {
-    /// What a `$set` line changes.
-    struct Update<'a> {
-        updated: Text<'a> = b"lastUpdated",
-        summary: Text<'a> = b"summary",
-        messages: List<Message<'a>> = b"messages",
-    }
-}
-
-lenient! {
-    /// A message.
-    struct Message<'a> {
-        id: Text<'a> = b"id",
-        kind: Text<'a> = b"type",
-        timestamp: Text<'a> = b"timestamp",
-        model: Text<'a> = b"model",
-        content: Content = b"content",
-        tokens: Option<Usage<'a>> = b"tokens",
-        tools: List<Tool<'a>> = b"toolCalls",
-    }
-}
-
-lenient! {
-    /// What a message used. Input includes what came from a cache and not what tools put in; thoughts stand outside output.
-    struct Usage<'a> {
-        input: Count = b"input",
-        output: Count = b"output",
-        cached: Count = b"cached",
-        thoughts: Count = b"thoughts",
-        tool: Count = b"tool",
-    }
-}
-
-lenient! {
-    /// A tool use with its result.
-    struct Tool<'a> {
-        id: Text<'a> = b"id",
-        name: Text<'a> = b"name",
-        status: Text<'a> = b"status",
-        timestamp: Text<'a> = b"timestamp",
-        args: Option<Args<'a>> = b"args",
-    }
-}
-
-lenient! {
-    /// The fields of a tool's input that name a file.
-    struct Args<'a> {
-        file_path: Text<'a> = b"file_path",
-        absolute_path: Text<'a> = b"absolute_path",
-        path: Text<'a> = b"path",
-    }
-}
-
-/// The length in characters of a text, of a part or of a list of them.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Content(i64);
-
-impl<'a> Taken<'a> for Content {
-    fn take(&mut self, from: &mut Scanner<'a>) -> Option<()> {
-        match from.peek()? {
-            b'"' => self.0 = from.string()?.characters() as i64,
-            b'[' => {
-                let mut parts = List::<Part<'a>>::default();
-                parts.take(from)?;
-                self.0 = parts.iter().map(|part| part.text.0).sum();
-            }
-            _ => {
-                let mut part = Part::default();
-                part.take(from)?;
-                self.0 = part.text.0;
-            }
-        }
-        Some(())
-    }
-}
-
-lenient! {
-    /// A part of a message.
-    struct Part<'a> {
-        text: Characters = b"text",
-    }
-}
-
-/// The length of a text in characters.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Characters(i64);
-
-impl<'a> Taken<'a> for Characters {
-    fn take(&mut self, from: &mut Scanner<'a>) -> Option<()> {
-        if from.peek()? != b'"' {
-            return from.skip();
-        }
-        self.0 = from.string()?.characters() as i64;
-        Some(())
-    }
-}
-
 /// `session-<when>-<id>`, or `<session id>/<id>` of a subagent, which is a session of its own.
 fn locate(stream: &str) -> (&str, Option<&str>) {
     (stream, stream.split_once('/').map(|(_, agent)| agent))
 }
 
 fn fold(record: &SourceRecord<'_>, stream: &mut Stream, facts: &mut Facts) -> Reading {
-    let text = json::text_of(record.payload);
+    let text = facts.text_of(record.payload);
     let Some(fields) = json::read::<Record<'_>>(&text) else {
         let is_blank = record.payload.iter().all(u8::is_ascii_whitespace);
         let (class, kind) =
@@ -154,7 +45,8 @@ fn fold(record: &SourceRecord<'_>, stream: &mut Stream, facts: &mut Facts) -> Re
     fold.offer_header(&fields, seq);
     if let Some(update) = &fields.set {
         fold.updated = update.updated.as_deref().and_then(instant_of);
-        fold.offer_title(update.summary.as_deref(), seq);
+        fold.offer_title(update.summary.value.as_deref(), seq);
+        fold.facts.block("summary", update.summary.text_span(), None);
         fold.messages(&update.messages);
         return Reading::of_class(RecordClass::Other, "$set", fold.facts);
     }
@@ -162,6 +54,8 @@ fn fold(record: &SourceRecord<'_>, stream: &mut Stream, facts: &mut Facts) -> Re
         return Reading::of_class(RecordClass::Other, "$rewindTo", fold.facts);
     }
     if fields.kind.as_deref().is_none() && fields.session.as_deref().is_some() {
+        fold.rank_blocks();
+        fold.facts.block("summary", fields.summary.text_span(), None);
         fold.messages(&fields.messages);
         return Reading::of_class(RecordClass::Title, "session", fold.facts);
     }
@@ -188,7 +82,7 @@ impl MessageFold<'_> {
                 self.stream.offer_instant(at);
             }
         }
-        self.offer_title(fields.summary.as_deref(), seq);
+        self.offer_title(fields.summary.value.as_deref(), seq);
     }
 
     fn offer_title(&mut self, summary: Option<&str>, seq: i64) {
@@ -212,6 +106,7 @@ impl MessageFold<'_> {
         }
         let id = message.id.as_deref().filter(|id| !id.is_empty());
         let id = id.map_or_else(|| self.record.address.to_string(), |id| key_text(id).into_owned());
+        self.message_blocks(&id, message);
         match message.kind.as_deref() {
             Some("gemini") => {
                 message.tools.iter().for_each(|tool| self.tool(&id, tool, at));
@@ -275,10 +170,9 @@ impl MessageFold<'_> {
     }
 
     fn tool(&mut self, message: &str, tool: &Tool<'_>, at: Option<Timestamp>) {
-        let Some(id) = tool.id.as_deref() else { return };
-        let key = key_text(&format!("{message}/{id}")).into_owned();
+        let Some(key) = tool.key(message) else { return };
         let mut row = ToolUse::unseen(self.stream.source.clone(), key);
-        let args = tool.args.as_ref();
+        let args = tool.args.value.as_ref();
         let target = args.and_then(|args| {
             [&args.file_path, &args.absolute_path, &args.path].into_iter().find_map(|path| path.as_deref())
         });
@@ -310,8 +204,8 @@ impl MessageFold<'_> {
             session: self.stream.session.clone(),
             stream: self.stream.stream.clone(),
             class: self.facts.names.get(class),
-            characters: message.content.0,
-            images: 0,
+            characters: message.content.characters(),
+            images: message.content.images(),
             text_prefix: 0,
             place: self.record.address,
             contested: false,

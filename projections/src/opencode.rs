@@ -1,11 +1,12 @@
 //! OpenCode: what a session, a message and a part mean. Each is an object that is rewritten in place while it grows, so of
 //! each the version that counts is chosen among the facts of its session. Format facts: from files of 25 versions.
 
+mod blocks;
 mod facts;
 mod object;
 mod resolve;
 
-use crate::json::{self, Count};
+use crate::json::{self, Count, Spanned};
 use crate::records::{RecordClass, fingerprint};
 use crate::sources::{Facts, Reading, SourceFold, SourceRecord};
 use crate::streams::Stream;
@@ -33,7 +34,8 @@ const KNOWN_KINDS: &[&str] = &["migration", "permission", "project", "session_di
 const PLACE_OF_MESSAGES: i64 = 1 << 61;
 
 fn fold(record: &SourceRecord<'_>, stream: &mut Stream, facts: &mut Facts) -> Reading {
-    match json::read::<Object<'_>>(&json::text_of(record.payload)) {
+    let text = facts.text_of(record.payload);
+    match json::read::<Spanned<Object<'_>>>(&text) {
         Some(object) => fold_object(record, object, stream, facts),
         None => Reading::of_class(RecordClass::Unreadable, "", facts),
     }
@@ -41,24 +43,27 @@ fn fold(record: &SourceRecord<'_>, stream: &mut Stream, facts: &mut Facts) -> Re
 
 fn fold_object(
     record: &SourceRecord<'_>,
-    object: Object<'_>,
+    object: Spanned<Object<'_>>,
     stream: &mut Stream,
     facts: &mut Facts,
 ) -> Reading {
-    let (form, fields, messages) = object.into_fields();
+    let (form, object, messages) = object.value.into_fields(object.span);
+    let fields = &object.value;
     // The part before the slash of a stream's name says what the object is.
     let kind = record.session.split_once('/').map_or("", |(kind, _)| kind).to_owned();
     let mut fold = ObjectFold { record, stream, facts, form, session: String::new() };
     if kind == "export" && form.is_export {
         fold.session = text(fields.id.as_deref());
         fold.settle_session();
-        fold.session(&fields, &format!("session/{}", fold.session));
+        fold.session(fields, &format!("session/{}", fold.session));
         for message in messages.iter() {
             fold.message(&message.info);
             for part in message.parts.iter() {
                 fold.part(part);
             }
         }
+        // A later export of the session holds all of it again.
+        fold.rank_blocks(fields.time.as_ref().and_then(object::Time::latest), true);
         return fold.reading(RecordClass::Other, "export", fields.id.as_deref());
     }
     fold.session = text(if kind == "session" { fields.id.as_deref() } else { fields.session.as_deref() });
@@ -67,15 +72,15 @@ fn fold_object(
     match &*kind {
         "session" if id.is_some() => {
             let version = fold.facts.names.option(fields.version.as_deref()).unwrap_or_default();
-            fold.session(&fields, record.session);
+            fold.session(fields, record.session);
             Reading { version, ..fold.reading(RecordClass::Title, "session", id) }
         }
         "message" if id.is_some() => {
-            let class = fold.message(&fields);
+            let class = fold.message(fields);
             fold.reading(class, &format!("message/{}", fields.role.as_deref().unwrap_or_default()), id)
         }
         "part" if id.is_some() => {
-            let class = fold.part(&fields);
+            let class = fold.part(&object);
             fold.reading(class, &format!("part/{}", fields.kind.as_deref().unwrap_or_default()), id)
         }
         kind if KNOWN_KINDS.binary_search(&kind).is_ok() => fold.reading(RecordClass::Other, kind, id),
@@ -113,10 +118,13 @@ impl ObjectFold<'_> {
         Reading { fingerprint, ..Reading::of_class(class, record_type, self.facts) }
     }
 
-    fn note(&mut self, key: &str, clock: Option<i64>, is_complete: bool, fact: &Fact) {
+    fn version(&self, clock: Option<i64>, is_complete: bool) -> Version {
         let (payload, place) = (self.record.payload_hash, self.record.address);
-        let clock = clock.max(self.form.updated);
-        let fact = facts::encode(&Version { clock, is_complete, payload, place }, fact);
+        Version { clock: clock.max(self.form.updated), is_complete, payload, place }
+    }
+
+    fn note(&mut self, key: &str, clock: Option<i64>, is_complete: bool, fact: &Fact) {
+        let fact = facts::encode(&self.version(clock, is_complete), fact);
         let group = self.facts.names.get(&self.session);
         self.facts.note(&self.stream.source, &group, key_text(key).into_owned().into_bytes(), fact);
     }
@@ -184,10 +192,13 @@ impl ObjectFold<'_> {
         };
         let clock = time.and_then(object::Time::latest);
         self.note(&key, clock, completed.is_some(), &Fact::Message(Box::new(message)));
+        self.message_blocks(fields);
+        self.rank_blocks(clock, completed.is_some());
         if is_user { RecordClass::User } else { RecordClass::Assistant }
     }
 
-    fn part(&mut self, fields: &Fields<'_>) -> RecordClass {
+    fn part(&mut self, part: &Spanned<Fields<'_>>) -> RecordClass {
+        let fields = &part.value;
         let (id, message) = (text(fields.id.as_deref()), text(fields.message.as_deref()));
         let mut clock = fields.time.as_ref().and_then(object::Time::latest);
         let mut is_complete = fields.time.as_ref().is_none_or(|time| time.end.value.is_some());
@@ -198,19 +209,19 @@ impl ObjectFold<'_> {
         let (class, fact) = match fields.kind.as_deref() {
             Some("text") => {
                 let synthetic = fields.synthetic.0 == Some(true);
-                (
-                    RecordClass::Assistant,
-                    Fact::Text { message, characters: fields.text.characters(), synthetic },
-                )
+                let characters = fields.text.value.characters();
+                (RecordClass::Assistant, Some(Fact::Text { message, characters, synthetic }))
             }
             Some("file") => {
                 let is_image = fields.mime.as_deref().is_some_and(|mime| mime.starts_with("image/"));
-                (RecordClass::User, Fact::File { message, is_image })
+                (RecordClass::User, Some(Fact::File { message, is_image }))
             }
-            Some("compaction") => (RecordClass::System, Fact::Compaction { message, auto: fields.auto.0 }),
+            Some("compaction") => {
+                (RecordClass::System, Some(Fact::Compaction { message, auto: fields.auto.0 }))
+            }
             Some("step-finish") => {
                 let tokens = fields.tokens.as_ref().map(tokens).unwrap_or_default();
-                (RecordClass::Assistant, Fact::Step { message, tokens })
+                (RecordClass::Assistant, Some(Fact::Step { message, tokens }))
             }
             Some("tool") => {
                 let tool = tool(id, message, fields);
@@ -219,12 +230,17 @@ impl ObjectFold<'_> {
                 for at in [tool.start, tool.end].into_iter().filter_map(instant) {
                     self.stream.offer_instant(at);
                 }
-                (RecordClass::Assistant, Fact::Tool(Box::new(tool)))
+                (RecordClass::Assistant, Some(Fact::Tool(Box::new(tool))))
             }
-            Some(other) if KNOWN_PARTS.binary_search(&other).is_ok() => return RecordClass::Assistant,
-            _ => return RecordClass::Unknown,
+            Some(other) if KNOWN_PARTS.binary_search(&other).is_ok() => (RecordClass::Assistant, None),
+            _ => (RecordClass::Unknown, None),
         };
-        self.note(&key, clock, is_complete, &fact);
+        if let Some(fact) = &fact {
+            self.note(&key, clock, is_complete, fact);
+        }
+        if self.part_blocks(part) {
+            self.rank_blocks(clock, is_complete);
+        }
         class
     }
 }
@@ -232,7 +248,7 @@ impl ObjectFold<'_> {
 fn tool(id: String, message: String, fields: &Fields<'_>) -> Tool {
     let state = fields.state.as_deref();
     let time = state.and_then(|state| state.time.as_ref());
-    let input = state.and_then(|state| state.input.as_ref());
+    let input = state.and_then(|state| state.input.value.as_ref());
     let status = state.and_then(|state| state.status.as_deref());
     Tool {
         id,
@@ -246,7 +262,7 @@ fn tool(id: String, message: String, fields: &Fields<'_>) -> Tool {
             Some("error") => Some(true),
             _ => None,
         },
-        bytes: state.and_then(|state| state.output.bytes().or(state.error.bytes())),
+        bytes: state.and_then(|state| state.output.value.bytes().or(state.error.value.bytes())),
     }
 }
 

@@ -116,6 +116,12 @@ impl Facts {
         self.blocks.push(kind, span, tool_use);
     }
 
+    /// Tells that the record being folded is one version of an object that is rewritten in place: of all versions at its
+    /// number only the one with the bytewise greatest rank has blocks.
+    pub(crate) fn rank_blocks(&mut self, rank: &[u8]) {
+        self.blocks.set_rank(rank);
+    }
+
     /// Adds one fact to a group.
     pub(crate) fn note(&mut self, source: &Name, group: &Name, key: Vec<u8>, fact: Vec<u8>) {
         self.group_bytes += key.len() + fact.len() + 150;

@@ -111,12 +111,23 @@ fn codec() -> Configuration<bincode::config::LittleEndian, bincode::config::Vari
     bincode::config::standard().with_limit::<{ 1 << 20 }>()
 }
 
+impl Version {
+    /// Returns what of the version that counts is bytewise greater than of any other of the object.
+    pub(crate) fn rank(&self) -> [u8; RANK_BYTES] {
+        let mut rank = [0; RANK_BYTES];
+        rank[..8].copy_from_slice(&self.clock.unwrap_or(0).max(0).to_be_bytes());
+        rank[8] = u8::from(self.is_complete);
+        for (byte, of_hash) in rank[9..].iter_mut().zip(self.payload.0) {
+            *byte = !of_hash;
+        }
+        rank
+    }
+}
+
 /// Returns the stored form of a fact.
 pub(crate) fn encode(version: &Version, fact: &Fact) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(128);
-    bytes.extend_from_slice(&version.clock.unwrap_or(0).max(0).to_be_bytes());
-    bytes.push(u8::from(version.is_complete));
-    bytes.extend(version.payload.0[..8].iter().map(|byte| !byte));
+    bytes.extend_from_slice(&version.rank());
     bytes.extend_from_slice(&version.place.0);
     bincode::encode_into_std_write(fact, &mut bytes, codec()).expect("writing to memory cannot fail");
     bytes

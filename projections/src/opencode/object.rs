@@ -1,7 +1,7 @@
 //! The fields of a session, message or part that the folds ask for. An object has one of three forms: a file of the
 //! storage tree, a row of the database (id columns around `data`), or an element of an export.
 
-use crate::json::{Count, Flag, List, Taken, Text, lenient};
+use crate::json::{Count, Flag, List, Span, Spanned, Taken, Text, lenient};
 use crate::scan::{RawText, Scanner};
 
 lenient! {
@@ -13,7 +13,7 @@ lenient! {
         row_parent: Text<'a> = b"parent_id",
         row_created: Count = b"time_created",
         row_updated: Count = b"time_updated",
-        data: Option<Box<Fields<'a>>> = b"data",
+        data: Spanned<Option<Box<Fields<'a>>>> = b"data",
         id: Text<'a> = b"id",
         session: Text<'a> = b"sessionID",
         message: Text<'a> = b"messageID",
@@ -31,7 +31,7 @@ lenient! {
         time: Option<Time<'a>> = b"time",
         path: Option<Path<'a>> = b"path",
         error: Option<Failure<'a>> = b"error",
-        text: Length = b"text",
+        text: Spanned<Length> = b"text",
         synthetic: Flag = b"synthetic",
         tool: Text<'a> = b"tool",
         state: Option<Box<State<'a>>> = b"state",
@@ -62,7 +62,7 @@ lenient! {
         time: Option<Time<'a>> = b"time",
         path: Option<Path<'a>> = b"path",
         error: Option<Failure<'a>> = b"error",
-        text: Length = b"text",
+        text: Spanned<Length> = b"text",
         synthetic: Flag = b"synthetic",
         tool: Text<'a> = b"tool",
         state: Option<Box<State<'a>>> = b"state",
@@ -72,8 +72,9 @@ lenient! {
 }
 
 impl<'a> Object<'a> {
-    /// Splits what the form has from what the object is. Columns fill in for fields that rows keep outside `data`.
-    pub(crate) fn into_fields(self) -> (Form, Fields<'a>, List<ExportMessage<'a>>) {
+    /// Splits what the form has from what the object is. Columns fill in for fields that rows keep outside `data`, and
+    /// the object stands where `data` stands; else where the `whole` does.
+    pub(crate) fn into_fields(self, whole: Span) -> (Form, Spanned<Fields<'a>>, List<ExportMessage<'a>>) {
         let is_row = self.table.as_deref().is_some();
         let form = Form {
             is_export: self.info.is_some(),
@@ -81,7 +82,7 @@ impl<'a> Object<'a> {
             updated: self.row_updated.value,
         };
         if let Some(info) = self.info {
-            return (form, *info, self.messages);
+            return (form, Spanned { value: *info, span: whole }, self.messages);
         }
         let own = Fields {
             id: self.id,
@@ -109,14 +110,15 @@ impl<'a> Object<'a> {
             mime: self.mime,
             ..Fields::default()
         };
-        let fields = match self.data {
+        let (value, span) = match self.data.value {
             Some(data) if is_row => {
-                Fields { id: own.id, session: self.row_session, message: self.row_message, ..*data }
+                let (session, message) = (self.row_session, self.row_message);
+                (Fields { id: own.id, session, message, ..*data }, self.data.span)
             }
-            _ if is_row => Fields { parent: self.row_parent, ..own },
-            _ => own,
+            _ if is_row => (Fields { parent: self.row_parent, ..own }, whole),
+            _ => (own, whole),
         };
-        (form, fields, self.messages)
+        (form, Spanned { value, span }, self.messages)
     }
 }
 
@@ -132,7 +134,7 @@ lenient! {
     /// A message of an export with its parts.
     struct ExportMessage<'a> {
         info: Fields<'a> = b"info",
-        parts: List<Fields<'a>> = b"parts",
+        parts: List<Spanned<Fields<'a>>> = b"parts",
     }
 }
 
@@ -193,6 +195,7 @@ lenient! {
     /// More on why a message failed.
     struct Reply<'a> {
         status: Count = b"statusCode",
+        message: Spanned<Length> = b"message",
     }
 }
 
@@ -200,10 +203,18 @@ lenient! {
     /// How far a tool use is.
     struct State<'a> {
         status: Text<'a> = b"status",
-        input: Option<Input<'a>> = b"input",
-        output: Length = b"output",
-        error: Length = b"error",
+        input: Spanned<Option<Input<'a>>> = b"input",
+        output: Spanned<Length> = b"output",
+        error: Spanned<Length> = b"error",
+        attachments: List<Spanned<Attachment<'a>>> = b"attachments",
         time: Option<Time<'a>> = b"time",
+    }
+}
+
+lenient! {
+    /// A file that a tool gave back.
+    struct Attachment<'a> {
+        mime: Text<'a> = b"mime",
     }
 }
 
@@ -226,6 +237,13 @@ impl Length {
 
     pub(crate) fn characters(self) -> i64 {
         self.1.map_or(0, |characters| characters as i64)
+    }
+}
+
+impl Spanned<Length> {
+    /// Where the value stands if it is a text.
+    pub(crate) fn text_span(&self) -> Span {
+        if self.value.0.is_some() { self.span } else { Span::default() }
     }
 }
 
