@@ -186,6 +186,20 @@ fn content() -> impl Strategy<Value = Content> {
     })
 }
 
+/// Rows of objects that are rewritten in place: one version of each record, of a rank of its own, perhaps without blocks.
+fn ranked_content() -> impl Strategy<Value = Content> {
+    proptest::collection::btree_map(0u64..4, 0u8..6, 0..4).prop_map(|records| {
+        let entry = |(seq, byte): (&u64, &u8)| {
+            let block = if byte % 3 == 0 { String::new() } else { format!(r#",["text",{byte},{seq}]"#) };
+            let address = format!("{:02x}0000000000", byte * 37);
+            format!(r#"[{seq},"{address}","0{byte:x}"{block}]"#)
+        };
+        let entries: Vec<String> = records.iter().map(entry).collect();
+        let blocks = format!("[{}]", entries.join(","));
+        Content { source: "s".into(), stream: "t".into(), chunk: 0, blocks }
+    })
+}
+
 fn relationship() -> impl Strategy<Value = Relationship> {
     (names(), instant(), names(), names(), place()).prop_map(|row| Relationship {
         source: "s".into(),
@@ -288,6 +302,7 @@ joins! {
     notices_are_joined: notice,
     streams_are_joined: stream,
     contents_are_joined: content,
+    contents_of_versions_are_joined: ranked_content,
     relationships_are_joined: relationship,
     stamps_are_joined: stamp,
     conflicts_of_calls_are_joined: conflict_of_calls,
