@@ -126,7 +126,11 @@ fn fold_line(record: &SourceRecord<'_>, line: &Line<'_>, stream: &mut Stream, fa
     if class == RecordClass::Unknown {
         fold.note(Fact::Unknown { record_type: record_type.to_string() });
     }
-    let fingerprint = payload.call.as_deref().map_or([0; 4], fingerprint);
+    let id = payload.call.as_deref().filter(|id| !id.is_empty());
+    if let Some(id) = id {
+        fold.stream.offer_first_record(id, None, seq);
+    }
+    let fingerprint = id.map_or([0; 4], fingerprint);
     Reading { class, record_type, version, fingerprint }
 }
 

@@ -105,6 +105,9 @@ impl MessageFold<'_> {
             self.stream.offer_instant(at);
         }
         let id = message.id.as_deref().filter(|id| !id.is_empty());
+        if let Some(id) = id {
+            self.stream.offer_first_record(id, None, i64::try_from(self.record.seq).unwrap_or(i64::MAX));
+        }
         let id = id.map_or_else(|| self.record.address.to_string(), |id| key_text(id).into_owned());
         self.message_blocks(&id, message);
         match message.kind.as_deref() {

@@ -198,10 +198,14 @@ fn link_of(queries: &dyn Queries, row: Relationship) -> Result<Link> {
     };
     let is_copy = matches!(&*link.kind, KIND_FORK | KIND_CONTINUATION);
     if let (true, Some(from), Some(to)) = (is_copy, &link.from_session, &link.to_stream) {
-        let copied =
-            Places::of(queries, &link.source, from)?.copied_to(&Places::of(queries, &link.source, to)?);
-        link.from_stream = copied.is_some().then(|| from.clone());
-        link.copied = copied;
+        let own = Places::of(queries, &link.source, to)?;
+        // Not every source names the file of a session by the session.
+        for stream in queries.streams(&link.source, from)?.into_iter().filter(|row| row.agent.is_none()) {
+            let copied = Places::of(queries, &link.source, &stream.stream)?.copied_to(&own);
+            if copied.map(|copied| copied.records) > link.copied.map(|copied| copied.records) {
+                (link.from_stream, link.copied) = (Some(stream.stream), copied);
+            }
+        }
     }
     Ok(link)
 }

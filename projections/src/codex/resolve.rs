@@ -50,6 +50,7 @@ pub(super) fn resolve(group: &Group) -> Resolved {
         agent: own.agent.as_deref().map(Name::from),
         is_subagent: own.is_subagent,
         has_events,
+        item: None,
         seq: 0,
         base: 0,
         before: None,
@@ -130,6 +131,8 @@ struct Walk {
     agent: Option<Name>,
     is_subagent: bool,
     has_events: bool,
+    /// The last prompt that was seen as an item: the number of its line, and its place.
+    item: Option<(i64, Address)>,
     /// The number of the line.
     seq: i64,
     /// How often the counters began anew.
@@ -154,7 +157,12 @@ impl Walk {
             Fact::User { class, said, characters, images } => {
                 // A prompt stands in the file twice; the event is the one as it was sent.
                 let is_double = *said == Said::Item && class == "prompt" && self.has_events;
-                if !is_double {
+                if is_double {
+                    self.item = Some((self.seq, place));
+                } else {
+                    // The item, in the line before, is where the blocks of the prompt are.
+                    let item = self.item.take().filter(|(seq, _)| seq + 1 == self.seq);
+                    let place = item.filter(|_| *said == Said::Event).map_or(place, |(_, item)| item);
                     self.user_turn(place, at, class, (*characters, *images));
                 }
             }

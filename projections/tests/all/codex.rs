@@ -4,11 +4,11 @@
 use crate::laws::converges;
 use burnlog_log::{Kind, Timestamp};
 use burnlog_projections::conformance::build::{
-    Random, Record, append, catch_up, dumped, expected_dump, folded, instant, ledger,
+    Random, Record, append, batch, catch_up, dumped, expected_dump, folded, instant, ledger,
 };
 use burnlog_projections::{
     Call, CallSession, Compaction, Filter, MemoryProjections, Notice, Queries, Row, RowReader, Session,
-    Stream, Tokens, ToolUse, Usage, UserTurn, diagnostics, live,
+    Stream, Tokens, ToolUse, Usage, UserTurn, diagnostics, live, relationships,
 };
 use proptest::prelude::*;
 
@@ -329,6 +329,42 @@ fn what_stands_in_the_place_of_the_user_is_told_apart() {
     assert_eq!(classes(&lines), ["meta", "meta", "prompt"]);
     lines.pop();
     assert_eq!(classes(&lines), ["meta", "meta", "prompt"]);
+}
+
+/// The event says that a person sent it; the item before it has the blocks.
+#[test]
+fn a_prompt_is_where_its_blocks_are() {
+    let item = line(
+        2,
+        "response_item",
+        r#""type":"message","role":"user","content":[{"type":"input_text","text":"hello"}]"#,
+    );
+    let lines = [meta(0, A, ""), item, prompt(2, "hello"), prompt(3, "alone")];
+    let records = rollout(A, &lines);
+    let batch = batch(&records);
+    let mut places: Vec<_> = rows::<UserTurn>(&folded(&records)).iter().map(|turn| turn.place).collect();
+    places.sort_unstable();
+    let mut expected = [batch.event(1).address, batch.event(3).address];
+    expected.sort_unstable();
+    assert_eq!(places, expected);
+}
+
+/// Trap 8: what a fork copied is measured, also where only the history itself tells that there was a copy.
+#[test]
+fn copied_history_of_a_rollout_is_measured() {
+    let tool = |second, call: &str| {
+        line(second, "response_item", &format!(r#""type":"function_call","name":"x","call_id":"{call}""#))
+    };
+    let parent = [meta(0, A, ""), tool(1, "c1"), tool(2, "c2"), tool(9, "c3")];
+    for (rest, kind) in [(format!(r#","forked_from_id":"{A}""#), "fork"), (String::new(), "copy")] {
+        let child = [meta(50, B, &rest), meta(50, A, ""), tool(50, "c1"), tool(50, "c2"), tool(60, "c9")];
+        let store = folded(&[rollout(A, &parent), rollout(B, &child)].concat());
+        let found = relationships(&store, "codex", B).unwrap();
+        assert_eq!(found.links.len(), 1, "{:?}", found.links);
+        let link = &found.links[0];
+        assert_eq!((&*link.kind, link.from_session.as_deref(), &*found.root), (kind, Some(A), A));
+        assert_eq!(link.copied.map(|copied| (copied.records, copied.end.seq)), Some((2, 3)));
+    }
 }
 
 /// Trap 11: the file was written anew with a line before all others; nothing counts twice.
