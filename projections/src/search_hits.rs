@@ -1,6 +1,7 @@
 //! From found blocks to hits that can be shown: the text is read from the log, copies of one block in several sessions
 //! are one hit, and what was erased is none.
 
+use crate::blocks::{BlockAt, blocks_of_chunk};
 use crate::lookup::{live, text};
 use crate::records::{CHUNK_RECORDS, Chunk, RecordPlace};
 use crate::rollups::Session;
@@ -121,14 +122,25 @@ struct Reading<'a> {
     bodies: HashMap<Address, Body>,
 }
 
+/// What became of the record of a block.
+enum Place {
+    /// It is there.
+    Found(RecordPlace),
+    /// It is an older version of an object that was rewritten in place.
+    Superseded,
+    /// The projections do not know it.
+    Unknown,
+}
+
 impl Reading<'_> {
     /// Reads the texts of blocks, in bulk.
     fn candidates(&mut self, blocks: Vec<FoundBlock>, shown: &mut SearchHits) -> Result<Vec<Candidate>> {
         let mut placed = Vec::with_capacity(blocks.len());
         for block in blocks {
             match self.place(&block)? {
-                Some(place) => placed.push((block, place)),
-                None => shown.unreadable += 1,
+                Place::Found(place) => placed.push((block, place)),
+                Place::Superseded => {}
+                Place::Unknown => shown.unreadable += 1,
             }
         }
         self.read_bodies(&placed)?;
@@ -159,12 +171,24 @@ impl Reading<'_> {
         Ok(candidates)
     }
 
-    fn place(&self, block: &FoundBlock) -> Result<Option<RecordPlace>> {
-        let chunk = Value::Integer((block.seq / CHUNK_RECORDS) as i64);
-        let key = [text(&block.source), text(&block.stream), chunk];
+    fn place(&self, block: &FoundBlock) -> Result<Place> {
+        let number = (block.seq / CHUNK_RECORDS) as i64;
+        let (source, stream) = (&block.source, &block.stream);
+        let key = [text(source), text(stream), Value::Integer(number)];
         let chunk = self.rows.get(self.generation, Chunk::TABLE, &key)?.map(Chunk::read).transpose()?;
-        let is_meant = |place: &RecordPlace| place.seq == block.seq && short(&place.address) == block.address;
-        Ok(chunk.as_ref().and_then(|chunk| chunk.places().find(is_meant)))
+        let versions = || chunk.iter().flat_map(Chunk::places).filter(|place| place.seq == block.seq);
+        let Some(place) = versions().find(|place| short(&place.address) == block.address) else {
+            return Ok(Place::Unknown);
+        };
+        if versions().nth(1).is_some() {
+            // It may have been indexed when it was the version that counted.
+            let blocks = blocks_of_chunk(self.rows, self.generation, source, stream, number)?;
+            let is_meant = |now: &BlockAt| (now.seq, now.address) == (block.seq, block.address);
+            if !blocks.iter().any(is_meant) {
+                return Ok(Place::Superseded);
+            }
+        }
+        Ok(Place::Found(place))
     }
 
     /// Gets events: record by record, so that what lies together in a store is read together, and in two halves at once,

@@ -1,6 +1,6 @@
 //! The search index over files: what is found and what is not, and that the way to an index leaves no trace in it.
 
-use burnlog_log::{Error, ErrorKind, Ledger, LedgerId};
+use burnlog_log::{Error, ErrorKind, Kind, Ledger, LedgerId};
 use burnlog_projections::conformance::build::{
     Record, append, catch_up, ledger, line, made_up, prompt, tool_result, tool_use,
 };
@@ -407,4 +407,23 @@ fn the_longest_query_is_none_too_long() {
     {
         index.find(&SearchQuery::parse(&query).unwrap(), &request()).unwrap();
     }
+}
+
+/// An object that is rewritten in place is found by what it holds now, also where the index knows what it held before.
+#[test]
+fn what_an_older_version_held_is_not_found() {
+    let part = |text: &str, end: u32| {
+        let payload = format!(
+            r#"{{"id":"p","sessionID":"s","messageID":"m","type":"text","text":"{text}","time":{{"start":1,"end":{end}}}}}"#
+        );
+        let stream = "part/p".to_owned();
+        Record { kind: Kind::Line, source: "opencode", stream, seq: 0, part: None, payload: payload.into() }
+    };
+    let mut archive = Archive::of(&[part("half of an answer", 2)]);
+    archive.update();
+    assert_eq!(archive.found("half").len(), 1);
+    archive.add(1, &[part("all of an answer", 3)]);
+    assert_eq!(archive.found("half").len(), 0);
+    archive.update();
+    assert_eq!((archive.found("half").len(), archive.found("answer").len()), (0, 1));
 }
