@@ -149,7 +149,7 @@ impl SqliteProjections {
 /// The URL under which a file is read as one that nobody changes, without the files that SQLite makes beside it: for a
 /// read-only file system. `None` where a log of changes lies beside the file, which would be ignored, or where a
 /// path is not text.
-fn unchanging(path: &Path) -> Option<String> {
+pub(crate) fn unchanging(path: &Path) -> Option<String> {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     if std::fs::metadata(log).is_ok_and(|log| log.len() > 0) {
