@@ -10,15 +10,19 @@ use std::collections::BTreeMap;
 pub(crate) fn check(connection: &Connection, report: &mut dyn FnMut(Damage)) -> Result<(), Fail> {
     let mut check = Check { connection, report, feeds: BTreeMap::new() };
     check.pages()?;
-    let state = check.part("ledger_state", |check| check.state())?.unwrap_or_default();
+    let counted = check.part("ledger_state", Check::state)?;
+    let state = counted.unwrap_or(UNKNOWN);
     check.part("ledger_feeds", |check| check.feeds(&state))?;
     check.part("ledger_batches", |check| check.batches(&state))?;
-    let found = check.part("ledger_events", |check| check.events())?;
+    let found = check.part("ledger_events", Check::events)?;
     check.part("ledger_blocks", |check| check.blocks(&state))?;
     check.part("ledger_places", |check| check.places(&state))?;
-    check.totals(&state, found);
+    check.totals(counted.and(found), &state);
     Ok(())
 }
+
+/// In the place of counters that cannot be read: nothing is beyond them.
+const UNKNOWN: State = State { clock: u64::MAX, events: u64::MAX, blocks: u64::MAX, payload_bytes: u64::MAX };
 
 struct Check<'a> {
     connection: &'a Connection,
@@ -181,12 +185,15 @@ impl Check<'_> {
         );
         let take = |row: &Row<'_>| {
             let block = BlockRow::take(row)?;
-            block.check(row.get_ref(5)?.as_blob().map_err(rusqlite::Error::from)?)?;
-            Ok((block, row.get::<_, Option<u64>>(6)?))
+            let sound = block.check(row.get_ref(5)?.as_blob().map_err(rusqlite::Error::from)?);
+            Ok((block, sound.is_ok(), row.get::<_, Option<u64>>(6)?))
         };
         let mut next = 0;
-        self.each(("block-row", "ledger_blocks"), &sql, take, |check, (block, end)| {
+        self.each(("block-row", "ledger_blocks"), &sql, take, |check, (block, is_sound, end)| {
             let place = || format!("table ledger_blocks, first {}", block.first);
+            if !is_sound {
+                check.damage("block-row", place(), "the checksum of the block does not fit");
+            }
             if block.first != next {
                 check.damage("block-order", place(), format!("the block before ends at event {next}"));
             }
@@ -195,7 +202,7 @@ impl Check<'_> {
                 check.damage("block-order", place(), "id or events do not belong to the block");
             }
         })?;
-        if next != state.events {
+        if next != state.events && *state != UNKNOWN {
             let message = format!("the blocks end at event {next}, {} were stored", state.events);
             self.damage("block-order", "table ledger_blocks", message);
         }
@@ -216,7 +223,7 @@ impl Check<'_> {
     }
 
     /// Compares what was counted with what the ledger says of itself.
-    fn totals(&mut self, state: &State, found: Option<(u64, u64)>) {
+    fn totals(&mut self, found: Option<(u64, u64)>, state: &State) {
         if let Some((events, bytes)) = found
             && (events, bytes) != (state.events, state.payload_bytes)
         {

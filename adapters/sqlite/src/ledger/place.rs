@@ -11,8 +11,10 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// Small pages would cut a block into many; also what the projections want.
+const PAGE_BYTES: u32 = 8192;
 /// After so many pages in the log of changes, a commit brings them into the file.
-const CHECKPOINT_PAGES: u32 = 4000;
+const CHECKPOINT_PAGES: u32 = 2000;
 
 /// Where a ledger is and how it is reached.
 #[derive(Debug)]
@@ -209,7 +211,8 @@ fn meta<T: rusqlite::types::FromSql>(connection: &Connection, name: &str) -> Res
 /// Makes an empty ledger.
 fn fill(draft: &Path, id: LedgerId) -> Result<(), Fail> {
     let mut connection = Connection::open(draft)?;
-    // Before there is a table; later it would take a copy of the whole file.
+    // Before there is a table; later they would take a copy of the whole file.
+    pragma(&connection, &format!("page_size = {PAGE_BYTES}"))?;
     pragma(&connection, "auto_vacuum = INCREMENTAL")?;
     pragma(&connection, "journal_mode = WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
