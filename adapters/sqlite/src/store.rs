@@ -261,6 +261,7 @@ fn show(connection: &Connection, generation: Generation) -> rusqlite::Result<()>
     for table in TABLES {
         connection.execute_batch(&schema::create_view(table, generation))?;
     }
+    connection.execute_batch(schema::VIEWS)?;
     connection.execute("UPDATE generations SET live = 1 WHERE generation = ?1", [generation.0])?;
     Ok(())
 }

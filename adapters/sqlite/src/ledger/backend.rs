@@ -10,7 +10,7 @@ use super::rows::State;
 use super::{append, check, compact, erase, feeds};
 use burnlog_log::{
     Address, Append, Backend, Body, Compacted, Damage, Error, ErrorKind, FeedsPage, Found, LedgerId, Limit,
-    Location, Page, Result, Stat, Token, WriterId, failpoint,
+    Location, Page, Result, Stat, Token, WriterId,
 };
 use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
@@ -124,9 +124,7 @@ pub(crate) fn write<T>(
 ) -> Result<T, Fail> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let done = work(&transaction)?;
-    failpoint("ledger-uncommitted");
     transaction.commit()?;
-    failpoint("ledger-committed");
     Ok(done)
 }
 
