@@ -20,8 +20,9 @@ pub(crate) struct Arguments {
 const ENVIRONMENT: &str = "\
 Environment:
   RELAYBURN_HOME         where the default ledger and this host's state are [default: ~/.relayburn]
-  RELAYBURN_STORAGE      which backend keeps the ledger: file, redb, postgres [default: file]
+  RELAYBURN_STORAGE      which backend keeps the ledger: file, redb, sqlite, postgres [default: file]
   RELAYBURN_REDB_PATH    where the redb ledger is [default: ledger.redb in RELAYBURN_HOME]
+  RELAYBURN_SQLITE_PATH  where the SQLite ledger is [default: ledger.sqlite in RELAYBURN_HOME]
   RELAYBURN_POSTGRES_URL where the Postgres ledger is: postgres://USER@HOST/DATABASE[?ledger=NAME]
   RELAYBURN_HOST_NAME    the label of this host [default: the host name]
   RELAYBURN_WRITER_KEY   the writer key of this one process, 64 hex digits [default: a key file made on first use]
@@ -39,7 +40,7 @@ Exit codes: 0 done; 1 checked and found wanting (damage, roots that differ, file
 /// What every command takes.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
-    /// The ledger: file:DIR, redb:PATH or postgres://…[?ledger=NAME]. Goes before RELAYBURN_STORAGE.
+    /// The ledger: file:DIR, redb:PATH, sqlite:PATH or postgres://…[?ledger=NAME]. Goes before RELAYBURN_STORAGE.
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) store: Option<String>,
     /// Prints JSON: one object, or one line for each row of a list.

@@ -23,6 +23,8 @@ pub(crate) struct Environment {
     pub(crate) storage: Option<String>,
     /// `RELAYBURN_REDB_PATH`.
     redb_path: Option<PathBuf>,
+    /// `RELAYBURN_SQLITE_PATH`.
+    sqlite_path: Option<PathBuf>,
     /// `RELAYBURN_POSTGRES_URL`. Holds secrets: never printed.
     pub(crate) postgres_url: Option<String>,
     /// `RELAYBURN_HOST_NAME`.
@@ -47,6 +49,7 @@ impl Environment {
             home: Home::new(home),
             storage: text("RELAYBURN_STORAGE"),
             redb_path: path("RELAYBURN_REDB_PATH"),
+            sqlite_path: path("RELAYBURN_SQLITE_PATH"),
             postgres_url: text("RELAYBURN_POSTGRES_URL"),
             host_name: text("RELAYBURN_HOST_NAME"),
             writer_key: text("RELAYBURN_WRITER_KEY"),
@@ -56,6 +59,11 @@ impl Environment {
     /// Where the redb ledger is.
     pub(crate) fn redb_path(&self) -> PathBuf {
         self.redb_path.clone().unwrap_or_else(|| self.home.folder().join("ledger.redb"))
+    }
+
+    /// Where the SQLite ledger is.
+    pub(crate) fn sqlite_path(&self) -> PathBuf {
+        self.sqlite_path.clone().unwrap_or_else(|| self.home.folder().join("ledger.sqlite"))
     }
 
     /// What says where the sources keep their sessions.

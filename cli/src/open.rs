@@ -8,12 +8,12 @@ use burnlog_jsonl::{JsonlBackend, JsonlOptions};
 use burnlog_log::{Error, ErrorKind, Ledger, Result};
 use burnlog_postgres::{PostgresBackend, PostgresOptions};
 use burnlog_redb::{RedbBackend, RedbOptions};
-use burnlog_sqlite::{SqliteOptions, SqliteProjections, SqliteSearch};
+use burnlog_sqlite::{SqliteBackend, SqliteLedgerOptions, SqliteOptions, SqliteProjections, SqliteSearch};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What every message about URLs ends with.
-const FORMS: &str = "write file:DIR, redb:PATH or postgres://USER@HOST/DATABASE[?ledger=NAME]";
+const FORMS: &str = "write file:DIR, redb:PATH, sqlite:PATH or postgres://USER@HOST/DATABASE[?ledger=NAME]";
 
 /// Where a ledger is, as the user says it.
 #[derive(Clone, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub(crate) enum StoreUrl {
     File(PathBuf),
     /// `redb:PATH`: one redb file.
     Redb(PathBuf),
+    /// `sqlite:PATH`: one SQLite file, with its projections in it.
+    Sqlite(PathBuf),
     /// `postgres://…`: a database. Holds secrets: never printed.
     Postgres(String),
 }
@@ -46,9 +48,12 @@ impl StoreUrl {
         };
         let path = rest.strip_prefix("//").unwrap_or(rest);
         match scheme {
-            "file" | "redb" if path.is_empty() => invalid(format!("{text:?} names no place; {FORMS}")),
+            "file" | "redb" | "sqlite" if path.is_empty() => {
+                invalid(format!("{text:?} names no place; {FORMS}"))
+            }
             "file" => Ok(Self::File(PathBuf::from(path))),
             "redb" => Ok(Self::Redb(PathBuf::from(path))),
+            "sqlite" => Ok(Self::Sqlite(PathBuf::from(path))),
             "postgres" | "postgresql" => Ok(Self::Postgres(text.to_owned())),
             _ => invalid(format!("this program has no backend {scheme:?}; {FORMS}")),
         }
@@ -63,6 +68,7 @@ impl StoreUrl {
         match environment.storage.as_deref() {
             None | Some("file") => Ok(Self::File(environment.home.ledger())),
             Some("redb") => Ok(Self::Redb(environment.redb_path())),
+            Some("sqlite") => Ok(Self::Sqlite(environment.sqlite_path())),
             Some("postgres") => match &environment.postgres_url {
                 Some(url) => Ok(Self::Postgres(url.clone())),
                 None => {
@@ -70,7 +76,7 @@ impl StoreUrl {
                 }
             },
             Some(other) => {
-                invalid(format!("RELAYBURN_STORAGE is {other:?}; it may be file, redb or postgres"))
+                invalid(format!("RELAYBURN_STORAGE is {other:?}; it may be file, redb, sqlite or postgres"))
             }
         }
     }
@@ -81,6 +87,7 @@ pub(crate) fn ledger(url: &StoreUrl, access: Access, global: &Global) -> Result<
     let ledger = match url {
         StoreUrl::File(folder) => jsonl(folder, access, global)?,
         StoreUrl::Redb(path) => redb(path, access)?,
+        StoreUrl::Sqlite(path) => sqlite(path, access)?,
         StoreUrl::Postgres(url) => {
             let create = matches!(access, Access::Create(_));
             Ledger::new(PostgresBackend::open(
@@ -111,14 +118,35 @@ fn jsonl(folder: &Path, access: Access, global: &Global) -> Result<Ledger> {
     Ok(Ledger::new(backend))
 }
 
-fn redb(path: &Path, access: Access) -> Result<Ledger> {
-    let create = matches!(access, Access::Create(_));
+/// Makes the folder of a ledger that is one file, where the ledger may be made.
+fn make_folder(path: &Path, create: bool) -> Result<()> {
     if let Some(folder) = path.parent().filter(|folder| create && !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(|error| {
             let message = "the folder of the ledger cannot be made";
             Error::new(ErrorKind::Denied, "open ledger", message).at(folder.display()).caused_by(error)
         })?;
     }
+    Ok(())
+}
+
+fn sqlite(path: &Path, access: Access) -> Result<Ledger> {
+    let create = matches!(access, Access::Create(_));
+    make_folder(path, create)?;
+    let options = SqliteLedgerOptions {
+        create,
+        read_only: access == Access::Read,
+        durability: match access {
+            Access::Create(Durability::Os) => burnlog_sqlite::Durability::Os,
+            _ => burnlog_sqlite::Durability::Batch,
+        },
+        ..SqliteLedgerOptions::default()
+    };
+    Ok(Ledger::new(SqliteBackend::open(path, options)?))
+}
+
+fn redb(path: &Path, access: Access) -> Result<Ledger> {
+    let create = matches!(access, Access::Create(_));
+    make_folder(path, create)?;
     let options = RedbOptions {
         create,
         read_only: access == Access::Read,
@@ -138,20 +166,26 @@ fn pause(attempt: u32) {
     std::thread::sleep(Duration::from_millis((longest / 2 + jitter % (longest / 2 + 1)).min(2000)));
 }
 
-/// Where the projections of a ledger are kept on this host.
+/// Where the projections of a ledger are kept: in the file of a SQLite ledger, else on this host.
 pub(crate) fn projections_path(environment: &Environment, ledger: &Ledger) -> PathBuf {
-    environment.home.projections(ledger.location().id)
+    let location = ledger.location();
+    match location.url.strip_prefix("sqlite:") {
+        Some(path) => PathBuf::from(path),
+        None => environment.home.projections(location.id),
+    }
 }
 
-/// Opens the projections of a ledger for folding. A damaged file is put aside and said so: the log has everything.
+/// Opens the projections of a ledger for folding. A damaged file is put aside and said so, because the log has
+/// everything; not so one with the log in it.
 pub(crate) fn projections(
     path: &Path,
     environment: &Environment,
     global: &Global,
 ) -> Result<SqliteProjections> {
     environment.home.create_projections_folder()?;
+    let is_apart = path.starts_with(environment.home.folder().join("projections"));
     match SqliteProjections::open(path, &SqliteOptions::default()) {
-        Err(error) if error.kind() == ErrorKind::Corrupt => {
+        Err(error) if error.kind() == ErrorKind::Corrupt && is_apart => {
             let aside = path.with_extension("sqlite.damaged");
             say(global, &format!("burnlog: {error}; moved to {} and folded anew", aside.display()));
             move_aside(path, &aside)?;
@@ -231,9 +265,10 @@ mod tests {
         for (text, path) in [("file:/a/b", "/a/b"), ("file:///a/b", "/a/b"), ("file:a", "a")] {
             assert!(parsed(text) == Some(StoreUrl::File(path.into())), "{text}");
         }
+        assert!(parsed("sqlite:/a.sqlite") == Some(StoreUrl::Sqlite("/a.sqlite".into())));
         assert!(parsed("redb:/a.redb") == Some(StoreUrl::Redb("/a.redb".into())));
         assert!(matches!(parsed("postgres://u:secret@h/d"), Some(StoreUrl::Postgres(_))));
-        for wrong in ["", "/a/b", "file:", "redb:", "ftp://x:secret@y", "C"] {
+        for wrong in ["", "/a/b", "file:", "redb:", "sqlite:", "ftp://x:secret@y", "C"] {
             let Err(error) = StoreUrl::parse(wrong) else { panic!("{wrong} was accepted") };
             assert_eq!(error.kind(), ErrorKind::Invalid);
             assert!(error.message().contains("file:DIR") && !error.message().contains("secret"), "{error}");

@@ -41,7 +41,7 @@ pub(crate) fn failed(operation: &'static str, place: &str, error: rusqlite::Erro
     let (kind, message) = match code {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => (
             ErrorKind::Corrupt,
-            "the file is damaged or no database; delete it and run project rebuild: the ledger has all that was in it",
+            "the file is damaged or no database; if no ledger is in it (sqlite:), delete it and run project rebuild: the ledger has all that was in it",
         ),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             (ErrorKind::InUse, "another process is writing the projections")

@@ -1,7 +1,9 @@
-//! Projections in one SQLite file: rows in typed columns, readable with any SQL tool through views of the live
-//! generation, while another process folds. Generic over tables; knows no projection and merges nothing.
+//! SQLite, twice: projections in typed columns, readable with any SQL tool through views of the live generation, while
+//! another process folds; and a backend that keeps a ledger, in the same file if so wished. The two know nothing of
+//! each other. Generic over tables; knows no projection and merges nothing.
 
 mod convert;
+mod ledger;
 mod names;
 mod queries;
 mod schema;
@@ -12,5 +14,6 @@ mod store;
 mod sums;
 mod transaction;
 
+pub use ledger::{Durability, SqliteBackend, SqliteLedgerOptions};
 pub use search::SqliteSearch;
 pub use store::{SqliteOptions, SqliteProjections};

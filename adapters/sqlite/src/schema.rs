@@ -19,6 +19,19 @@ CREATE TABLE cursors (
 CREATE TABLE names (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 ";
 
+/// Views over the views of the tables, under the names that people look for.
+pub(crate) const VIEWS: &str = "
+CREATE VIEW turns AS SELECT * FROM calls;
+CREATE VIEW tool_results AS
+    SELECT source, tool_use, tool, call, session AS use_session, result_session AS session, result_at, is_error,
+        result_bytes
+    FROM tool_uses WHERE result_copied IS NOT NULL;
+CREATE VIEW content_blocks AS
+    SELECT c.source, c.stream, r.value ->> 0 AS seq, r.value ->> 1 AS address_begins_with, b.key - 2 AS ordinal,
+        b.value ->> 0 AS kind, b.value ->> 1 AS start, b.value ->> 2 AS bytes, b.value ->> 3 AS tool_use
+    FROM content c, json_each(c.blocks) r, json_each(r.value) b WHERE b.key >= 2;
+";
+
 /// Whether a column holds the number of a name.
 pub(crate) fn is_interned(table: &Table, position: usize) -> bool {
     position >= table.key && table.columns[position].kind == ColumnKind::Name

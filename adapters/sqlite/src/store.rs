@@ -99,6 +99,10 @@ impl SqliteProjections {
                 if error.sqlite_error_code() == Some(rusqlite::ffi::ErrorCode::CannotOpen) {
                     return crate::convert::failed("open projections", &self.place, error);
                 }
+                if has_ledger(&self.connection) && is_without_projections(&self.connection).unwrap_or(false) {
+                    let message = "nothing was folded yet; run ingest or project rebuild";
+                    return Error::new(ErrorKind::NotFound, "open projections", message).at(&self.place);
+                }
                 let message = "this is a database, but not of projections; name another file or delete it";
                 Error::new(ErrorKind::Corrupt, "open projections", message).at(&self.place).caused_by(error)
             })?;
@@ -112,7 +116,9 @@ impl SqliteProjections {
                 Err(Error::new(ErrorKind::Unsupported, "open projections", message).at(&self.place))
             }
             other => {
-                let message = format!("the file has version {other:?}; delete it and run project rebuild");
+                let message = format!(
+                    "the file has version {other:?}; if no ledger is in it, delete it and run project rebuild"
+                );
                 Err(Error::new(ErrorKind::Corrupt, "open projections", message).at(&self.place))
             }
         }
@@ -173,19 +179,18 @@ fn prepare(connection: &mut Connection, options: &SqliteOptions) -> rusqlite::Re
     if options.read_only {
         return Ok(());
     }
-    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    if tables == 0 {
+    let is_new = is_without_projections(connection)?;
+    if is_new {
+        // Both stay as they are where a ledger is in the file already.
         connection.pragma_update(None, "page_size", PAGE_BYTES)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
     }
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
-    if tables == 0 {
+    if is_new {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         // Another process may have been first.
-        let tables: i64 =
-            transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-        if tables == 0 {
+        if is_without_projections(&transaction)? {
             transaction.execute_batch(schema::STORE)?;
             let version = ("store_version", schema::STORE_VERSION);
             transaction.execute("INSERT INTO projections_meta (name, value) VALUES (?1, ?2)", version)?;
@@ -193,6 +198,18 @@ fn prepare(connection: &mut Connection, options: &SqliteOptions) -> rusqlite::Re
         transaction.commit()?;
     }
     Ok(())
+}
+
+/// Whether there is nothing in the file, or a ledger alone.
+fn is_without_projections(connection: &Connection) -> rusqlite::Result<bool> {
+    let sql = "SELECT count(*) = 0 FROM sqlite_schema WHERE tbl_name NOT GLOB 'ledger_*'";
+    connection.query_row(sql, [], |row| row.get(0))
+}
+
+/// Whether there is a ledger in the file.
+fn has_ledger(connection: &Connection) -> bool {
+    let sql = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'ledger_meta'";
+    connection.query_row(sql, [], |row| row.get(0)).unwrap_or(false)
 }
 
 fn generation_state(row: &rusqlite::Row<'_>) -> rusqlite::Result<(GenerationState, bool)> {
@@ -235,7 +252,7 @@ fn drop_generation(connection: &Connection, generation: Generation) -> rusqlite:
 /// Makes the views show this generation.
 fn show(connection: &Connection, generation: Generation) -> rusqlite::Result<()> {
     let views: Vec<String> = connection
-        .prepare("SELECT name FROM sqlite_schema WHERE type = 'view'")?
+        .prepare("SELECT name FROM sqlite_schema WHERE type = 'view' AND name NOT GLOB 'ledger_*'")?
         .query_map([], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
     for name in views {
@@ -244,6 +261,7 @@ fn show(connection: &Connection, generation: Generation) -> rusqlite::Result<()>
     for table in TABLES {
         connection.execute_batch(&schema::create_view(table, generation))?;
     }
+    connection.execute_batch(schema::VIEWS)?;
     connection.execute("UPDATE generations SET live = 1 WHERE generation = ?1", [generation.0])?;
     Ok(())
 }

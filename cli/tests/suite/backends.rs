@@ -31,12 +31,85 @@ fn a_redb_ledger_is_ingested_replayed_verified_and_restored_like_any_other() {
 }
 
 #[test]
+fn a_sqlite_ledger_has_its_projections_in_its_own_file_and_is_like_any_other() {
+    let machine = Machine::new("one");
+    machine.ok(&["ingest", "--root", &claude_fixtures()]);
+    let dump = machine.dump();
+    let file = machine.path("other/ledger.sqlite");
+    let sqlite = format!("sqlite:{}", text(&file));
+    let jsonl = format!("file:{}", text(machine.ledger()));
+    let replayed = machine.json(&["replay", "--from", &jsonl, "--to", &sqlite]);
+    assert_eq!(replayed["divergences"], serde_json::json!([]));
+    machine.ok(&["verify", "--store", &sqlite]);
+    machine.ok(&["project", "update", "--store", &sqlite]);
+    assert_eq!(machine.ok(&["project", "dump", "--store", &sqlite]), dump);
+    let own = machine.path("burn/projections");
+    let projections = || {
+        std::fs::read_dir(&own)
+            .unwrap()
+            .filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|is| is == "sqlite"))
+            .count()
+    };
+    assert_eq!(projections(), 1, "those of the first ledger alone");
+
+    let back = format!("file:{}", text(machine.path("back")));
+    let again = machine.json(&["replay", "--from", &sqlite, "--to", &back]);
+    assert_eq!(again["divergences"], serde_json::json!([]));
+    machine.ok(&["project", "update", "--store", &back]);
+    assert_eq!(machine.ok(&["project", "dump", "--store", &back]), dump);
+    let feeds = |store: &str| {
+        let status = machine.json(&["status", "--store", store]);
+        let feeds = status["feeds"].as_array().unwrap().clone();
+        feeds.into_iter().map(|feed| (feed["writer"].clone(), feed["root"].clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(feeds(&sqlite), feeds(&jsonl));
+    assert_eq!(feeds(&back), feeds(&jsonl));
+
+    let direct = Machine::new("two");
+    let store = format!("sqlite:{}", text(direct.path("direct.sqlite")));
+    let first = direct.json(&["ingest", "--final", "--store", &store, "--root", &claude_fixtures()]);
+    let again = direct.json(&["ingest", "--store", &store, "--root", &claude_fixtures()]);
+    assert_eq!(again["unchanged"], first["files"]);
+    assert_eq!(machine.ok(&["usage", "--store", &sqlite]), direct.ok(&["usage", "--store", &store]));
+    direct.ok(&["compact", "--store", &store]);
+    direct.ok(&["verify", "--store", &store]);
+    direct.ok(&["project", "rebuild", "--store", &store]);
+    let session = "11111111-1111-4111-8111-111111111111";
+    direct.ok(&["restore", session, "--store", &store, "--to", &text(direct.path("out"))]);
+}
+
+#[test]
+fn a_damaged_file_with_the_ledger_in_it_is_never_put_aside() {
+    let machine = Machine::new("one");
+    let file = machine.path("ledger.sqlite");
+    let store = format!("sqlite:{}", text(&file));
+    machine.ok(&["ingest", "--store", &store, "--root", &claude_fixtures()]);
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[..4096].fill(0x55);
+    std::fs::write(&file, &bytes).unwrap();
+    for command in
+        [&["ingest", "--store", &store, "--root", &claude_fixtures()][..], &["usage", "--store", &store]]
+    {
+        assert_eq!(machine.run(command).code, 2);
+    }
+    assert_eq!(std::fs::read(&file).unwrap(), bytes);
+}
+
+#[test]
 fn the_backend_may_be_chosen_by_the_environment() {
     let machine = Machine::new("one");
-    let mut command = machine.command(&["ingest", "--json", "--root", &claude_fixtures()]);
-    let output = command.env("RELAYBURN_STORAGE", "redb").output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(machine.path("burn/ledger.redb").is_file());
+    let elsewhere = text(machine.path("elsewhere.sqlite"));
+    for (storage, path) in
+        [("redb", "burn/ledger.redb"), ("sqlite", "burn/ledger.sqlite"), ("sqlite", "elsewhere.sqlite")]
+    {
+        let mut command = machine.command(&["ingest", "--json", "--root", &claude_fixtures()]);
+        if path.starts_with("elsewhere") {
+            command.env("RELAYBURN_SQLITE_PATH", &elsewhere);
+        }
+        let output = command.env("RELAYBURN_STORAGE", storage).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(machine.path(path).is_file(), "{path}");
+    }
     assert!(!machine.ledger().exists());
 }
 
