@@ -210,7 +210,10 @@ impl ObjectFold<'_> {
             Some("text") => {
                 let synthetic = fields.synthetic.0 == Some(true);
                 let characters = fields.text.value.characters();
-                (RecordClass::Assistant, Some(Fact::Text { message, characters, synthetic }))
+                // The part does not say whose it is; what a model says has been timed in all real files, and is not synthetic.
+                let is_answer = fields.time.is_some() && !synthetic;
+                let class = if is_answer { RecordClass::Assistant } else { RecordClass::User };
+                (class, Some(Fact::Text { message, characters, synthetic }))
             }
             Some("file") => {
                 let is_image = fields.mime.as_deref().is_some_and(|mime| mime.starts_with("image/"));

@@ -5,8 +5,8 @@ use crate::laws::converges;
 use burnlog_log::Kind;
 use burnlog_projections::conformance::build::{Random, Record, append, catch_up, dumped, folded, ledger};
 use burnlog_projections::{
-    Call, Compaction, DumpOptions, Filter, MemoryProjections, Notice, Queries, Row, RowReader, Session,
-    Stream, Tokens, ToolUse, Usage, UserTurn, diagnostics, dump, live,
+    Call, Compaction, DumpOptions, Filter, MemoryProjections, Notice, Queries, RecordClass, Row, RowReader,
+    Session, Stream, Tokens, ToolUse, Usage, UserTurn, diagnostics, dump, live, records,
 };
 use proptest::prelude::*;
 
@@ -204,6 +204,20 @@ fn a_child_session_is_a_subagent() {
         (total(&store).calls, rows::<Session>(&store).iter().map(|row| row.prompts).sum::<i64>()),
         (2, 1)
     );
+}
+
+/// A part names its message and not whose it is: what a model says has times.
+#[test]
+fn text_without_times_is_the_users() {
+    let class = |fields: &str| {
+        let store = folded(&[part("ses_1", "msg_1", "prt_1", fields)]);
+        records(&store, "opencode", "part/prt_1", 0..1).unwrap()[0].class
+    };
+    let text = r#""type":"text","text":"hello""#;
+    let timed = format!(r#"{text},"time":{{"start":{START}}}"#);
+    assert_eq!(class(text), RecordClass::User);
+    assert_eq!(class(&timed), RecordClass::Assistant);
+    assert_eq!(class(&format!(r#"{timed},"synthetic":true"#)), RecordClass::User);
 }
 
 #[test]
