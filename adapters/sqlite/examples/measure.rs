@@ -6,8 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a tool for developers
 
 use burnlog_log::{
-    Backend, Batch, Body, Kind, Ledger, LedgerId, Limit, MemoryBackend, Position, Timestamp, WriterKey,
-    replay,
+    Batch, Body, Kind, Ledger, LedgerId, Limit, MemoryBackend, Position, Timestamp, WriterKey, replay,
 };
 use burnlog_sqlite::{SqliteBackend, SqliteLedgerOptions};
 use rusqlite::Connection;
@@ -85,8 +84,11 @@ fn fill(ledger: &Ledger, files: &[PathBuf]) -> u64 {
     source_bytes
 }
 
+/// Takes address, skeleton and payload of an event.
+type Take<'a> = dyn FnMut(&[u8], &[u8], &[u8]) + 'a;
+
 /// Reads the feed and returns the bytes of its payloads.
-fn each(ledger: &Ledger, take: &mut dyn FnMut(&[u8], &[u8], &[u8])) -> u64 {
+fn each(ledger: &Ledger, take: &mut Take<'_>) -> u64 {
     let feed = WriterKey::from_secret([1; 32]).writer();
     let (mut entries, mut bytes) = (0, 0);
     loop {
