@@ -41,7 +41,12 @@ impl Source for Relayburn {
 
     fn claim_folder(&self, files: &dyn Files, folder: &Path) -> Vec<Root> {
         let is_there = |name: &&str| files.stat(&folder.join(name)).is_ok();
-        if ![LEDGER, DATABASE, CONTENT_DATABASE].iter().any(|name| is_there(&name)) {
+        let is_content = folder.file_name().is_some_and(|name| name == CONTENT)
+            && folder.parent().is_some_and(|parent| files.stat(&parent.join(LEDGER)).is_ok());
+        if is_content {
+            return vec![Root { path: folder.to_path_buf(), prefix: PathBuf::from(CONTENT) }];
+        }
+        if ![LEDGER, DATABASE, CONTENT_DATABASE].iter().any(is_there) {
             return Vec::new();
         }
         let own = [LEDGER, CONTENT, DATABASE, CONTENT_DATABASE].into_iter().filter(is_there);
@@ -61,7 +66,7 @@ impl Source for Relayburn {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let is_own = match names[..] {
             [LEDGER | DATABASE | CONTENT_DATABASE] => true,
-            [CONTENT, file] => file.ends_with(".jsonl"),
+            [CONTENT, file] => file.strip_suffix(".jsonl").is_some(),
             _ => false,
         };
         is_own.then(|| Identity {
