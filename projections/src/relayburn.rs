@@ -238,7 +238,12 @@ impl RecordFold<'_> {
             _ => return Reading::of_class(RecordClass::Unknown, "content", self.facts),
         }
         let id = line.message.as_deref();
-        let reading = Reading::of_class(RecordClass::Normalised, "content", self.facts);
+        let class = match line.role.as_deref() {
+            Some("assistant") => RecordClass::Assistant,
+            Some("user" | "tool_result") => RecordClass::User,
+            _ => RecordClass::Normalised,
+        };
+        let reading = Reading::of_class(class, "content", self.facts);
         Reading { fingerprint: id.map_or([0; 4], fingerprint), ..reading }
     }
 }

@@ -7,6 +7,7 @@ lenient! {
     struct Line<'a> {
         kind: Text<'a> = b"kind",
         record: Option<Box<Record<'a>>> = b"record",
+        role: Text<'a> = b"role",
         message: Text<'a> = b"messageId",
         ts: Text<'a> = b"ts",
         text: Spanned<Text<'a>> = b"text",
