@@ -3,6 +3,7 @@
 
 use crate::conflicts::{CONFLICT_CALL, Conflict, join_forms};
 use crate::prices::PriceClass;
+use crate::relayburn::is_imported;
 use crate::rollups::{Counts, Day, UsageDay};
 use crate::sources::rewrites_in_place;
 use crate::table::{Merge, row};
@@ -16,7 +17,7 @@ row! {
     ///
     /// `request` to `place` come from the kept line: the one that has a stop reason, then the larger output, then the
     /// later timestamp, then the smaller payload hash. `session` to `agent` come from the home line: not copied, then the
-    /// earlier timestamp, then the smaller session, then the rest in order. An absent number is absent, never 0.
+    /// earlier timestamp, then the smaller session, then the rest in order. An imported record counts only where no line is there. An absent number is absent, never 0.
     pub struct Call in "calls" indexes [["session"], ["timestamp"]] dumped true
     key {
         /// The source.
@@ -182,7 +183,11 @@ impl Call {
                 || self.model != other.model
                 || self.stop_reason != other.stop_reason
         };
-        is_final(self) && is_final(other) && differ() && !rewrites_in_place(&self.source)
+        is_final(self)
+            && is_final(other)
+            && differ()
+            && !is_imported(&self.stream)
+            && !rewrites_in_place(&self.source)
     }
 
     /// What the kept line says, if it is final.
@@ -280,6 +285,15 @@ impl Call {
 impl Merge for Call {
     fn merge(&mut self, mut other: Self) {
         let elsewhere = self.take_sessions(&mut other);
+        if is_imported(&self.stream) != is_imported(&other.stream) {
+            // What another program made of a record only stands in for it.
+            if is_imported(&self.stream) {
+                std::mem::swap(self, &mut other);
+            }
+            self.elsewhere = elsewhere;
+            self.elsewhere.retain(|session| *session != self.session);
+            return;
+        }
         let forms = self.take_forms(&mut other);
         let other_is_home = other.compare_home(self) == Ordering::Less;
         if other.compare_kept(self) == Ordering::Greater {

@@ -12,7 +12,7 @@ use crate::json::{self, Count, Spanned};
 use crate::notices::Notice;
 use crate::records::{RecordClass, fingerprint};
 use crate::relationships::KIND_SUBAGENT;
-use crate::resolved::Resolved;
+use crate::relayburn;
 use crate::sources::{Facts, Reading, SourceFold, SourceRecord};
 use crate::streams::Stream;
 use crate::text::{Name, Tokens, instant_of, key_text, plain_text};
@@ -25,7 +25,7 @@ pub(crate) const FOLD: SourceFold = SourceFold {
     rewrites: false,
     locate,
     fold,
-    resolve: |_| Resolved::default(),
+    resolve: relayburn::resolve_compactions,
     family: |_| None,
 };
 
@@ -361,6 +361,7 @@ impl<'f> LineFold<'f> {
             tokens_before: compact.and_then(|compact| compact.tokens_before.value).map(Tokens),
             place: self.record.address,
         };
+        relayburn::note_raw_compaction(self.timestamp, self.record.address, self.stream, self.facts);
         self.facts.compactions.merge(row);
     }
 

@@ -9,6 +9,7 @@ mod resolve;
 
 use crate::json::{self, Count, Span};
 use crate::records::{RecordClass, fingerprint};
+use crate::relayburn::{ImportedTurn, tool_uses_of};
 use crate::sources::{Facts, Reading, SourceFold, SourceRecord};
 use crate::streams::Stream;
 use crate::text::{KEY_BYTES_MAX, Name, instant_of, key_text};
@@ -77,6 +78,28 @@ fn is_uuid(text: &str) -> bool {
 /// `<session that made it>/…`.
 fn family(name: &str) -> Option<&str> {
     name.rsplit_once('/').map(|(family, _)| family)
+}
+
+/// Notes a turn of which another program tells: among the facts of the rollout that it was made of, where the record names
+/// that, so that the lines of that rollout take its place.
+pub(crate) fn note_imported(
+    turn: &ImportedTurn,
+    path: Option<&str>,
+    record: &SourceRecord<'_>,
+    stream: &Stream,
+    facts: &mut Facts,
+) {
+    let file = path.and_then(|path| path.rsplit(['/', '\\']).next());
+    let rollout = file.and_then(|file| file.split_once(".jsonl")).map(|(stem, _)| stem);
+    let rollout = rollout.filter(|stem| *locate(stem).0 == *stream.session);
+    let group = facts.names.get(rollout.unwrap_or(&stream.session));
+    // Behind all lines, whose numbers it does not share.
+    let key = facts::key_of(u64::MAX, &record.address);
+    let fact = facts::encode(&Dated { at: None, fact: Fact::Imported(turn.to_fact()) });
+    facts.note(&stream.source, &group, key, fact);
+    for row in tool_uses_of(turn, &stream.source, record.address) {
+        facts.tool_uses.merge(row);
+    }
 }
 
 fn fold(record: &SourceRecord<'_>, stream: &mut Stream, facts: &mut Facts) -> Reading {

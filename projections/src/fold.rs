@@ -6,6 +6,7 @@ use crate::content::{Content, OpenContent};
 use crate::extents::Extent;
 use crate::feeds::{Feed, StreamFeed};
 use crate::records::{CHUNK_RECORDS, Chunk, OpenChunk, RecordClass, RecordPlace};
+use crate::relayburn::{self, is_imported};
 use crate::rows::Rows;
 use crate::sources::{Facts, Reading, SOURCES, SourceFold, SourceRecord};
 use crate::stamps;
@@ -127,7 +128,8 @@ impl Pending {
     ) -> Result<()> {
         let Position { kind, source, stream, seq, part } = &skeleton.position;
         let at = self.open_stream(source, stream);
-        let is_of_file = matches!(kind, Kind::Line | Kind::Tail);
+        let is_import = *kind == Kind::Record && (is_imported(stream) || source == relayburn::SOURCE);
+        let is_of_file = matches!(kind, Kind::Line | Kind::Tail) || (is_import && is_imported(stream));
         let open = &mut self.streams[at];
         let records = i64::try_from(seq.saturating_add(1)).unwrap_or(i64::MAX);
         if is_of_file {
@@ -159,7 +161,17 @@ impl Pending {
                 (fold.fold)(&record, &mut open.row, facts)
             }
             (Kind::Tail, ..) => Reading::of_class(RecordClass::Tail, "tail", facts),
-            (Kind::Record, ..) => Reading::of_class(RecordClass::Normalised, "record", facts),
+            (Kind::Record, Some(payload), _) if is_import && part.is_none() => {
+                let (address, payload_hash) = (input.address, skeleton.payload);
+                let session = &open.stream;
+                let record = SourceRecord { seq: *seq, address, payload_hash, payload, session };
+                relayburn::fold(&record, &mut open.row, facts)
+            }
+            (Kind::Record, ..) if is_import && part.is_some() => {
+                Reading::of_class(RecordClass::Part, "", facts)
+            }
+            (Kind::Record, None, _) if is_import => Reading::of_class(RecordClass::Erased, "", facts),
+            (Kind::Record, ..) => Reading::of_class(RecordClass::OtherKind, "record", facts),
             (other, ..) => Reading::of_class(RecordClass::OtherKind, &format!("kind:{other}"), facts),
         };
         let Reading { class, fingerprint, .. } = reading;
@@ -184,7 +196,7 @@ impl Pending {
             RecordClass::Tail | RecordClass::Unreadable => &mut counts.unreadable,
             RecordClass::Part => &mut counts.oversized,
             RecordClass::Erased => &mut counts.erased,
-            RecordClass::OtherKind | RecordClass::Normalised => &mut counts.other_kinds,
+            RecordClass::OtherKind => &mut counts.other_kinds,
             _ => &mut counts.understood,
         } += 1;
     }
@@ -200,7 +212,9 @@ impl Pending {
         let at = *self.stream_index.entry(key).or_insert(next) as usize;
         if at == self.streams.len() {
             let fold = SOURCES.iter().find(|fold| fold.name == source);
-            let (session, agent) = fold.map_or((stream, None), |fold| (fold.locate)(stream));
+            let located = || fold.map_or((stream, None), |fold| (fold.locate)(stream));
+            let (session, agent) =
+                relayburn::session_of(stream).map_or_else(located, |session| (session, None));
             let names = &mut self.facts.names;
             let (source_name, stream_name) = (names.get(source), names.get(stream));
             let (session_name, agent_name) = (names.get(session), names.option(agent));

@@ -33,6 +33,7 @@ mod queries;
 mod queries_scan;
 mod records;
 mod relationships;
+mod relayburn;
 mod resolved;
 mod rollups;
 mod rows;
@@ -83,6 +84,7 @@ pub use records::{CHUNK_RECORDS, Chunk, RecordClass, RecordPlace, fingerprint};
 pub use relationships::{
     KIND_CONTINUATION, KIND_FORK, KIND_RESUMED_AGENT, KIND_SPAWN_ENV, KIND_SUBAGENT, Relationship,
 };
+pub use relayburn::is_imported;
 pub use rollups::{Day, Session, UsageDay};
 pub use search::{
     FoundBlock, FoundBlocks, RANKED_BLOCKS_MAX, SEARCH_VERSION, SearchBatch, SearchIdentity, SearchIndex,
@@ -102,7 +104,7 @@ pub use streams::Stream;
 pub use table::{Column, ColumnKind, ColumnType, Merge, Rollup, Row, Table, Value, Values};
 pub use text::{KEY_BYTES_MAX, Name, Tokens, key_text};
 pub use tool_uses::ToolUse;
-pub use user_turns::{CLASS_PROMPT, UserTurn};
+pub use user_turns::{CLASS_IMPORTED, CLASS_PROMPT, UserTurn};
 
 /// Every table, by name.
 pub const TABLES: &[&Table] = &[

@@ -8,6 +8,7 @@ mod resolve;
 
 use crate::json::{self, Count, Spanned};
 use crate::records::{RecordClass, fingerprint};
+use crate::relayburn::ImportedTurn;
 use crate::sources::{Facts, Reading, SourceFold, SourceRecord};
 use crate::streams::Stream;
 use crate::text::{Name, key_text, plain_text};
@@ -32,6 +33,20 @@ const KNOWN_KINDS: &[&str] = &["migration", "permission", "project", "session_di
 
 /// Above every time of a session, so that a project that a session itself names comes first.
 const PLACE_OF_MESSAGES: i64 = 1 << 61;
+
+/// Notes a message of which another program tells, among the facts of its session: the object takes its place.
+pub(crate) fn note_imported(
+    turn: &ImportedTurn,
+    record: &SourceRecord<'_>,
+    stream: &Stream,
+    facts: &mut Facts,
+) {
+    let version =
+        Version { clock: None, is_complete: true, payload: record.payload_hash, place: record.address };
+    let fact = facts::encode(&version, &Fact::Imported(turn.to_fact()));
+    let key = format!("relayburn/{}", record.address).into_bytes();
+    facts.note(&stream.source, &stream.session, key, fact);
+}
 
 fn fold(record: &SourceRecord<'_>, stream: &mut Stream, facts: &mut Facts) -> Reading {
     let text = facts.text_of(record.payload);

@@ -38,7 +38,7 @@ pub enum RecordClass {
     Part = 9,
     /// A record whose payload was erased before it was folded.
     Erased = 10,
-    /// An already normalised row.
+    /// A record that another program made of a session.
     Normalised = 11,
     /// An event of a kind that the folds do not know.
     OtherKind = 12,

@@ -1,6 +1,7 @@
 //! Relationships that records state outright: which session or subagent came out of which. Copied history, which no
 //! record needs to state, is found by `links` when it is asked for.
 
+use crate::relayburn::is_imported;
 use crate::table::{Merge, row};
 use crate::text::Name;
 use crate::{Derived, order};
@@ -46,7 +47,9 @@ row! {
 
 impl Merge for Relationship {
     fn merge(&mut self, other: Self) {
-        let first = |row: &Self| (order::absent_last(row.at), row.stream.clone(), row.place);
+        let is_imported = |row: &Self| row.stream.as_deref().is_some_and(is_imported);
+        let first =
+            |row: &Self| (is_imported(row), order::absent_last(row.at), row.stream.clone(), row.place);
         let rest = |row: &Self| (row.tool_use.is_none(), row.tool_use.clone(), row.record.clone());
         if first(&other).cmp(&first(self)).then_with(|| rest(&other).cmp(&rest(self))).is_lt() {
             *self = other;

@@ -28,7 +28,8 @@ row! {
     session: Option<Name>,
     /// When it was asked for.
     used_at: Option<Timestamp>,
-    /// Whether the use was seen only in a copy from another session; absent when it was not seen.
+    /// Whether the use was seen only in a copy from another session; absent when it was not seen, or
+    /// only in an imported record.
     use_copied: Option<bool>,
     /// The address of the record that asks for it; there whenever `use_copied` is.
     place: Option<Address>,
@@ -42,7 +43,8 @@ row! {
     result_session: Option<Name>,
     /// When the result came.
     result_at: Option<Timestamp>,
-    /// Whether the result was seen only in a copy from another session; absent when it was not seen.
+    /// Whether the result was seen only in a copy from another session; absent when it was not seen, or
+    /// only in an imported record.
     result_copied: Option<bool>,
     /// The address of the record with the result; there whenever `result_copied` is.
     result_place: Option<Address>,
@@ -81,7 +83,8 @@ impl ToolUse {
 
     /// Orders by which use is kept: the smaller one.
     fn compare_use(&self, other: &Self) -> Ordering {
-        let key = |row: &Self| (row.use_copied.is_none(), row.use_copied, order::absent_last(row.used_at));
+        let seen = |row: &Self| (row.use_copied.is_none(), row.use_copied, row.place.is_none());
+        let key = |row: &Self| (seen(row), order::absent_last(row.used_at));
         key(self)
             .cmp(&key(other))
             .then_with(|| self.session.cmp(&other.session))
@@ -91,8 +94,8 @@ impl ToolUse {
 
     /// Orders by which result is kept: the smaller one.
     fn compare_result(&self, other: &Self) -> Ordering {
-        let key =
-            |row: &Self| (row.result_copied.is_none(), row.result_copied, order::absent_last(row.result_at));
+        let seen = |row: &Self| (row.result_copied.is_none(), row.result_copied, row.result_place.is_none());
+        let key = |row: &Self| (seen(row), order::absent_last(row.result_at));
         key(self)
             .cmp(&key(other))
             .then_with(|| self.result_session.cmp(&other.result_session))
@@ -165,7 +168,7 @@ impl ToolUse {
     }
 
     pub(crate) fn count(&self, sign: i64, derived: &mut Derived) {
-        if let (Some(_), Some(session)) = (self.use_copied, &self.session) {
+        if let (Some(_), Some(session)) = (self.place, &self.session) {
             derived.session(&self.source, session).tool_uses += sign;
         }
         let session = self.result_session.as_ref().or(self.session.as_ref());

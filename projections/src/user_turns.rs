@@ -1,6 +1,7 @@
 //! What stands in the place of the user: prompts, and all that only looks like one.
 
 use crate::conflicts::{CONFLICT_USER_TURN, Conflict, join_forms};
+use crate::relayburn::is_imported;
 use crate::sources::rewrites_in_place;
 use crate::table::{Merge, row};
 use crate::text::Name;
@@ -9,11 +10,13 @@ use burnlog_log::{Address, Timestamp};
 
 /// The class of a turn that a person typed.
 pub const CLASS_PROMPT: &str = "prompt";
+/// The class of a turn of which only an imported record is there, which does not say what it was.
+pub const CLASS_IMPORTED: &str = "imported";
 
 row! {
     /// One message in the place of the user that is not the result of a tool.
     ///
-    /// Of several records the kept one is not copied, then the earliest, then the smallest.
+    /// Of several records the kept one is not imported, not copied, then the earliest, then the smallest.
     pub struct UserTurn in "user_turns" indexes [["session"]] dumped true
     key {
         /// The source.
@@ -29,9 +32,10 @@ row! {
     session: Name,
     /// The stream.
     stream: Name,
-    /// `prompt`, `delegated`, `meta`, `command`, `command_output`, `notification`, `compact_summary` or `interruption`.
+    /// `prompt`, `delegated`, `meta`, `command`, `command_output`, `notification`, `compact_summary` or `interruption`;
+    /// `imported` where only a record of another program is there, which does not say.
     class: Name,
-    /// The text, in characters.
+    /// The text, in characters; of an imported turn in bytes.
     characters: i64,
     /// Images in it.
     images: i64,
@@ -50,12 +54,13 @@ row! {
 impl UserTurn {
     fn contradicts(&self, other: &Self) -> bool {
         let text = |row: &Self| (row.text_prefix, row.characters, row.images);
-        text(self) != text(other) && !rewrites_in_place(&self.source)
+        let is_told = !is_imported(&self.stream) && !is_imported(&other.stream);
+        is_told && text(self) != text(other) && !rewrites_in_place(&self.source)
     }
 
-    fn form(&self) -> Conflict {
+    fn form(&self) -> Option<Conflict> {
         let (characters, images, hash) = (self.characters, self.images, self.text_prefix as u64);
-        Conflict {
+        (!is_imported(&self.stream)).then(|| Conflict {
             source: self.source.clone(),
             kind: CONFLICT_USER_TURN.into(),
             identity: self.turn.clone(),
@@ -66,7 +71,7 @@ impl UserTurn {
             stream: self.stream.clone(),
             payload_prefix: 0,
             place: self.place,
-        }
+        })
     }
 }
 
@@ -76,9 +81,11 @@ impl Merge for UserTurn {
         let mut forms = std::mem::take(&mut self.forms);
         if contested {
             let more = std::mem::take(&mut other.forms);
-            join_forms(&mut forms, more.into_iter().chain([self.form(), other.form()]));
+            join_forms(&mut forms, more.into_iter().chain(self.form()).chain(other.form()));
         }
-        let key = |row: &Self| (row.copied, order::absent_last(row.timestamp), row.session.clone());
+        let key = |row: &Self| {
+            (is_imported(&row.stream), row.copied, order::absent_last(row.timestamp), row.session.clone())
+        };
         let tie = |row: &Self| {
             (row.stream.clone(), row.place, row.class.clone(), row.characters, row.images, row.text_prefix)
         };

@@ -9,6 +9,7 @@ use crate::filter::Filter;
 use crate::outbox::{Again, Outbox};
 use crate::reading::Trouble;
 use crate::records::{push_extent, push_tail};
+use crate::relayburn;
 use crate::report::{Failed, Notice, Observer, Report};
 use crate::run::{Role, Run, Start};
 use crate::source::Shape;
@@ -157,6 +158,7 @@ impl Engine<'_> {
             }
         }
         let result = match file.identity.shape {
+            Shape::Rows if file.source.name() == relayburn::NAME => self.import(index),
             Shape::Rows => self.read_database(index),
             Shape::Lines | Shape::Object => self.read(index, again),
         };

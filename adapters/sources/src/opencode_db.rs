@@ -72,6 +72,11 @@ impl Database {
         Err(io::Error::other("the database changed each time that a copy of it was made; try again"))
     }
 
+    /// The connection, for whoever reads other tables than those of OpenCode.
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     /// Calls `each` with the stream and payload of each wanted row: sessions first, in the order of their ids.
     /// Returns the latest instant at which a row changed, for the next reading.
     pub(crate) fn rows<E: From<io::Error>>(

@@ -91,9 +91,16 @@ impl<'a> Outbox<'a> {
 
     /// Puts a row of a database, or a part of one, into the batch, which has room for it.
     pub(crate) fn push_row(&mut self, stream: &str, part: Option<Part>, payload: &[u8]) -> Result<()> {
+        let source = Cow::Borrowed(self.runs[self.runs.len() - 1].source);
+        self.push_at(
+            Position { kind: Kind::Line, source, stream: Cow::Borrowed(stream), seq: 0, part },
+            payload,
+        )
+    }
+
+    /// Puts an event that names its own place into the batch, which has room for it.
+    pub(crate) fn push_at(&mut self, position: Position<'_>, payload: &[u8]) -> Result<()> {
         let run = self.runs.len() - 1;
-        let (source, stream) = (Cow::Borrowed(self.runs[run].source), Cow::Borrowed(stream));
-        let position = Position { kind: Kind::Line, source, stream, seq: 0, part };
         self.batch.push(position, payload)?;
         self.tags.push(Tag { run, seq: 0, role: Role::Row });
         Ok(())

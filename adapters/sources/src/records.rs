@@ -86,7 +86,7 @@ impl Engine<'_> {
 
     /// Sends the parts of a record that is too long to hold, and passes it; `None` when the run is doomed meanwhile.
     /// The cursor still stands before the record.
-    fn push_long(
+    pub(crate) fn push_long(
         &mut self,
         lines: &mut Lines<'_>,
         (kind, role): (&Kind<'_>, Role),

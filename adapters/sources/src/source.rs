@@ -7,14 +7,16 @@ use crate::files::Files;
 use crate::gemini::GeminiCli;
 use crate::json;
 use crate::opencode::OpenCode;
+use crate::relayburn::Relayburn;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-/// Every reader there is. A new one is a file beside this one and a line here.
+/// Every reader of sessions. A new one is a file beside this one and a line here.
 pub(crate) static SOURCES: [&dyn Source; 4] = [&ClaudeCode, &Codex, &OpenCode, &GeminiCli];
 
 /// The readers in the order in which they are asked whether something that somebody named is theirs: the pickiest first.
-pub(crate) static CLAIMING: [&dyn Source; 4] = [&Codex, &GeminiCli, &ClaudeCode, &OpenCode];
+/// Ledgers of another program are imported only so.
+pub(crate) static CLAIMING: [&dyn Source; 5] = [&Relayburn, &Codex, &GeminiCli, &ClaudeCode, &OpenCode];
 
 /// What the process was started with, as far as it says where session files are.
 #[derive(Debug, Clone, Default)]

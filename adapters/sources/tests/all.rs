@@ -18,3 +18,5 @@ mod harnesses;
 mod laws;
 #[path = "all/oddities.rs"]
 mod oddities;
+#[path = "all/relayburn.rs"]
+mod relayburn;

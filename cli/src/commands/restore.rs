@@ -6,7 +6,7 @@ use crate::open::{self, Access, StoreUrl};
 use crate::output::{Column, Cut, Printer, count, say};
 use crate::rebuild::{Rebuilder, Wanted};
 use burnlog_log::{Error, ErrorKind, PayloadHash, Result, WriterId, push_hex};
-use burnlog_projections::{Queries, extents, resolve_session};
+use burnlog_projections::{Queries, extents, is_imported, resolve_session};
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -41,7 +41,18 @@ pub(super) fn run(context: &Context, arguments: &Restore) -> anyhow::Result<Exit
     let (source, session) = resolve_session(&store, &arguments.session)?;
     let rebuilder = Rebuilder { ledger: &ledger, queries: &store };
     let mut jobs: Vec<Job> = Vec::new();
-    for stream in store.streams(&source, &session)? {
+    let mut streams = store.streams(&source, &session)?;
+    // Records that another program made of a session are no file of it.
+    let imported = streams.extract_if(.., |stream| is_imported(&stream.stream)).count();
+    if streams.is_empty() && imported > 0 {
+        say(
+            global,
+            &format!(
+                "burnlog: no session file of {session} was recorded, only imported records: nothing to restore"
+            ),
+        );
+    }
+    for stream in streams {
         let known = extents(&store, &source, &stream.stream)?;
         let take = if arguments.all { known.len() } else { 1 };
         for extent in known.iter().take(take) {

@@ -11,6 +11,7 @@ mod crash;
 mod failpoints;
 mod flips;
 mod golden;
+mod imports;
 mod laws;
 mod lifecycle;
 mod prices;

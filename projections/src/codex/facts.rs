@@ -1,5 +1,6 @@
 //! The facts that a rollout's lines tell, and their stored form. What they mean together is in `resolve`.
 
+use crate::relayburn::ImportedTurn;
 use bincode::config::{Configuration, Limit};
 use burnlog_log::Address;
 
@@ -27,6 +28,8 @@ pub(crate) enum Fact {
     Unknown { record_type: String },
     /// A failure that the program reports.
     Notice { error: Option<String> },
+    /// A turn of which another program tells.
+    Imported(Box<ImportedTurn>),
 }
 
 /// In which of its two forms a message was seen. A prompt has both, in older files one.

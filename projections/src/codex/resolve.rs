@@ -8,6 +8,7 @@ use crate::compactions::Compaction;
 use crate::groups::Group;
 use crate::notices::Notice;
 use crate::relationships::{KIND_FORK, KIND_SUBAGENT, Relationship};
+use crate::relayburn::{ImportedTurn, call_of};
 use crate::resolved::Resolved;
 use crate::text::{Name, Tokens, key_text};
 use crate::user_turns::UserTurn;
@@ -55,6 +56,7 @@ pub(super) fn resolve(group: &Group) -> Resolved {
         base: 0,
         before: None,
         numbers: BTreeMap::new(),
+        turns: placed.iter().filter_map(|(.., dated)| turn_of(&dated.fact)).collect(),
         resolved: Resolved::default(),
     };
     for (seq, place, dated) in &placed {
@@ -62,6 +64,11 @@ pub(super) fn resolve(group: &Group) -> Resolved {
         walk.step(*place, dated);
     }
     walk.resolved
+}
+
+/// The turn that a line names.
+fn turn_of(fact: &Fact) -> Option<String> {
+    if let Fact::Turn { turn, .. } = fact { turn.clone() } else { None }
 }
 
 /// The sessions whose lines a file can hold: its own, the one that was copied, the one that that one had copied …
@@ -140,6 +147,8 @@ struct Walk {
     before: Option<Counters>,
     /// How many things of each kind each session has so far.
     numbers: BTreeMap<(&'static str, Name), u64>,
+    /// The turns that lines tell of.
+    turns: BTreeSet<String>,
     resolved: Resolved,
 }
 
@@ -185,7 +194,15 @@ impl Walk {
                 *self.resolved.unknown.entry((version, Name::from(&**record_type))).or_default() += 1;
             }
             Fact::Notice { error } => self.notice(place, at, error.as_deref()),
+            Fact::Imported(turn) if !self.turns.contains(&turn.call) => self.imported(place, turn),
+            Fact::Imported(_) => {}
         }
+    }
+
+    /// A turn of which no line is there: all of its calls as one. Its own key is one that no line has.
+    fn imported(&mut self, place: Address, turn: &ImportedTurn) {
+        let key = key_text(&format!("{}/relayburn/{}", self.session, turn.call)).into_owned();
+        self.resolved.calls.push(call_of(turn, &self.source, key, place));
     }
 
     /// Names a thing by the session that made it and its number there: a copy has the same name.

@@ -1,6 +1,7 @@
 //! The facts that an object tells, and their stored form. Of several versions of an object the stored form that is
 //! greater is the version that counts: the later one by its own clock, then the complete one, then the smaller hash.
 
+use crate::relayburn::ImportedTurn;
 use bincode::config::{Configuration, Limit};
 use burnlog_log::{Address, PayloadHash};
 
@@ -23,6 +24,8 @@ pub(crate) enum Fact {
     Tool(Box<Tool>),
     /// A record of an unknown type.
     Unknown { record_type: String },
+    /// A message of which another program tells.
+    Imported(Box<ImportedTurn>),
 }
 
 /// A message.

@@ -8,12 +8,13 @@ use crate::compactions::Compaction;
 use crate::groups::Group;
 use crate::notices::Notice;
 use crate::relationships::{KIND_SUBAGENT, Relationship};
+use crate::relayburn::{ImportedTurn, call_of, tool_uses_of};
 use crate::resolved::Resolved;
 use crate::text::{Name, Tokens as Count};
 use crate::tool_uses::ToolUse;
 use crate::user_turns::UserTurn;
 use burnlog_log::Address;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What the parts of a message say.
 #[derive(Default)]
@@ -51,6 +52,12 @@ pub(super) fn resolve(group: &Group) -> Resolved {
             _ => {}
         }
     }
+    let messages: HashSet<&str> = placed
+        .iter()
+        .filter_map(
+            |placed| if let Fact::Message(message) = &placed.fact { Some(&*message.id) } else { None },
+        )
+        .collect();
     let none = Parts::default();
     for Placed { place, payload_prefix, fact } in &placed {
         match fact {
@@ -64,6 +71,7 @@ pub(super) fn resolve(group: &Group) -> Resolved {
             }
             Fact::Session { parent: Some(parent), .. } => session.origin(*place, parent),
             Fact::Tool(tool) => session.tool(*place, tool),
+            Fact::Imported(turn) if !messages.contains(&*turn.call) => session.imported(*place, turn),
             Fact::Unknown { record_type } => {
                 let key = (session.version.clone().unwrap_or_default(), Name::from(&**record_type));
                 *session.resolved.unknown.entry(key).or_default() += 1;
@@ -167,6 +175,12 @@ impl Session {
                 place,
             });
         }
+    }
+
+    /// A message of which no object is there.
+    fn imported(&mut self, place: Address, turn: &ImportedTurn) {
+        self.resolved.calls.push(call_of(turn, &self.source, turn.call.clone(), place));
+        self.resolved.tool_uses.extend(tool_uses_of(turn, &self.source, place));
     }
 
     fn user_message(&mut self, place: Address, message: &Message, parts: &Parts) {

@@ -10,5 +10,6 @@ mod laws;
 mod memory;
 mod opencode;
 mod relations;
+mod relayburn;
 mod stamps;
 mod traps;

@@ -21,6 +21,7 @@ pub(crate) struct Event {
     /// Number, and whether more follow.
     pub(crate) part: Option<(u32, bool)>,
     pub(crate) payload: Vec<u8>,
+    pub(crate) source: String,
 }
 
 pub(crate) struct Host {
@@ -160,6 +161,7 @@ impl Host {
                     seq: position.seq,
                     part: position.part.map(|part| (part.number, part.more)),
                     payload: payload.to_vec(),
+                    source: position.source.into_owned(),
                 });
             }
         }
