@@ -196,7 +196,12 @@ impl Walk<'_> {
             return bad;
         }
         let rest = &self.bytes[self.at(bad)..];
-        let found = next_commit(rest).filter(|found| bad.offset + found.line_start as u64 <= owed);
+        // With an unknown length a commit line counts when its newline was written, or when another one follows.
+        let counts = |found: &FoundCommit| {
+            self.durable.is_some() || found.has_newline || has_whole_commit(&rest[found.line_end..])
+        };
+        let found =
+            next_commit(rest).filter(|found| bad.offset + found.line_start as u64 <= owed).filter(counts);
         let Some(found) = found else {
             // Nothing more can be read. With an unknown length that is a torn end; otherwise it was acknowledged.
             let Some(durable) = self.durable else { return bad };
@@ -296,6 +301,19 @@ struct FoundCommit {
     commit: Commit,
     line_start: usize,
     line_end: usize,
+    /// Whether its newline is there. One that was spoiled cannot be told from one that was never written.
+    has_newline: bool,
+}
+
+/// Whether there is a commit line with its newline.
+fn has_whole_commit(mut bytes: &[u8]) -> bool {
+    while let Some(found) = next_commit(bytes) {
+        if found.has_newline {
+            return true;
+        }
+        bytes = &bytes[found.line_end..];
+    }
+    false
 }
 
 /// Finds the first commit line with a checksum that fits.
@@ -306,8 +324,9 @@ fn next_commit(bytes: &[u8]) -> Option<FoundCommit> {
         for (range, covered) in sound_lines(line) {
             let commit = is_commit(covered).then(|| Commit::parse_active(&line[range.clone()])).flatten();
             if let Some(commit) = commit {
-                let line_end = if range.end == line.len() { place + length + 1 } else { place + range.end };
-                return Some(FoundCommit { commit, line_start: place + range.start, line_end });
+                let has_newline = range.end == line.len();
+                let line_end = if has_newline { place + length + 1 } else { place + range.end };
+                return Some(FoundCommit { commit, line_start: place + range.start, line_end, has_newline });
             }
         }
         place += length + 1;

@@ -20,10 +20,10 @@ fn batch(number: u8, round: u64) -> Vec<Event> {
     own.into_iter().zip(shared).flat_map(|(own, shared)| [own, shared]).collect()
 }
 
+/// The other process of the tests below; started by nobody else, it has nothing to do.
 #[test]
-#[ignore = "other tests start it, in a process of its own"]
 fn a_process_that_appends() {
-    let told = std::env::var(LEDGER).unwrap();
+    let Ok(told) = std::env::var(LEDGER) else { return };
     let mut words = told.splitn(3, ' ');
     let number: u8 = words.next().unwrap().parse().unwrap();
     let rounds: u64 = words.next().unwrap().parse().unwrap();
@@ -37,7 +37,7 @@ fn a_process_that_appends() {
 
 fn start(path: &Path, number: u8, rounds: u64) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "--nocapture", "ledger::sharing::a_process_that_appends"])
+        .args(["--exact", "--nocapture", "ledger::sharing::a_process_that_appends"])
         .env(LEDGER, format!("{number} {rounds} {}", path.display()))
         .stdout(Stdio::piped())
         .spawn()
