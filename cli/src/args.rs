@@ -106,6 +106,9 @@ pub(crate) struct Ingest {
     /// A folder taken as a home, as one source's own folder, or one file; instead of the real home. May be repeated.
     #[arg(long, value_name = "DIR")]
     pub(crate) root: Vec<PathBuf>,
+    /// Reads only this source: claude-code, codex, opencode, gemini-cli …. May be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) source: Vec<String>,
     /// Takes in only projects whose folder matches this glob. May be repeated.
     #[arg(long, value_name = "GLOB")]
     pub(crate) include: Vec<String>,

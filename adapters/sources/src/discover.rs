@@ -48,6 +48,13 @@ impl Plan {
         self.files.iter().map(|file| (file.source.name(), file.path.as_path(), file.stat.size))
     }
 
+    /// Leaves only what is of these sources: nothing of the others is read, and nothing of them is known to be gone.
+    pub fn keep_sources(&mut self, names: &[String]) {
+        let is_kept = |source: &str| names.iter().any(|name| name == source);
+        self.files.retain(|file| is_kept(file.source.name()));
+        self.roots.retain(|(source, _)| is_kept(source));
+    }
+
     /// Returns the folders and files that were walked, whether they are there or not: what to watch.
     pub fn roots(&self) -> impl Iterator<Item = &Path> {
         self.roots.iter().map(|(_, path)| path.as_path())

@@ -60,7 +60,7 @@ pub(super) fn run(context: &Context, arguments: &Ingest) -> anyhow::Result<ExitC
     let config = Config::load(&environment.home.config())?;
     let options = options(arguments, &config);
     let places = places(arguments, environment);
-    let plan = burnlog_sources::discover(&places);
+    let plan = discover(&places, arguments)?;
     if plan.files().len() == 0 && plan.failed.is_empty() && arguments.root.is_empty() {
         say(global, &nothing_found(&plan));
     }
@@ -166,7 +166,7 @@ fn ingest(
     let report = if arguments.watch {
         // Watching begins before the first walk, so that nothing falls between the two.
         let mut watch = watch::Watch::start(plan.roots());
-        go_on(context, &places(arguments, environment), &mut watch, &mut pass)?
+        go_on(context, arguments, &mut watch, &mut pass)?
     } else {
         pass(plan)?
     };
@@ -192,12 +192,13 @@ struct Pass {
 /// Ingests, and then again whenever something changes. Returns only with an error.
 fn go_on(
     context: &Context,
-    places: &Places,
+    arguments: &Ingest,
     watch: &mut watch::Watch,
     pass: &mut dyn FnMut(Plan) -> anyhow::Result<Report>,
 ) -> anyhow::Result<Report> {
     let global = &context.global;
-    let mut plan = burnlog_sources::discover(places);
+    let places = &places(arguments, &context.environment);
+    let mut plan = discover(places, arguments)?;
     let mut known = plan.known();
     if let Some(why) = watch.trouble() {
         say(
@@ -226,11 +227,7 @@ fn go_on(
             Changed::Paths(paths) => known.plan(&paths),
             Changed::Anything => None,
         }
-        .unwrap_or_else(|| {
-            let plan = burnlog_sources::discover(places);
-            known = plan.known();
-            plan
-        });
+        .map_or_else(|| discover(places, arguments).inspect(|plan| known = plan.known()), Ok)?;
     }
 }
 
@@ -296,6 +293,20 @@ fn options(arguments: &Ingest, config: &Config) -> Options {
     let Ingest { recheck, close, dry_run, .. } = *arguments;
     // The folds tell what is unreadable; only a dry run has none.
     Options { recheck, close, dry_run, filter, check_records: dry_run, ..Options::default() }
+}
+
+/// Finds the session files, those of `--source` alone where it is given.
+fn discover(places: &Places, arguments: &Ingest) -> Result<Plan> {
+    let known: Vec<&str> = burnlog_sources::names().collect();
+    if let Some(unknown) = arguments.source.iter().find(|name| !known.contains(&name.as_str())) {
+        let message = format!("--source {unknown:?} is none of: {}", known.join(", "));
+        return Err(Error::new(ErrorKind::Invalid, "read arguments", message));
+    }
+    let mut plan = burnlog_sources::discover(places);
+    if !arguments.source.is_empty() {
+        plan.keep_sources(&arguments.source);
+    }
+    Ok(plan)
 }
 
 fn places(arguments: &Ingest, environment: &Environment) -> Places {

@@ -233,3 +233,22 @@ fn a_rewritten_file_is_restored_in_both_of_its_forms() {
     contents.sort_by_key(String::len);
     assert_eq!(contents, [old, new]);
 }
+
+#[test]
+fn one_source_is_read_and_the_others_are_left_as_they_are() {
+    let machine = Machine::new("one");
+    machine.session("s", assistant("s", "m1", 1, Some("end_turn")));
+    let codex = machine.path("home/.codex/sessions/2026/03/01");
+    std::fs::create_dir_all(&codex).unwrap();
+    let name = "rollout-2026-03-01T10-00-00-01999999-0000-7000-8000-000000000001.jsonl";
+    std::fs::write(codex.join(name), "{\"type\":\"world_state\",\"payload\":{}}\n").unwrap();
+    assert_eq!(machine.json(&["ingest", "--source", "claude-code"])["files"], 1);
+    assert_eq!(machine.json(&["ingest", "--source", "codex"])["new"], 1);
+    // What is not asked for is not taken for gone, even when it is.
+    std::fs::remove_file(codex.join(name)).unwrap();
+    assert_eq!(machine.json(&["ingest", "--source", "claude-code"])["closed"], 0);
+    assert_eq!(machine.json(&["ingest"])["closed"], 1);
+    let wrong = machine.run(&["ingest", "--source", "cursor"]);
+    assert_eq!(wrong.code, 2);
+    assert!(wrong.stderr.contains("claude-code, codex"), "{}", wrong.stderr);
+}
