@@ -6,7 +6,7 @@ use crate::json::Span;
 use crate::scan::Scanner;
 use crate::table::{Merge, row};
 use crate::text::{Name, key_text};
-use burnlog_log::{Address, push_hex};
+use burnlog_log::{Address, push_hex, push_number};
 use std::borrow::Cow;
 
 /// How many bytes of an address stand beside a record number, which alone names it but for rewritten records.
@@ -237,20 +237,6 @@ impl RecordBlocks {
         }
         out.push(b']');
     }
-}
-
-fn push_number(out: &mut Vec<u8>, number: u64) {
-    let mut digits = [0; 20];
-    let (mut at, mut rest) = (digits.len(), number);
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
 }
 
 /// Pushes a key as a JSON string.
