@@ -62,13 +62,16 @@ fn assert_whole(backend: &SqliteBackend, number: u8, rounds: u64) {
 fn processes_that_write_at_once_lose_nothing() {
     let (_folder, path) = folder();
     let backend = open(&path);
-    let children: Vec<Child> = (1..=3).map(|number| start(&path, number, 15)).collect();
+    let mut children: Vec<Child> = (1..=3).map(|number| start(&path, number, 15)).collect();
     // Somebody reads all the while.
     let reader = SqliteBackend::open(&path, reader()).unwrap();
     let mut seen = 0;
     while seen < 3 * 15 * 40 {
+        // Asked first: whoever has ended adds nothing after that.
+        let ended = children.iter_mut().all(|child| child.try_wait().unwrap().is_some());
         let sizes: u64 = reader.feeds(None, None, 10).unwrap().heads.iter().map(|head| head.size).sum();
         assert!(sizes >= seen && sizes.is_multiple_of(40), "{sizes} after {seen}");
+        assert!(!ended || sizes == 3 * 15 * 40, "the processes ended after {sizes} entries");
         seen = sizes;
     }
     for mut child in children {
