@@ -26,6 +26,8 @@ struct Group {
     unpriced_calls: i64,
     /// Of the largest group, 0 to 1.
     share: f64,
+    /// Of the row of the total, the dimension whose column says what it is.
+    total_under: Option<By>,
 }
 
 /// What calls cost as far as prices are known.
@@ -51,14 +53,16 @@ pub(super) fn run(context: &Context, arguments: &args::Usage) -> anyhow::Result<
         printer.finish()?;
         return print_line(&serde_json::json!({ "total": total }).to_string()).map(|()| ExitCode::SUCCESS);
     }
+    let unpriced = total.unpriced_calls;
     let mut printer = Printer::with_columns(&context.global, columns(&by, arguments.cost));
     groups.iter().try_for_each(|group| printer.row(group))?;
     if !context.global.csv && groups.len() > 1 {
-        printer.row(&total)?;
+        // Says so where the first dimension would stand.
+        printer.row(&Group { total_under: by.first().copied(), ..total })?;
     }
     printer.finish()?;
-    if arguments.cost && !context.global.csv && total.unpriced_calls > 0 {
-        let calls = count(total.unpriced_calls.max(0) as u64);
+    if arguments.cost && !context.global.csv && unpriced > 0 {
+        let calls = count(unpriced.max(0) as u64);
         let retrieved = prices.retrieved();
         print_line(&format!(
             "unpriced: {calls} calls of models, speeds or tiers that the price table of {retrieved} does not have"
@@ -120,6 +124,7 @@ fn groups(
         cost: cost.priced,
         unpriced_calls: cost.unpriced_calls,
         share: 0.0,
+        total_under: None,
     };
     Ok(sums.into_iter().map(group).collect())
 }
@@ -214,8 +219,8 @@ impl Group {
         match self.key.iter().position(|(dimension, _)| *dimension == by) {
             Some(at) if self.key[at].1.is_empty() => "(none)".to_owned(),
             Some(at) => self.key[at].1.clone(),
-            // The row of the total says so where the first dimension would stand.
-            None => "total".to_owned(),
+            None if self.total_under == Some(by) => "total".to_owned(),
+            None => String::new(),
         }
     }
 }
