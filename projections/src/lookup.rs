@@ -20,6 +20,8 @@ use std::ops::Range;
 
 /// How many rows are read at once.
 const PAGE_ROWS: usize = 1024;
+/// How many rows are read first where only a part of a table is wanted.
+const FIRST_PAGE_ROWS: usize = 16;
 /// How many rows are read at once where one has 128 records.
 pub(crate) const CHUNK_PAGE_ROWS: usize = 128;
 /// Sorts after every text that is a key.
@@ -82,7 +84,7 @@ pub(crate) fn for_each_within<R: Row>(
     for_each_within_pages(reader, generation, prefix, after, PAGE_ROWS, each)
 }
 
-/// As [`for_each_within`], reading `page_rows` rows at once.
+/// As [`for_each_within`], reading up to `page_rows` rows at once.
 pub(crate) fn for_each_within_pages<R: Row>(
     reader: &(impl RowReader + ?Sized),
     generation: Generation,
@@ -92,9 +94,12 @@ pub(crate) fn for_each_within_pages<R: Row>(
     each: &mut dyn FnMut(R) -> Result<bool>,
 ) -> Result<()> {
     let mut after = after.or_else(|| (!prefix.is_empty()).then(|| least_key::<R>(prefix)));
+    // Most prefixes have a few rows: a store must not read a thousand to find that out.
+    let mut rows_at_once = if prefix.is_empty() { page_rows } else { page_rows.min(FIRST_PAGE_ROWS) };
     loop {
-        let page = reader.scan(generation, R::TABLE, after.as_deref(), page_rows)?;
-        let full = page.len() == page_rows;
+        let page = reader.scan(generation, R::TABLE, after.as_deref(), rows_at_once)?;
+        let full = page.len() == rows_at_once;
+        rows_at_once = page_rows.min(rows_at_once * 4);
         for values in page {
             let key: Vec<Value<'static>> = values[..R::TABLE.key].to_vec();
             if !key.starts_with(&prefix.iter().cloned().map(Value::into_owned).collect::<Vec<_>>()) {
