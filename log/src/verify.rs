@@ -74,7 +74,6 @@ pub fn verify(
     heads.dedup_by_key(|head| head.feed);
     let heads = &heads;
     std::thread::scope(|scope| {
-        let store = scope.spawn(|| store_damage(ledger));
         let receivers: Vec<Receiver<Result<Piece>>> = (0..THREADS)
             .map(|thread| {
                 let (send, receive) = sync_channel(PIECES_AHEAD);
@@ -82,9 +81,6 @@ pub fn verify(
                 receive
             })
             .collect();
-        for damage in store.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))? {
-            checker.store(damage);
-        }
         for head in remembered {
             if heads.binary_search_by_key(&head.feed, |known| known.feed).is_err() {
                 checker.lost_feed(head);
@@ -92,14 +88,9 @@ pub fn verify(
         }
         checker.feeds(heads, &receivers, remembered)
     })?;
+    // Afterwards, so that a store need not look again at what it found whole while it was read.
+    ledger.backend().check(&mut |damage| checker.store(damage))?;
     Ok(checker.verified)
-}
-
-/// The bytes that the store keeps for itself.
-fn store_damage(ledger: &Ledger) -> Result<Vec<Damage>> {
-    let mut damages = Vec::new();
-    ledger.backend().check(&mut |damage| damages.push(damage))?;
-    Ok(damages)
 }
 
 struct Checker<'a> {

@@ -72,7 +72,7 @@ pub use links::{
 };
 pub use lookup::{
     HostLabels, NumberedTurn, ProjectionStatus, conflicts, diagnostics, extents, feeds, live, numbered_turns,
-    records, resolve_session, sessions_with_prefix, stamps, status, stream_feeds, tag,
+    records, resolve_session, session_hosts, sessions_with_prefix, stamps, status, stream_feeds, tag,
 };
 #[cfg(feature = "conformance")]
 pub use memory::MemoryProjections;

@@ -10,12 +10,13 @@ use crate::records::{CHUNK_RECORDS, Chunk, RecordPlace};
 use crate::rollups::Session;
 use crate::stamps::Stamp;
 use crate::store::{FeedCursor, Generation, RowReader};
+use crate::streams::Stream;
 use crate::table::{Row, Value};
 use crate::text::{Name, key_text};
 use crate::user_turns::{CLASS_PROMPT, UserTurn};
 use burnlog_log::{Error, ErrorKind, Result};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// How many rows are read at once.
@@ -273,6 +274,25 @@ pub fn stream_feeds(
     stream: &str,
 ) -> Result<Vec<StreamFeed>> {
     rows_within(reader, live(reader)?, &[text(source), text(stream)])
+}
+
+/// The hosts that have records of each session, by source and session: all of them in two passes over the streams.
+pub fn session_hosts(reader: &(impl RowReader + ?Sized)) -> Result<BTreeMap<(Name, Name), BTreeSet<String>>> {
+    let (generation, labels) = (live(reader)?, HostLabels::read(reader)?);
+    let mut sessions = BTreeMap::new();
+    for_each_within::<Stream>(reader, generation, &[], None, &mut |row| {
+        sessions.insert((row.source, row.stream), row.session);
+        Ok(true)
+    })?;
+    let mut hosts: BTreeMap<(Name, Name), BTreeSet<String>> = BTreeMap::new();
+    for_each_within::<StreamFeed>(reader, generation, &[], None, &mut |row| {
+        let key = (row.source, row.stream);
+        if let Some(session) = sessions.get(&key) {
+            hosts.entry((key.0, session.clone())).or_default().insert(labels.of(&row.feed));
+        }
+        Ok(true)
+    })?;
+    Ok(hosts)
 }
 
 /// Returns all forms that contradict each other, in the order of their identities.

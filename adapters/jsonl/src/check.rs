@@ -1,8 +1,7 @@
 //! Checking every byte that the ledger keeps for itself: headers, checksums, tables, published lengths, index. Reports and goes
 //! on; repairs nothing.
 
-use crate::block::lines;
-use crate::commit::parse_sealed_header;
+use crate::cache::Source;
 use crate::erased::Erased;
 use crate::files::{Access, Listed, io_error, read_range};
 use crate::identity;
@@ -142,8 +141,14 @@ impl Store {
     fn check_sealed(&self, segment: &Segment, number: u32, report: Report<'_>) -> Result<()> {
         let path = Part::Sealed.path(&self.folder, &segment.name);
         let place = format!("segments/{}.jsonl.zst", segment.name);
-        let opened =
-            self.files().open(&path, Access::Read).and_then(|file| SealedFile::open(file, self.ledger));
+        let opened = match self.cache().source(segment.reference().id) {
+            Some(Source::Sealed(sealed)) => Ok(sealed),
+            _ => self
+                .files()
+                .open(&path, Access::Read)
+                .and_then(|file| SealedFile::open(file, self.ledger))
+                .map(Arc::new),
+        };
         let sealed = match opened {
             Ok(sealed) => sealed,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -308,24 +313,17 @@ fn report_unindexed(missing: u64, place: &str, report: Report<'_>) {
     }
 }
 
-/// Checks a frame as a whole: checksum, lines, header and commit lines. What the entry lines hold is checked by whoever
-/// reads them, and that they are indexed by whoever finds them.
+/// Checks a frame as a whole, unless it was found whole when its lines were read. What the entry lines hold is checked by
+/// whoever reads them, and that they are indexed by whoever finds them.
 fn check_frame(sealed: &SealedFile, frame: usize) -> std::result::Result<(), String> {
+    if sealed.is_whole(frame) {
+        return Ok(());
+    }
     let block = sealed.block(frame)?;
+    if let Some(fault) = sealed.frame_fault(frame, &block) {
+        return Err(fault);
+    }
     let row = sealed.table.frames[frame];
-    if block.entry_count() != row.slots as usize {
-        return Err(format!("{} entries instead of {}", block.entry_count(), row.slots));
-    }
-    if frame == 0 {
-        let (start, end) = lines(block.bytes()).next().unwrap_or_default();
-        let header = parse_sealed_header(&block.bytes()[start as usize..end as usize]);
-        if header.is_none_or(|header| header.ledger.0 != sealed.table.ledger) {
-            return Err("the header line is damaged".to_owned());
-        }
-    }
-    if block.commits().any(|(_, commit)| commit.is_none()) {
-        return Err("a commit line cannot be read".to_owned());
-    }
     let broken = (row.first_slot..row.first_slot + row.slots).find(|slot| block.parsed(*slot).is_none());
     broken.map_or(Ok(()), |slot| Err(format!("the line of slot {slot} cannot be read")))
 }

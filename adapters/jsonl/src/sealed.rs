@@ -1,8 +1,9 @@
 //! Sealed segments: independent zstd frames of lines, then three frames that decompressors skip: the batches, the frames, and a
 //! trailer of fixed length that says where these two are. Reads them; `seal` writes them.
 
-use crate::block::Block;
+use crate::block::{Block, lines};
 use crate::codec;
+use crate::commit::parse_sealed_header;
 use crate::files::{File, read_range};
 use crate::index::SLOTS_MAX;
 use bincode::{Decode, Encode};
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use zstd::zstd_safe;
 
 /// The last two characters are the format.
@@ -144,14 +146,26 @@ pub(crate) struct SealedFile {
     batches: Option<Extent>,
     /// What is wrong with the tables, where they had to be made again from the frames.
     pub(crate) table_damage: Option<String>,
+    /// Of each frame, whether it was decoded and its lines are as many and of the kinds that the table says.
+    whole: Vec<AtomicBool>,
 }
 
 impl SealedFile {
+    fn new(
+        file: Arc<dyn File>,
+        table: FrameTable,
+        batches: Option<Extent>,
+        table_damage: Option<String>,
+    ) -> Self {
+        let whole = table.frames.iter().map(|_| AtomicBool::new(false)).collect();
+        Self { file, table, batches, table_damage, whole }
+    }
+
     /// Opens a sealed segment. Tables that cannot be read are made again from the frames.
     pub(crate) fn open(file: Arc<dyn File>, ledger: LedgerId) -> io::Result<Self> {
         let end = file.bytes()?;
         match read_tables(&*file, end, ledger) {
-            Ok((table, batches)) => Ok(Self { file, table, batches: Some(batches), table_damage: None }),
+            Ok((table, batches)) => Ok(Self::new(file, table, Some(batches), None)),
             Err(Problem::Damaged(reason)) => Self::salvage(file, end, ledger, reason),
             Err(Problem::Foreign(error)) => Err(error),
         }
@@ -161,7 +175,7 @@ impl SealedFile {
     pub(crate) fn open_sound(file: Arc<dyn File>, ledger: LedgerId) -> Result<Self, String> {
         let end = file.bytes().map_err(|error| error.to_string())?;
         match read_tables(&*file, end, ledger) {
-            Ok((table, batches)) => Ok(Self { file, table, batches: Some(batches), table_damage: None }),
+            Ok((table, batches)) => Ok(Self::new(file, table, Some(batches), None)),
             Err(Problem::Damaged(reason)) => Err(reason),
             Err(Problem::Foreign(error)) => Err(error.to_string()),
         }
@@ -193,7 +207,32 @@ impl SealedFile {
     /// Reads a frame and cuts it into lines.
     pub(crate) fn block(&self, number: usize) -> Result<Block, String> {
         let bytes = self.read_frame(number)?;
-        Ok(Block::of_sealed(bytes, self.table.frames[number].first_slot))
+        let block = Block::of_sealed(bytes, self.table.frames[number].first_slot);
+        if self.frame_fault(number, &block).is_none() {
+            self.whole[number].store(true, Ordering::Relaxed);
+        }
+        Ok(block)
+    }
+
+    /// Whether a frame was decoded before and found whole.
+    pub(crate) fn is_whole(&self, number: usize) -> bool {
+        self.whole[number].load(Ordering::Relaxed)
+    }
+
+    /// Returns what is wrong with a frame as a whole: the number of its lines, the header line, a commit line.
+    pub(crate) fn frame_fault(&self, number: usize, block: &Block) -> Option<String> {
+        let frame = self.table.frames[number];
+        if block.entry_count() != frame.slots as usize {
+            return Some(format!("{} entries instead of {}", block.entry_count(), frame.slots));
+        }
+        if number == 0 {
+            let (start, end) = lines(block.bytes()).next().unwrap_or_default();
+            let header = parse_sealed_header(&block.bytes()[start as usize..end as usize]);
+            if header.is_none_or(|header| header.ledger.0 != self.table.ledger) {
+                return Some("the header line is damaged".to_owned());
+            }
+        }
+        block.commits().any(|(_, commit)| commit.is_none()).then(|| "a commit line cannot be read".to_owned())
     }
 
     /// Reads the heads of all batches: from their table, or where that is damaged from the commit lines.
@@ -252,7 +291,7 @@ impl SealedFile {
             }
             offset += compressed_bytes;
         }
-        Ok(Self { file, table, batches: None, table_damage: Some(reason) })
+        Ok(Self::new(file, table, None, Some(reason)))
     }
 }
 

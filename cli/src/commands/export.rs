@@ -1,6 +1,6 @@
 //! `burnlog export`: the rows of the projections for other programs: JSON lines, CSV, and Parquet where it is built in.
 
-use super::sessions::{self, HostLabels};
+use super::sessions::{self, SessionHosts};
 use super::{Context, content, relationships, turns};
 use crate::args::{Export, ExportFormat};
 use crate::filter;
@@ -10,6 +10,7 @@ use crate::sheet::{Cell, Field, FieldKind, IntoCell, Sheet, fields};
 use crate::transcript::PayloadReader;
 use burnlog_log::{Error, ErrorKind, Ledger, Timestamp, push_hex};
 use burnlog_projections::{Chunk, ColumnKind, Filter, Queries, Row, RowReader, TABLES, Table, Value, live};
+use burnlog_sqlite::SqliteProjections;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -66,7 +67,7 @@ fn file_error(path: &Path, error: io::Error) -> Error {
 /// Writes one table and returns the number of rows.
 fn write<W: Write + Send>(
     ledger: &Ledger,
-    store: &impl Queries,
+    store: &SqliteProjections,
     arguments: &Export,
     out: W,
 ) -> anyhow::Result<u64> {
@@ -80,8 +81,8 @@ fn write<W: Write + Send>(
         }
         "sessions" => {
             let mut sheet = sheet(out, format, SESSIONS)?;
-            let labels = HostLabels::read(store)?;
-            let each = |session| sheet.row(&cells(SESSIONS, &sessions::line(session, &labels, store)?));
+            let mut hosts = SessionHosts::new(store)?;
+            let each = |session| sheet.row(&cells(SESSIONS, &sessions::line(session, &mut hosts)?));
             filter::for_each(None, |page| store.sessions(&Filter::default(), page), each)?;
             sheet.finish()
         }

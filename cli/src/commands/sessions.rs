@@ -4,9 +4,10 @@ use super::Context;
 use crate::args;
 use crate::filter;
 use crate::output::{Column, Cut, Printer, count, minute};
-use burnlog_log::{Timestamp, WriterId};
-use burnlog_projections::{Queries, RowReader, Session, feeds, stream_feeds};
-use std::collections::BTreeMap;
+use burnlog_log::Timestamp;
+use burnlog_projections::{HostLabels, Name, Queries, Session, session_hosts, stream_feeds};
+use burnlog_sqlite::SqliteProjections;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 /// The fields of `sessions --json`.
@@ -71,25 +72,21 @@ const COLUMNS: &[Column<SessionLine>] = &[
 pub(super) fn run(context: &Context, arguments: &args::Filter) -> anyhow::Result<ExitCode> {
     let store = context.queries()?;
     let filter = filter::of_arguments(arguments, &store)?;
-    let hosts = HostLabels::read(&store)?;
+    let mut hosts = SessionHosts::new(&store)?;
     let mut printer = Printer::new(&context.global, COLUMNS);
     filter::for_each(
         arguments.limit,
         |page| store.sessions(&filter, page),
-        |session| printer.row(&line(session, &hosts, &store)?),
+        |session| printer.row(&line(session, &mut hosts)?),
     )?;
     printer.finish()?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Makes the line of a session.
-pub(super) fn line(
-    row: Session,
-    labels: &HostLabels,
-    store: &impl Queries,
-) -> burnlog_log::Result<SessionLine> {
+pub(super) fn line(row: Session, hosts: &mut SessionHosts<'_>) -> burnlog_log::Result<SessionLine> {
     Ok(SessionLine {
-        hosts: Hosts(labels.of_session(store, &row)?),
+        hosts: Hosts(hosts.of(&row)?),
         source: row.source.to_string(),
         session: row.session.to_string(),
         project: row.project.map(|name| name.to_string()),
@@ -112,37 +109,37 @@ pub(super) fn line(
     })
 }
 
-/// What each writer calls itself. Equal labels of two writers are told apart by the first digits of their keys.
-pub(super) struct HostLabels(BTreeMap<Vec<u8>, String>);
+/// Tells which hosts have records of a session: of a few sessions by looking at each, of many by looking at all at once.
+pub(super) struct SessionHosts<'a> {
+    store: &'a SqliteProjections,
+    labels: HostLabels,
+    looked: usize,
+    all: Option<BTreeMap<(Name, Name), BTreeSet<String>>>,
+}
 
-impl HostLabels {
-    pub(super) fn read(store: &impl RowReader) -> burnlog_log::Result<Self> {
-        let feeds = feeds(store)?;
-        let mut writers: BTreeMap<&str, u32> = BTreeMap::new();
-        for feed in &feeds {
-            *writers.entry(feed.host.as_deref().unwrap_or_default()).or_default() += 1;
-        }
-        let label = |feed: &burnlog_projections::Feed| {
-            let host = feed.host.as_deref().unwrap_or_default();
-            let key = u16::from_be_bytes([0, 1].map(|at| feed.feed.get(at).copied().unwrap_or_default()));
-            if writers[host] > 1 { format!("{host}#{key:04x}") } else { host.to_owned() }
-        };
-        Ok(Self(feeds.iter().map(|feed| (feed.feed.clone(), label(feed))).collect()))
+/// From so many sessions on, reading everything is cheaper.
+const LOOKS_MAX: usize = 24;
+
+impl<'a> SessionHosts<'a> {
+    pub(super) fn new(store: &'a SqliteProjections) -> burnlog_log::Result<Self> {
+        Ok(Self { store, labels: HostLabels::read(store)?, looked: 0, all: None })
     }
 
-    pub(super) fn of_writer(&self, writer: &WriterId) -> Option<String> {
-        self.0.get(&writer.0[..]).cloned()
-    }
-
-    fn of_session(&self, store: &impl Queries, session: &Session) -> burnlog_log::Result<Vec<String>> {
-        let mut labels = Vec::new();
-        for stream in store.streams(&session.source, &session.session)? {
-            for seen in stream_feeds(store, &stream.source, &stream.stream)? {
-                labels.extend(self.0.get(&seen.feed).cloned());
-            }
+    fn of(&mut self, session: &Session) -> burnlog_log::Result<Vec<String>> {
+        self.looked += 1;
+        if self.looked > LOOKS_MAX {
+            let all = match &mut self.all {
+                Some(all) => all,
+                none => none.insert(session_hosts(self.store)?),
+            };
+            let key = (session.source.clone(), session.session.clone());
+            return Ok(all.get(&key).into_iter().flatten().cloned().collect());
         }
-        labels.sort();
-        labels.dedup();
-        Ok(labels)
+        let mut labels = BTreeSet::new();
+        for stream in self.store.streams(&session.source, &session.session)? {
+            let feeds = stream_feeds(self.store, &stream.source, &stream.stream)?;
+            labels.extend(feeds.iter().map(|seen| self.labels.of(&seen.feed)));
+        }
+        Ok(labels.into_iter().collect())
     }
 }

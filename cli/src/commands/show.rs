@@ -1,6 +1,6 @@
 //! `burnlog show`: a session as a person reads it.
 
-use super::sessions::{self, HostLabels};
+use super::sessions::{self, SessionHosts};
 use super::{Context, SessionLine};
 use crate::args::{Format, Show};
 use crate::open::{self, Access, StoreUrl};
@@ -23,7 +23,7 @@ pub(super) fn run(context: &Context, arguments: &Show) -> anyhow::Result<ExitCod
     let session = session_row(&store, &source, &session)?;
     let payloads = PayloadReader::new(&ledger);
     let plan = plan(&store, &payloads, &session, !arguments.no_copied)?;
-    let head = sessions::line(session, &HostLabels::read(&store)?, &store)?;
+    let head = sessions::line(session, &mut SessionHosts::new(&store)?)?;
     let format = if global.json { Format::Json } else { arguments.format };
     let mut out = if format == Format::Text { Pager::open() } else { Pager::straight() };
     let written = render(&mut out, format, arguments.full, &head, &plan, &payloads);

@@ -2,10 +2,10 @@
 
 use super::Context;
 use super::project::{ProjectionLine, projection_lines};
-use super::sessions::HostLabels;
 use crate::open::{self, Access, StoreUrl};
 use crate::output::{bytes, count, counted, print_one};
 use burnlog_log::{Ledger, Root, Timestamp, WriterId};
+use burnlog_projections::HostLabels;
 use burnlog_sources::CursorFile;
 use std::process::ExitCode;
 
@@ -59,7 +59,7 @@ pub(super) fn run(context: &Context) -> anyhow::Result<ExitCode> {
     ledger.for_each_feed(None, |head| {
         feeds.push(FeedLine {
             writer: head.feed,
-            host: labels.as_ref().and_then(|labels| labels.of_writer(&head.feed)),
+            host: labels.as_ref().map(|labels| labels.of(&head.feed.0)),
             size: head.size,
             root: head.root,
             recorded_at: head.recorded_at,
