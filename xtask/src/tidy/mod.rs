@@ -56,6 +56,7 @@ fn check() -> Result<(Vec<Finding>, usize)> {
     tree::check_members(&members(&metadata), &mut findings);
     let mut files = Vec::new();
     list_files(root, "", &mut files)?;
+    tree::check_top_level(&files, &mut findings);
     let mut looked_at = 0;
     for path in &files {
         if !is_text_of_ours(path) {

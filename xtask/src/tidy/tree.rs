@@ -62,6 +62,24 @@ pub(crate) fn check_members(members: &[Member], findings: &mut Vec<Finding>) {
     }
 }
 
+/// The folders that the tree has; a test or a run that leaves one of its own behind is found out.
+const TOP_FOLDERS: [&str; 9] =
+    [".cargo", ".ci", "adapters", "cli", "docs", "fixtures", "log", "projections", "xtask"];
+
+/// Checks that every file lies in a folder that the tree has, or at its top.
+pub(crate) fn check_top_level(files: &[String], findings: &mut Vec<Finding>) {
+    let mut told: Vec<&str> = Vec::new();
+    for file in files {
+        let Some((folder, _)) = file.split_once('/') else { continue };
+        if !TOP_FOLDERS.contains(&folder) && !told.contains(&folder) {
+            told.push(folder);
+            let message =
+                format!("`{folder}/` has no place in the tree; remove it, or name it in the tidy check");
+            findings.push(Finding::new(file, 1, message));
+        }
+    }
+}
+
 /// Checks that decisions are numbered from 0001 without gaps or repeats.
 pub(crate) fn check_decisions(names: &[String], findings: &mut Vec<Finding>) {
     let mut names: Vec<&String> = names.iter().filter(|name| *name != "README.md").collect();
@@ -85,6 +103,15 @@ mod tests {
     fn member(folder: &str, imports: &[&str]) -> Member {
         let name = format!("burnlog-{}", folder.rsplit('/').next().unwrap());
         Member { name, folder: folder.to_owned(), imports: imports.iter().map(ToString::to_string).collect() }
+    }
+
+    #[test]
+    fn a_folder_that_somebody_left_behind_is_named_once() {
+        let files = ["README.md", "log/src/lib.rs", "left/ledger.json", "left/lock"].map(str::to_owned);
+        let mut findings = Vec::new();
+        check_top_level(&files, &mut findings);
+        assert_eq!(findings.len(), 1);
+        assert!(findings[0].message.contains("`left/`"));
     }
 
     fn tree() -> Vec<Member> {
