@@ -1,0 +1,6 @@
+//! The protocol without sockets: the seam through both halves, and what neither half takes.
+
+#![allow(clippy::unwrap_used)] // these are tests
+
+mod conformance;
+mod link;

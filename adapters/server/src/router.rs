@@ -1,0 +1,465 @@
+//! From a request to an answer: who asks, for which ledger, with which body, under which limits. What it does to the
+//! ledger is `burnlog_http::serve`'s.
+
+use crate::body::{self, Counted, Memory, NotTaken, Taken};
+use crate::config::Limits;
+use crate::hosted::Hosted;
+use crate::metrics::Metrics;
+use crate::openapi::{OWN_PATHS, openapi};
+use crate::tokens::{Access, Tokens};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{RawPathParams, State};
+use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER};
+use axum::http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, StatusCode, Uri};
+use axum::routing::{MethodFilter, get, on};
+use burnlog_http::{
+    Answer, Asked, BEHIND_HEADER, Content, LEDGER_HEADER, Method, Operation, PROTOCOL, PROTOCOL_HEADER,
+    Question, ROUTES, Refusal, Rights, Scope, answer_of, is_ledger_name, refuse, reply, serve, success,
+};
+use burnlog_log::{Error, ErrorKind, LedgerId};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// Everything that requests share.
+pub(crate) struct Server {
+    pub(crate) ledgers: BTreeMap<String, Arc<Hosted>>,
+    pub(crate) tokens: Tokens,
+    pub(crate) limits: Limits,
+    pub(crate) memory: Memory,
+    pub(crate) metrics: Metrics,
+    /// Whether it listens on this machine alone: the condition for serving without tokens.
+    pub(crate) loopback_only: bool,
+    /// Random, so that request ids of two runs differ.
+    pub(crate) run: u32,
+    pub(crate) requests: AtomicU64,
+}
+
+/// The header that names a request in the log.
+const REQUEST_HEADER: &str = "burnlog-request";
+
+/// Makes the router of the table of routes.
+pub(crate) fn router(server: Arc<Server>) -> Router {
+    let mut router = Router::new();
+    for route in ROUTES {
+        let filter = match route.method {
+            Method::Get => MethodFilter::GET,
+            Method::Post => MethodFilter::POST,
+        };
+        let operation = route.operation;
+        let handle = move |State(server): State<Arc<Server>>, path: RawPathParams, request: Request<Body>| async move {
+            server.handle(operation, &path, request).await
+        };
+        router = router.route(route.path, on(filter, handle));
+    }
+    for (path, _, _) in OWN_PATHS {
+        let handle = move |State(server): State<Arc<Server>>, headers: HeaderMap| async move {
+            server.own(path, &headers).await
+        };
+        router = router.route(path, get(handle));
+    }
+    router
+        .fallback(|uri: Uri| async move {
+            let error = Error::new(ErrorKind::NotFound, "find route", "this server has nothing there");
+            // What was asked may be anything: it is not repeated.
+            drop(uri);
+            respond(refuse(None, &error), Content::Nothing, None)
+        })
+        .method_not_allowed_fallback(|method: HttpMethod| async move {
+            let message = format!("{method} is not for this path; see /v1/openapi.json");
+            let error = Error::new(ErrorKind::Invalid, "find route", message);
+            respond(answer_of(None, 405, &Refusal::of(&error)), Content::Nothing, None)
+        })
+        .with_state(server)
+}
+
+/// A request that has been let in.
+struct Admitted {
+    ledger: Arc<Hosted>,
+    rights: Rights,
+    token: String,
+}
+
+/// An answer with what was found out on the way.
+struct Outcome {
+    answer: Answer,
+    behind: bool,
+    memory: Option<tokio::sync::OwnedSemaphorePermit>,
+    message_bytes: u64,
+}
+
+impl From<Answer> for Outcome {
+    fn from(answer: Answer) -> Self {
+        Self { answer, behind: false, memory: None, message_bytes: 0 }
+    }
+}
+
+fn denied(status: u16, message: &str) -> Answer {
+    let error = Error::new(ErrorKind::Denied, "authorize", message.to_owned());
+    answer_of(None, status, &Refusal::of(&error))
+}
+
+impl Server {
+    async fn handle(
+        self: Arc<Self>,
+        operation: Operation,
+        path: &RawPathParams,
+        request: Request<Body>,
+    ) -> Response<Body> {
+        let start = Instant::now();
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        let id = format!("{:08x}-{number}", self.run);
+        let part = |name: &str| path.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_owned());
+        let name = part("ledger").unwrap_or_default();
+        let (outcome, token) = match self.admit(operation, &name, request.headers()) {
+            Ok(admitted) => {
+                let token = admitted.token.clone();
+                (Arc::clone(&self).answer(operation, admitted, part("writer"), request).await, token)
+            }
+            Err(answer) => (answer.into(), String::new()),
+        };
+        let Outcome { answer, behind, memory, message_bytes } = outcome;
+        let (status, took) = (answer.status, start.elapsed());
+        if matches!(status, 429 | 503) {
+            self.metrics.turned_away.fetch_add(1, Ordering::Relaxed);
+        }
+        self.metrics.answered(operation, status, took, (message_bytes, answer.body.len() as u64));
+        // A name that is none of ours may be anything.
+        let ledger = if self.ledgers.contains_key(&name) { name.as_str() } else { "" };
+        tracing::info!(
+            request = id,
+            operation = operation.name(),
+            ledger,
+            token,
+            status,
+            micros = took.as_micros() as u64,
+            bytes_in = message_bytes,
+            bytes_out = answer.body.len() as u64,
+            "answered"
+        );
+        let content = operation.route().answer;
+        let mut response = respond(answer, content, memory);
+        if let Ok(id) = HeaderValue::from_str(&id) {
+            response.headers_mut().insert(REQUEST_HEADER, id);
+        }
+        if behind {
+            response.headers_mut().insert(BEHIND_HEADER, HeaderValue::from_static("true"));
+        }
+        response
+    }
+
+    /// Finds out who asks and whether they may.
+    fn admit(&self, operation: Operation, name: &str, headers: &HeaderMap) -> Result<Admitted, Answer> {
+        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        if let Some(other) = header(PROTOCOL_HEADER).filter(|version| *version != PROTOCOL) {
+            let other: String = other.chars().take(16).collect();
+            let message = format!("the client speaks protocol {other:?}, this server {PROTOCOL}");
+            let error = Error::new(ErrorKind::Unsupported, "authorize", message);
+            return Err(answer_of(None, 400, &Refusal::of(&error)));
+        }
+        let (rights, token, only) = self.who(operation, headers)?;
+        if only.as_deref().is_some_and(|only| only != name) {
+            return Err(denied(403, "this token is for another ledger"));
+        }
+        let found = if is_ledger_name(name) { self.ledgers.get(name) } else { None };
+        let Some(ledger) = found else {
+            let message = "this server has no ledger of that name";
+            let error = Error::new(ErrorKind::NotFound, "find ledger", message);
+            return Err(refuse(None, &error));
+        };
+        let asked = Asked {
+            operation,
+            writer: None,
+            parameters: Vec::new(),
+            message: Bytes::new(),
+            ledger: header(LEDGER_HEADER).and_then(|text| LedgerId::parse(text.as_bytes())),
+        };
+        // Before the body is read: whoever may not, is not listened to.
+        burnlog_http::admit(&ledger.ledger, rights, &asked)
+            .map_err(|error| refuse(Some(ledger.ledger.location().id), &error))?;
+        Ok(Admitted { ledger: Arc::clone(ledger), rights, token })
+    }
+
+    /// Returns rights, the id of the token, and the one ledger that it is for.
+    fn who(
+        &self,
+        operation: Operation,
+        headers: &HeaderMap,
+    ) -> Result<(Rights, String, Option<String>), Answer> {
+        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let access = self.tokens.access(header(AUTHORIZATION.as_str())).map_err(|error| {
+            tracing::warn!(%error, "nobody is let in");
+            denied(503, "the server cannot read its tokens; see its log")
+        })?;
+        match access {
+            Access::Granted { id, rights, ledger } => Ok((rights, id, ledger)),
+            Access::Open if self.loopback_only && is_from_here(operation.route().method, headers) => {
+                Ok((Rights::ALL, "none".to_owned(), None))
+            }
+            Access::Open | Access::Unknown => {
+                self.metrics.unknown_tokens.fetch_add(1, Ordering::Relaxed);
+                Err(denied(401, "no token, or none that this server knows; set RELAYBURN_HTTP_TOKEN"))
+            }
+        }
+    }
+
+    async fn answer(
+        self: Arc<Self>,
+        operation: Operation,
+        admitted: Admitted,
+        writer: Option<String>,
+        request: Request<Body>,
+    ) -> Outcome {
+        let Admitted { ledger, rights, .. } = admitted;
+        let id = ledger.ledger.location().id;
+        let header = request.headers().get(LEDGER_HEADER).and_then(|value| value.to_str().ok());
+        let expected = header.and_then(|text| LedgerId::parse(text.as_bytes()));
+        let parameters = match query(request.uri().query().unwrap_or_default()) {
+            Ok(parameters) => parameters,
+            Err(error) => return refuse(Some(id), &error).into(),
+        };
+        let taken = match operation.route().request {
+            Content::Frame(kind) => body::take(request.into_body(), kind, &self.memory, &self.limits).await,
+            // An answer takes memory as well: that of one page.
+            _ => match self.memory.take(burnlog_http::PAGE_MAX.bytes, &self.limits).await {
+                Some(memory) => Ok(Taken { message: Bytes::new(), memory: Some(memory) }),
+                None => Err(NotTaken::Full),
+            },
+        };
+        let Taken { message, memory } = match taken {
+            Ok(taken) => taken,
+            Err(why) => return not_taken(id, why).into(),
+        };
+        let message_bytes = message.len() as u64;
+        let asked = Asked { operation, writer, parameters, message, ledger: expected };
+        let behind = self.wait_for_folds(&ledger, &asked).await;
+        let worker = Arc::clone(&ledger);
+        let answer = tokio::task::spawn_blocking(move || work(&worker, rights, &asked)).await;
+        let answer = answer.unwrap_or_else(|_| {
+            let error = Error::new(ErrorKind::Corrupt, operation.name(), "the request ended in a defect of the server");
+            answer_of(Some(id), 500, &Refusal::of(&error))
+        });
+        if operation == Operation::Append && answer.status == 200 {
+            ledger.folds.wake();
+        }
+        Outcome { answer, behind, memory, message_bytes }
+    }
+
+    /// Waits until the folds have reached what the ledger held when a query came; returns whether they have not.
+    async fn wait_for_folds(&self, ledger: &Hosted, asked: &Asked) -> bool {
+        let waits = match asked.operation {
+            Operation::Ask => {
+                matches!(Question::decode(asked.message.clone()), Ok(Question::State { fresh: true }))
+            }
+            Operation::Search
+            | Operation::Sessions
+            | Operation::Turns
+            | Operation::Usage
+            | Operation::Content
+            | Operation::Relationships => true,
+            _ => false,
+        };
+        waits && !ledger.folds.reached(ledger.folds.wake(), self.limits.fold_timeout).await
+    }
+
+    async fn own(self: Arc<Self>, path: &'static str, headers: &HeaderMap) -> Response<Body> {
+        let text = |status: u16, media_type: &'static str, body: String| {
+            let answer = Answer {
+                status,
+                protocol: Some(PROTOCOL.to_owned()),
+                body: body.into_bytes(),
+                ..Answer::default()
+            };
+            let mut response = respond(answer, Content::Nothing, None);
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+            response
+        };
+        match path {
+            "/healthz" => text(200, "text/plain", "ok\n".to_owned()),
+            "/readyz" => {
+                let server = Arc::clone(&self);
+                let ready = tokio::task::spawn_blocking(move || server.is_ready()).await.unwrap_or(false);
+                if ready { text(200, "text/plain", "ready\n".to_owned()) } else { text(503, "text/plain", "not ready; see the log\n".to_owned()) }
+            }
+            "/metrics" => match self.may_see_metrics(headers) {
+                Ok(()) => text(200, "text/plain; version=0.0.4", self.metrics_text()),
+                Err(answer) => respond(answer, Content::Nothing, None),
+            },
+            _ => text(200, "application/json", openapi().to_string()),
+        }
+    }
+
+    /// Whether every ledger answers and its folds did not fail.
+    fn is_ready(&self) -> bool {
+        let answers = |hosted: &Arc<Hosted>| match hosted.ledger.backend().feeds(None, None, 1) {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::warn!(%error, "not ready");
+                false
+            }
+        };
+        self.ledgers.values().all(|hosted| answers(hosted) && hosted.folds.failure().is_none())
+    }
+
+    /// Counters are for whoever may read all ledgers; without tokens for this machine.
+    fn may_see_metrics(&self, headers: &HeaderMap) -> Result<(), Answer> {
+        let (rights, _, only) = self.who(Operation::Stat, headers)?;
+        if rights.allow(Scope::Read) && only.is_none() {
+            return Ok(());
+        }
+        Err(denied(403, "the counters take a token with the scope read, for all ledgers"))
+    }
+
+    fn metrics_text(&self) -> String {
+        let failed = self.ledgers.values().filter(|hosted| hosted.folds.failure().is_some()).count() as u64;
+        self.metrics.text(&[
+            ("burnlog_ledgers", "Ledgers that are served.", self.ledgers.len() as u64),
+            ("burnlog_message_bytes", "Bytes of messages held now.", self.memory.taken()),
+            ("burnlog_folds_failed", "Ledgers whose last fold failed.", failed),
+        ])
+    }
+}
+
+/// Without tokens a request must come from this machine, and from no web page that somebody has open on it: a page can
+/// send requests here, but neither under our name nor with our header.
+fn is_from_here(method: Method, headers: &HeaderMap) -> bool {
+    let host = headers.get(HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    let is_loopback = name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    (is_loopback || name == "localhost") && (method == Method::Get || headers.contains_key(PROTOCOL_HEADER))
+}
+
+/// Does the work of a request, on a thread that may block.
+fn work(hosted: &Hosted, rights: Rights, asked: &Asked) -> Answer {
+    let id = hosted.ledger.location().id;
+    let done = match asked.operation {
+        Operation::Ask => Question::decode(asked.message.clone())
+            .and_then(|question| hosted.ask(|queries| reply(queries, &question)))
+            .map(|message| burnlog_http::frame(burnlog_http::FrameKind::Reply, &message)),
+        Operation::Search
+        | Operation::Sessions
+        | Operation::Turns
+        | Operation::Usage
+        | Operation::Content
+        | Operation::Relationships => crate::people::lines(hosted, asked),
+        _ => return serve(&hosted.ledger, rights, asked),
+    };
+    match done {
+        Ok(body) => success(id, body),
+        Err(error) => refuse(Some(id), &error),
+    }
+}
+
+fn not_taken(id: LedgerId, why: NotTaken) -> Answer {
+    match why {
+        NotTaken::Wrong(error) => refuse(Some(id), &error),
+        NotTaken::Slow => {
+            let error = Error::new(ErrorKind::Unavailable, "take body", "the body came too slowly");
+            answer_of(Some(id), 408, &Refusal::of(&error))
+        }
+        NotTaken::Full => {
+            let message = "too much is under way; try again";
+            let error = Error::new(ErrorKind::Unavailable, "take body", message);
+            answer_of(Some(id), 429, &Refusal::of(&error))
+        }
+    }
+}
+
+fn respond(
+    answer: Answer,
+    content: Content,
+    memory: Option<tokio::sync::OwnedSemaphorePermit>,
+) -> Response<Body> {
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let length = answer.body.len();
+    let mut response = Response::new(Body::new(Counted::new(answer.body, memory)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    let media_type = if status.is_success() { content.media_type() } else { "application/json" };
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    headers.insert("cache-control", HeaderValue::from_static("no-store"));
+    let texts = [(PROTOCOL_HEADER, answer.protocol), (LEDGER_HEADER, answer.ledger)];
+    for (name, text) in texts {
+        if let Some(value) = text.and_then(|text| HeaderValue::from_str(&text).ok()) {
+            headers.insert(name, value);
+        }
+    }
+    if let Some(seconds) = answer.retry_after {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert("www-authenticate", HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+/// Takes a query apart; `Invalid` when it is not percent-encoded UTF-8.
+fn query(text: &str) -> Result<Vec<(String, String)>, Error> {
+    let pairs = text.split('&').filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Ok((unescaped(name)?, unescaped(value)?))
+        })
+        .collect()
+}
+
+fn unescaped(text: &str) -> Result<String, Error> {
+    let invalid = || Error::new(ErrorKind::Invalid, "read query", "the query is not percent-encoded UTF-8");
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let mut digit = || char::from(rest.next()?).to_digit(16);
+                let (high, low) = (digit().ok_or_else(invalid)?, digit().ok_or_else(invalid)?);
+                (high * 16 + low) as u8
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(bytes).map_err(|_| invalid())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_taken_apart_and_nothing_else_passes() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(query("a=1&b=%41+%c3%a9&c").unwrap(), [pair("a", "1"), pair("b", "A é"), pair("c", "")]);
+        for wrong in ["a=%", "a=%4", "a=%zz", "a=%ff"] {
+            assert_eq!(query(wrong).unwrap_err().kind(), ErrorKind::Invalid, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_web_page_is_not_from_here() {
+        let headers = |host: &str, ours: bool| {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, HeaderValue::from_str(host).unwrap());
+            if ours {
+                headers.insert(PROTOCOL_HEADER, HeaderValue::from_static("1"));
+            }
+            headers
+        };
+        for host in ["127.0.0.1:1", "localhost", "[::1]:80"] {
+            assert!(is_from_here(Method::Get, &headers(host, false)), "{host}");
+            assert!(is_from_here(Method::Post, &headers(host, true)), "{host}");
+            assert!(!is_from_here(Method::Post, &headers(host, false)), "{host}");
+        }
+        for host in ["evil.example", "127.0.0.1.evil.example", "", "10.0.0.1"] {
+            assert!(!is_from_here(Method::Get, &headers(host, true)), "{host}");
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! The server over real sockets.
+#![allow(clippy::unwrap_used)] // these are tests
