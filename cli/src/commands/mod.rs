@@ -12,10 +12,12 @@ mod relationships;
 mod replay;
 mod restore;
 mod search;
+mod serve;
 mod sessions;
 mod show;
 mod stamp;
 mod status;
+mod token;
 mod turns;
 mod usage;
 mod verify;
@@ -41,7 +43,7 @@ struct Context {
 
 impl Context {
     /// Opens the projections of the chosen ledger for queries.
-    fn queries(&self) -> burnlog_log::Result<Box<dyn Queries>> {
+    fn queries(&self) -> burnlog_log::Result<Box<dyn Queries + Send>> {
         let url = StoreUrl::choose(&self.global, &self.environment)?;
         let ledger = open::ledger(&url, Access::Read, &self.global)?;
         open::queries(&self.environment, &ledger)
@@ -71,6 +73,8 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Stamp(stamp) => stamp::run(&context()?, &stamp),
         Command::Export(export) => export::run(&context()?, &export),
         Command::Show(show) => show::run(&context()?, &show),
+        Command::Serve(serve) => serve::run(&context()?, &serve),
+        Command::Token(token) => token::run(&context()?, &token),
         Command::Compact => compact::run(&context()?),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "burnlog", &mut std::io::stdout());

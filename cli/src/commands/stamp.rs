@@ -53,21 +53,29 @@ pub(super) fn run(context: &Context, arguments: &Stamp) -> anyhow::Result<ExitCo
     state.create()?;
     let _lock = IngestLock::acquire(&state.lock(), Duration::from_secs(arguments.wait))?;
     let (mut writer, _) = open_feed(environment, global, &config, &ledger, &state)?;
-    let mut store = open::projections(&ledger, environment, global)?;
-    let mut projector = Projector::new(&mut *store, &ledger, FoldLimits::default())?;
+    let mut store = open::folds(&ledger, environment, global)?;
+    let mut projector = match &mut store {
+        Some(store) => Some(Projector::new(&mut **store, &ledger, FoldLimits::default())?),
+        None => None,
+    };
     let payload = Payload { selector, set, at: now() };
     let mut batch = Batch::default();
     let position =
         Position { kind: Kind::Stamp, source: "burnlog".into(), stream: "stamps".into(), seq: 0, part: None };
     let address = batch.push(position, &serde_json::to_vec(&payload)?)?.address;
     let appended = writer.append(&batch, now(), &mut |feed, batch, outcomes| {
-        projector.fold_appended(feed, batch, outcomes).map(drop)
+        match &mut projector {
+            Some(projector) => projector.fold_appended(feed, batch, outcomes).map(drop),
+            None => Ok(()),
+        }
     });
     // Also after a failure: what was acknowledged is there to be remembered.
     let remembered = writer.remember();
     appended?;
     remembered?;
-    projector.catch_up(&ledger)?;
+    if let Some(projector) = &mut projector {
+        projector.catch_up(&ledger)?;
+    }
     let stamped = Stamped { address, feed: writer.feed(), payload };
     print_one(global, &stamped, || text(&stamped))?;
     Ok(ExitCode::SUCCESS)
