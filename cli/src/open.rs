@@ -4,7 +4,7 @@
 use crate::args::{Durability, Global};
 use crate::environment::Environment;
 use crate::output::say;
-use burnlog_http::{HttpBackend, HttpQueries, HttpTarget};
+use burnlog_http::{Call, HttpBackend, HttpQueries, HttpTarget, Operation};
 use burnlog_jsonl::{JsonlBackend, JsonlOptions};
 use burnlog_log::{Error, ErrorKind, Ledger, Result};
 use burnlog_postgres::{PostgresBackend, PostgresOptions};
@@ -234,6 +234,19 @@ pub(crate) fn queries(environment: &Environment, ledger: &Ledger) -> Result<Box<
     }
     let options = SqliteOptions { read_only: true, ..SqliteOptions::default() };
     Ok(Box::new(SqliteProjections::open(&projections_path(environment, ledger), &options)?))
+}
+
+/// Asks the server that keeps a ledger for one of its lists, and returns the lines.
+pub(crate) fn remote_list(
+    ledger: &Ledger,
+    operation: Operation,
+    parameters: &[(&str, String)],
+) -> Result<Vec<String>> {
+    let target = HttpTarget::parse(&ledger.location().url)?;
+    let link = burnlog_http::open(&target, &crate::environment::http_options()?)?;
+    let call = parameters.iter().fold(Call::new(operation), |call, (name, value)| call.with(name, value));
+    let body = link.ask(operation.name(), call)?;
+    Ok(String::from_utf8_lossy(&body).lines().map(str::to_owned).collect())
 }
 
 /// How long another process that adds to a search index is waited for.

@@ -131,7 +131,7 @@ impl Answer {
         match self.protocol.as_deref() {
             Some(PROTOCOL) => {}
             Some(other) => {
-                let newer = other.parse::<u64>().is_ok_and(|other| other.to_string() > PROTOCOL.to_owned());
+                let newer = other.parse::<u64>().ok() > PROTOCOL.parse().ok();
                 let older_side = if newer { "this program" } else { "the server" };
                 let message = format!(
                     "the server speaks protocol {other:?}, this program {PROTOCOL}; upgrade {older_side}"

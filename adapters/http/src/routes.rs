@@ -130,7 +130,21 @@ const FILTER: &[Parameter] = &[
     ("model", "of this model"),
     ("host", "recorded by this host"),
     ("tag", "stamped with this KEY=VALUE; may be repeated"),
-    ("limit", "at most this many rows"),
+    ("limit", "at most this many rows; 1,000 without, 10,000 at most"),
+    ("after", "the `next` of the last line of the answer before"),
+];
+
+const CONTENT: &[Parameter] = &[
+    ("kind", "of this kind of block; may be repeated"),
+    ("since", "from this instant on: RFC 3339 or a day"),
+    ("until", "before this instant"),
+    ("project", "of this project: its folder"),
+    ("session", "of this session: its id or a unique prefix"),
+    ("source", "of this source"),
+    ("model", "of this model"),
+    ("host", "recorded by this host"),
+    ("tag", "stamped with this KEY=VALUE; may be repeated"),
+    ("limit", "at most this many blocks; 1,000 without, 10,000 at most"),
 ];
 
 const USAGE: &[Parameter] = &[
@@ -220,7 +234,8 @@ pub const ROUTES: &[Route] = &[
         .with(Frame(FrameKind::Erase), Nothing)
         .repeatable(),
     route(Operation::Compact, Post, "/v1/ledgers/{ledger}/compact", ADMIN, "Gives back space.")
-        .with(Nothing, Frame(FrameKind::Compacted)),
+        .with(Nothing, Frame(FrameKind::Compacted))
+        .repeatable(),
     route(Operation::Check, Get, "/v1/ledgers/{ledger}/check", ADMIN, "Checks what the store keeps for itself.")
         .with(Nothing, Frame(FrameKind::Damages)),
     route(Operation::Ask, Post, "/v1/ledgers/{ledger}/ask", READ, "Asks the projections one question.")
@@ -240,7 +255,7 @@ pub const ROUTES: &[Route] = &[
         .asking(USAGE),
     route(Operation::Content, Get, "/v1/ledgers/{ledger}/content", READ, "Lists the blocks of conversations.")
         .with(Nothing, JsonLines)
-        .asking(FILTER),
+        .asking(CONTENT),
     route(
         Operation::Relationships,
         Get,

@@ -58,10 +58,26 @@ pub(crate) struct Taken {
     pub(crate) memory: Option<OwnedSemaphorePermit>,
 }
 
-/// Reads the frame in a request's body.
+/// The most bytes that are read of a body that nobody wants.
+const DRAINED_BYTES_MAX: usize = 16 << 20;
+
+/// Reads a body that was refused, within bounds: a client that is still sending would not see the answer otherwise.
+pub(crate) async fn drain(body: &mut Body, limits: &Limits) {
+    let deadline = Instant::now() + limits.piece_timeout;
+    let mut bytes = 0;
+    while bytes < DRAINED_BYTES_MAX {
+        match tokio::time::timeout_at(deadline, body.frame()).await {
+            Ok(Some(Ok(piece))) => bytes += piece.data_ref().map_or(0, Bytes::len),
+            _ => return,
+        }
+    }
+}
+
+/// Reads the frame in a request's body. The memory taken is that of the message, or of the answer if that may be more.
 pub(crate) async fn take(
-    mut body: Body,
+    body: &mut Body,
     kind: FrameKind,
+    answer_bytes: u64,
     memory: &Memory,
     limits: &Limits,
 ) -> Result<Taken, NotTaken> {
@@ -87,7 +103,7 @@ pub(crate) async fn take(
             early.push(piece);
             let front: Vec<u8> = early.iter().flatten().copied().take(burnlog_http::HEADER_BYTES).collect();
             let Some(header) = reader.announce(&front).map_err(NotTaken::Wrong)? else { continue };
-            held = Some(memory.take(header.message_bytes, limits).await.ok_or(NotTaken::Full)?);
+            held = Some(memory.take(header.message_bytes.max(answer_bytes), limits).await.ok_or(NotTaken::Full)?);
             for piece in early.drain(..) {
                 reader.push(&piece).map_err(NotTaken::Wrong)?;
             }

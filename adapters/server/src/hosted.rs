@@ -1,8 +1,9 @@
 //! A ledger with its projections, as the server holds it.
 
 use crate::folds::Folds;
+use burnlog_http::Asked;
 use burnlog_log::{Ledger, Result};
-use burnlog_projections::{FoldStore, Queries, SearchIndex};
+use burnlog_projections::{FoldStore, Queries};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Opens the projections that go with a ledger. The server knows no store.
@@ -13,8 +14,8 @@ pub trait Projections: Send + Sync {
     /// Opens them for questions. `NotFound` before the first fold.
     fn asking(&self) -> Result<Box<dyn Queries + Send>>;
 
-    /// Opens the search index.
-    fn index(&self) -> Result<Box<dyn SearchIndex + Send>>;
+    /// Writes one of the lists that people ask for, as JSON lines. Which fields a row has is the caller's to know.
+    fn lines(&self, asked: &Asked, queries: &dyn Queries) -> Result<Vec<u8>>;
 }
 
 /// A ledger to be served.
@@ -62,8 +63,8 @@ impl Hosted {
         Ok(answer)
     }
 
-    /// Opens the search index.
-    pub(crate) fn index(&self) -> Result<Box<dyn SearchIndex + Send>> {
-        self.projections.index()
+    /// Writes one of the lists that people ask for.
+    pub(crate) fn lines(&self, asked: &Asked) -> Result<Vec<u8>> {
+        self.ask(|queries| self.projections.lines(asked, queries))
     }
 }

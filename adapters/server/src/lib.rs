@@ -8,7 +8,6 @@ mod hosted;
 mod listen;
 mod metrics;
 mod openapi;
-mod people;
 mod router;
 mod running;
 mod tls;

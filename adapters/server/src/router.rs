@@ -11,10 +11,10 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{RawPathParams, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER};
-use axum::http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, StatusCode};
 use axum::routing::{MethodFilter, get, on};
 use burnlog_http::{
-    Answer, Asked, BEHIND_HEADER, Content, LEDGER_HEADER, Method, Operation, PROTOCOL, PROTOCOL_HEADER,
+    Answer, Asked, BEHIND_HEADER, Content, LEDGER_HEADER, Method, Operation, PAGE_MAX, PROTOCOL, PROTOCOL_HEADER,
     Question, ROUTES, Refusal, Rights, Scope, answer_of, is_ledger_name, refuse, reply, serve, success,
 };
 use burnlog_log::{Error, ErrorKind, LedgerId};
@@ -62,10 +62,9 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
         router = router.route(path, get(handle));
     }
     router
-        .fallback(|uri: Uri| async move {
+        .fallback(|| async {
+            // What was asked for may be anything: it is not repeated.
             let error = Error::new(ErrorKind::NotFound, "find route", "this server has nothing there");
-            // What was asked may be anything: it is not repeated.
-            drop(uri);
             respond(refuse(None, &error), Content::Nothing, None)
         })
         .method_not_allowed_fallback(|method: HttpMethod| async move {
@@ -119,7 +118,10 @@ impl Server {
                 let token = admitted.token.clone();
                 (Arc::clone(&self).answer(operation, admitted, part("writer"), request).await, token)
             }
-            Err(answer) => (answer.into(), String::new()),
+            Err(answer) => {
+                body::drain(&mut request.into_body(), &self.limits).await;
+                (answer.into(), String::new())
+            }
         };
         let Outcome { answer, behind, memory, message_bytes } = outcome;
         let (status, took) = (answer.status, start.elapsed());
@@ -221,30 +223,45 @@ impl Server {
             Ok(parameters) => parameters,
             Err(error) => return refuse(Some(id), &error).into(),
         };
+        let mut asked = Asked { operation, writer, parameters, message: Bytes::new(), ledger: expected };
         let taken = match operation.route().request {
-            Content::Frame(kind) => body::take(request.into_body(), kind, &self.memory, &self.limits).await,
-            // An answer takes memory as well: that of one page.
-            _ => match self.memory.take(burnlog_http::PAGE_MAX.bytes, &self.limits).await {
-                Some(memory) => Ok(Taken { message: Bytes::new(), memory: Some(memory) }),
-                None => Err(NotTaken::Full),
-            },
+            Content::Frame(kind) => {
+                let mut body = request.into_body();
+                let bytes = answer_bytes(&asked);
+                let taken = body::take(&mut body, kind, bytes, &self.memory, &self.limits).await;
+                if taken.is_err() {
+                    body::drain(&mut body, &self.limits).await;
+                }
+                taken
+            }
+            _ => Ok(Taken { message: Bytes::new(), memory: None }),
         };
-        let Taken { message, memory } = match taken {
+        let Taken { message, mut memory } = match taken {
             Ok(taken) => taken,
             Err(why) => return not_taken(id, why).into(),
         };
-        let message_bytes = message.len() as u64;
-        let asked = Asked { operation, writer, parameters, message, ledger: expected };
+        asked.message = message;
         let behind = self.wait_for_folds(&ledger, &asked).await;
-        let worker = Arc::clone(&ledger);
-        let answer = tokio::task::spawn_blocking(move || work(&worker, rights, &asked)).await;
-        let answer = answer.unwrap_or_else(|_| {
-            let error = Error::new(ErrorKind::Corrupt, operation.name(), "the request ended in a defect of the server");
-            answer_of(Some(id), 500, &Refusal::of(&error))
-        });
-        if operation == Operation::Append && answer.status == 200 {
-            ledger.folds.wake();
+        if memory.is_none() {
+            memory = self.memory.take(answer_bytes(&asked), &self.limits).await;
+            if memory.is_none() {
+                return not_taken(id, NotTaken::Full).into();
+            }
         }
+        let message_bytes = asked.message.len() as u64;
+        // From here on it is finished, also for a client that went away; so the memory goes with it.
+        let worked = tokio::task::spawn_blocking(move || {
+            let answer = work(&ledger, rights, &asked);
+            if operation == Operation::Append && answer.status == 200 {
+                ledger.folds.wake();
+            }
+            (answer, memory)
+        });
+        let (answer, memory) = worked.await.unwrap_or_else(|_| {
+            let message = "the request ended in a defect of the server";
+            let error = Error::new(ErrorKind::Corrupt, operation.name(), message);
+            (answer_of(Some(id), 500, &Refusal::of(&error)), None)
+        });
         Outcome { answer, behind, memory, message_bytes }
     }
 
@@ -335,6 +352,21 @@ fn is_from_here(method: Method, headers: &HeaderMap) -> bool {
     (is_loopback || name == "localhost") && (method == Method::Get || headers.contains_key(PROTOCOL_HEADER))
 }
 
+/// How many bytes an answer may have, about.
+fn answer_bytes(asked: &Asked) -> u64 {
+    let page = PAGE_MAX.bytes;
+    match asked.operation {
+        // Most reads of entries want a head.
+        Operation::Entries => {
+            let bytes = asked.parameter("bytes").and_then(|text| text.parse().ok());
+            bytes.unwrap_or(page).min(page)
+        }
+        Operation::Ask | Operation::Feeds => page / 4,
+        Operation::Append | Operation::Find | Operation::Stat | Operation::Erase | Operation::Compact => 0,
+        _ => page,
+    }
+}
+
 /// Does the work of a request, on a thread that may block.
 fn work(hosted: &Hosted, rights: Rights, asked: &Asked) -> Answer {
     let id = hosted.ledger.location().id;
@@ -347,7 +379,7 @@ fn work(hosted: &Hosted, rights: Rights, asked: &Asked) -> Answer {
         | Operation::Turns
         | Operation::Usage
         | Operation::Content
-        | Operation::Relationships => crate::people::lines(hosted, asked),
+        | Operation::Relationships => hosted.lines(asked),
         _ => return serve(&hosted.ledger, rights, asked),
     };
     match done {

@@ -7,6 +7,7 @@ mod content;
 mod diagnostics;
 mod export;
 mod ingest;
+mod lists;
 mod project;
 mod relationships;
 mod replay;

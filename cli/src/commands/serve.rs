@@ -1,13 +1,13 @@
 //! `burnlog serve`: ledgers over HTTP.
 
 use super::Context;
+use super::lists::Lists;
 use crate::args::{Durability, Global, LogFormat, Serve};
-use crate::environment::Environment;
 use crate::open::{self, Access, StoreUrl};
 use crate::output::say;
-use burnlog_http::DEFAULT_LEDGER;
+use burnlog_http::{Asked, DEFAULT_LEDGER};
 use burnlog_log::{Error, ErrorKind, Ledger, Result};
-use burnlog_projections::{FoldStore, Queries, SearchIndex};
+use burnlog_projections::{FoldStore, Queries};
 use burnlog_server::{Limits, ProjectedLedger, Projections, Running, ServerConfig, TlsFiles, Tokens};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,23 +15,22 @@ use std::sync::Arc;
 /// The projections of a ledger, opened as any command opens them.
 struct Opened {
     ledger: Ledger,
-    environment: Environment,
-    global: Global,
+    /// As of a command that says nothing but errors: nobody waits at a terminal for what a request does.
+    context: Context,
 }
 
 impl Projections for Opened {
     fn folding(&self) -> Result<Box<dyn FoldStore>> {
-        let store = open::projections(&self.ledger, &self.environment, &self.global)?;
+        let store = open::projections(&self.ledger, &self.context.environment, &self.context.global)?;
         Ok(store)
     }
 
     fn asking(&self) -> Result<Box<dyn Queries + Send>> {
-        open::queries(&self.environment, &self.ledger)
+        open::queries(&self.context.environment, &self.ledger)
     }
 
-    fn index(&self) -> Result<Box<dyn SearchIndex + Send>> {
-        let path = self.environment.home.search(self.ledger.location().id);
-        Ok(Box::new(open::search_index(&path, &self.environment, &self.global)?))
+    fn lines(&self, asked: &Asked, queries: &dyn Queries) -> Result<Vec<u8>> {
+        Lists { context: &self.context, ledger: &self.ledger, queries }.lines(asked)
     }
 }
 
@@ -46,8 +45,11 @@ pub(super) fn run(context: &Context, arguments: &Serve) -> anyhow::Result<ExitCo
         }
         let ledger = open::ledger(&url, Access::Create(Durability::Batch), global)?;
         say(global, &format!("burnlog: serving {} as {name}", ledger.location().url));
-        let (environment, global) = (environment.clone(), global.clone());
-        let projections = Arc::new(Opened { ledger: ledger.clone(), environment, global });
+        let own = Context {
+            global: Global { quiet: true, ..global.clone() },
+            environment: environment.clone(),
+        };
+        let projections = Arc::new(Opened { ledger: ledger.clone(), context: own });
         ledgers.push(ProjectedLedger { name, ledger, projections });
     }
     let tokens = environment.home.tokens();

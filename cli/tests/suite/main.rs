@@ -15,6 +15,7 @@ mod imports;
 mod laws;
 mod lifecycle;
 mod prices;
+mod remote;
 mod search;
 mod storm;
 mod transcripts;

@@ -3,4 +3,6 @@
 #![allow(clippy::unwrap_used)] // these are tests
 
 mod conformance;
+mod forms;
 mod link;
+mod queries;
