@@ -64,7 +64,9 @@ fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
-            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'_' | b'.' | b'~' | b':' => out.push(byte.into()),
+            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'_' | b'.' | b'~' | b':' => {
+                out.push(byte.into())
+            }
             _ => out.push_str(&format!("%{byte:02X}")),
         }
     }
@@ -172,9 +174,13 @@ impl Answer {
         let status = self.status;
         match self.foreign_kind() {
             ErrorKind::Denied => {
-                format!("something before the server answered {status}; what guards it must let this program through")
+                format!(
+                    "something before the server answered {status}; what guards it must let this program through"
+                )
             }
-            ErrorKind::Unavailable => format!("something before the server answered {status}; try again later"),
+            ErrorKind::Unavailable => {
+                format!("something before the server answered {status}; try again later")
+            }
             _ => format!("what answered ({status}) is not a burnlog server; check the URL"),
         }
     }

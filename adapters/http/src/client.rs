@@ -175,9 +175,9 @@ impl Backend for HttpBackend {
     }
 
     fn find(&self, feed: &WriterId, addresses: &[Address]) -> Result<Vec<Found>> {
-        let call = Call::new(Operation::Find).framed(FrameKind::Find, &messages::encode_find(feed, addresses));
-        let found: Vec<Found> =
-            self.link.ask_for("find", FrameKind::Found, call, messages::decode_found)?;
+        let call =
+            Call::new(Operation::Find).framed(FrameKind::Find, &messages::encode_find(feed, addresses));
+        let found: Vec<Found> = self.link.ask_for("find", FrameKind::Found, call, messages::decode_found)?;
         self.expect(found.len() == addresses.len(), "find", "one answer for each address")?;
         Ok(found)
     }

@@ -31,7 +31,8 @@ impl Encoder {
 
     /// Appends a count in 4 bytes.
     pub fn count(&mut self, count: usize) {
-        let count = u32::try_from(count).expect("nothing here has four billion parts: the limits of a batch and a page");
+        let count = u32::try_from(count)
+            .expect("nothing here has four billion parts: the limits of a batch and a page");
         self.0.extend_from_slice(&count.to_le_bytes());
     }
 
@@ -77,7 +78,11 @@ impl Decoder {
     }
 
     fn malformed(&self, what: &str) -> Error {
-        Error::new(ErrorKind::Invalid, "read body", format!("{what} at byte {}", self.whole - self.bytes.len()))
+        Error::new(
+            ErrorKind::Invalid,
+            "read body",
+            format!("{what} at byte {}", self.whole - self.bytes.len()),
+        )
     }
 
     fn take(&mut self, length: usize) -> Result<Bytes> {

@@ -171,7 +171,9 @@ impl FrameReader {
 
     /// Returns the message. `Invalid` when it is not all there.
     pub fn finish(self) -> Result<bytes::Bytes> {
-        let Some(mut body) = self.body else { return Err(invalid("the body ends within the frame's header")) };
+        let Some(mut body) = self.body else {
+            return Err(invalid("the body ends within the frame's header"));
+        };
         body.flush().map_err(undecodable)?;
         let Bounded { message, bytes } = body.into_inner();
         if message.len() != bytes {
@@ -184,7 +186,11 @@ impl FrameReader {
 
 /// The error for a body over the limit; [`is_too_long`] knows it again.
 pub fn too_long(bytes: u64, bytes_max: u64) -> Error {
-    Error::new(ErrorKind::Invalid, TOO_LONG, format!("a body of {bytes} bytes, at most {bytes_max} are taken"))
+    Error::new(
+        ErrorKind::Invalid,
+        TOO_LONG,
+        format!("a body of {bytes} bytes, at most {bytes_max} are taken"),
+    )
 }
 
 /// Whether an error came from [`too_long`].

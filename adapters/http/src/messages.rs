@@ -245,10 +245,8 @@ pub(crate) fn encode_get(addresses: &[Address], limit: Limit) -> Vec<u8> {
 /// Decodes addresses of events to get.
 pub(crate) fn decode_get(message: Bytes) -> Result<(Vec<Address>, Limit)> {
     let mut from = Decoder::new(message);
-    let limit = Limit {
-        entries: usize::try_from(from.number()?).unwrap_or(usize::MAX),
-        bytes: from.number()?,
-    };
+    let limit =
+        Limit { entries: usize::try_from(from.number()?).unwrap_or(usize::MAX), bytes: from.number()? };
     let addresses = from.list(32, take_address)?;
     from.end()?;
     Ok((addresses, limit))
@@ -314,8 +312,7 @@ pub(crate) fn encode_stat(stat: &Stat) -> Vec<u8> {
 /// Decodes what a ledger holds.
 pub(crate) fn decode_stat(message: Bytes) -> Result<Stat> {
     let mut from = Decoder::new(message);
-    let stat =
-        Stat { events: from.number()?, payload_bytes: from.number()?, bytes_on_disk: from.number()? };
+    let stat = Stat { events: from.number()?, payload_bytes: from.number()?, bytes_on_disk: from.number()? };
     from.end()?;
     Ok(stat)
 }

@@ -297,7 +297,11 @@ impl Question {
         if fits {
             return Ok(self);
         }
-        Err(Error::new(ErrorKind::Invalid, "read question", "the key does not have the columns of the table's"))
+        Err(Error::new(
+            ErrorKind::Invalid,
+            "read question",
+            "the key does not have the columns of the table's",
+        ))
     }
 }
 

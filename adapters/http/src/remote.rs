@@ -8,7 +8,8 @@ use crate::routes::Operation;
 use burnlog_log::{Result, WriterId};
 use burnlog_projections::{
     Call as ApiCall, FeedCursor, Filter, Generation, Name, Page, PageRequest, Queries, Relationship, Row,
-    RowReader, Session, StoreState, Stream, Table, ToolUse, Turn, UsageBy, UsageGroup, UserTurn, Value, Values,
+    RowReader, Session, StoreState, Stream, Table, ToolUse, Turn, UsageBy, UsageGroup, UserTurn, Value,
+    Values,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -124,7 +125,10 @@ fn decode_sessions(message: Bytes) -> Result<Page<Session>> {
 fn decode_turns(message: Bytes) -> Result<Page<Turn>> {
     let (rows, projects) = questions::decode_beside(message)?;
     let (calls, next) = questions::decode_rows::<ApiCall>(rows)?;
-    let turn = |(call, project): (ApiCall, Option<String>)| Turn { call, project: project.as_deref().map(Name::from) };
+    let turn = |(call, project): (ApiCall, Option<String>)| Turn {
+        call,
+        project: project.as_deref().map(Name::from),
+    };
     Ok(Page { items: calls.into_iter().zip(projects).map(turn).collect(), next })
 }
 

@@ -168,7 +168,17 @@ const fn route(
 ) -> Route {
     let (parameters, nothing): (&[Parameter], _) = (&[], Content::Nothing);
     let repeatable = matches!(method, Method::Get);
-    Route { operation, method, path, scopes, parameters, request: nothing, answer: nothing, summary, repeatable }
+    Route {
+        operation,
+        method,
+        path,
+        scopes,
+        parameters,
+        request: nothing,
+        answer: nothing,
+        summary,
+        repeatable,
+    }
 }
 
 impl Route {
@@ -196,13 +206,19 @@ use Method::{Get, Post};
 pub const ROUTES: &[Route] = &[
     route(Operation::Stat, Get, "/v1/ledgers/{ledger}", EITHER, "Counts what the ledger holds.")
         .with(Nothing, Frame(FrameKind::Stat)),
-    route(Operation::Feeds, Get, "/v1/ledgers/{ledger}/feeds", EITHER, "Lists heads of feeds by ascending id.")
-        .with(Nothing, Frame(FrameKind::Feeds))
-        .asking(&[
-            ("after", "the id of the feed before the first one, `ed25519:` and 64 hex digits"),
-            ("since", "a token of an earlier answer, in hex: only feeds that moved since"),
-            ("limit", "at most this many feeds"),
-        ]),
+    route(
+        Operation::Feeds,
+        Get,
+        "/v1/ledgers/{ledger}/feeds",
+        EITHER,
+        "Lists heads of feeds by ascending id.",
+    )
+    .with(Nothing, Frame(FrameKind::Feeds))
+    .asking(&[
+        ("after", "the id of the feed before the first one, `ed25519:` and 64 hex digits"),
+        ("since", "a token of an earlier answer, in hex: only feeds that moved since"),
+        ("limit", "at most this many feeds"),
+    ]),
     route(
         Operation::Entries,
         Get,
@@ -224,9 +240,15 @@ pub const ROUTES: &[Route] = &[
         "Appends one signed batch: all or nothing, durable before the answer.",
     )
     .with(Frame(FrameKind::Append), Nothing),
-    route(Operation::Find, Post, "/v1/ledgers/{ledger}/find", EITHER, "Tells which events are there, and where.")
-        .with(Frame(FrameKind::Find), Frame(FrameKind::Found))
-        .repeatable(),
+    route(
+        Operation::Find,
+        Post,
+        "/v1/ledgers/{ledger}/find",
+        EITHER,
+        "Tells which events are there, and where.",
+    )
+    .with(Frame(FrameKind::Find), Frame(FrameKind::Found))
+    .repeatable(),
     route(Operation::Get, Post, "/v1/ledgers/{ledger}/get", READ, "Gets events by their addresses.")
         .with(Frame(FrameKind::Get), Frame(FrameKind::Bodies))
         .repeatable(),
@@ -236,8 +258,14 @@ pub const ROUTES: &[Route] = &[
     route(Operation::Compact, Post, "/v1/ledgers/{ledger}/compact", ADMIN, "Gives back space.")
         .with(Nothing, Frame(FrameKind::Compacted))
         .repeatable(),
-    route(Operation::Check, Get, "/v1/ledgers/{ledger}/check", ADMIN, "Checks what the store keeps for itself.")
-        .with(Nothing, Frame(FrameKind::Damages)),
+    route(
+        Operation::Check,
+        Get,
+        "/v1/ledgers/{ledger}/check",
+        ADMIN,
+        "Checks what the store keeps for itself.",
+    )
+    .with(Nothing, Frame(FrameKind::Damages)),
     route(Operation::Ask, Post, "/v1/ledgers/{ledger}/ask", READ, "Asks the projections one question.")
         .with(Frame(FrameKind::Question), Frame(FrameKind::Reply))
         .repeatable(),
@@ -253,9 +281,15 @@ pub const ROUTES: &[Route] = &[
     route(Operation::Usage, Get, "/v1/ledgers/{ledger}/usage", READ, "Sums calls and tokens.")
         .with(Nothing, JsonLines)
         .asking(USAGE),
-    route(Operation::Content, Get, "/v1/ledgers/{ledger}/content", READ, "Lists the blocks of conversations.")
-        .with(Nothing, JsonLines)
-        .asking(CONTENT),
+    route(
+        Operation::Content,
+        Get,
+        "/v1/ledgers/{ledger}/content",
+        READ,
+        "Lists the blocks of conversations.",
+    )
+    .with(Nothing, JsonLines)
+    .asking(CONTENT),
     route(
         Operation::Relationships,
         Get,
@@ -269,7 +303,10 @@ pub const ROUTES: &[Route] = &[
 
 const SEARCH: &[Parameter] = &[
     ("q", "the words: all of them, \"phrases\", pre*, one OR another, -not"),
-    ("kind", "of this kind of block: text, thinking, tool_use, tool_result, summary, system; may be repeated"),
+    (
+        "kind",
+        "of this kind of block: text, thinking, tool_use, tool_result, summary, system; may be repeated",
+    ),
     ("sort", "score or time"),
     ("since", "from this instant on: RFC 3339 or a day"),
     ("until", "before this instant"),

@@ -229,7 +229,8 @@ pub fn append(ledger: &Ledger, rights: Rights, batch: &SentBatch) -> Result<()> 
             payload: event.payload.as_deref(),
         })
         .collect();
-    ledger.append_signed(&before, &SignedBatch { head: &batch.head, skeletons: &skeletons, events: &events })?;
+    ledger
+        .append_signed(&before, &SignedBatch { head: &batch.head, skeletons: &skeletons, events: &events })?;
     Ok(())
 }
 

@@ -88,8 +88,19 @@ mod tests {
             assert!(!target.is_exposed());
         }
         assert!(HttpTarget::parse("http://example.org").unwrap().is_exposed());
-        for wrong in ["", "h", "ftp://h", "https://", "https://u:secret@h", "https://h?token=secret", "https:///x",
-            "https://h/v1/ledgers/..", "https://h/v1/ledgers/A", "https://h/v1/ledgers/a/feeds", "https://h h"] {
+        for wrong in [
+            "",
+            "h",
+            "ftp://h",
+            "https://",
+            "https://u:secret@h",
+            "https://h?token=secret",
+            "https:///x",
+            "https://h/v1/ledgers/..",
+            "https://h/v1/ledgers/A",
+            "https://h/v1/ledgers/a/feeds",
+            "https://h h",
+        ] {
             let error = HttpTarget::parse(wrong).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid, "{wrong}");
             assert!(!error.to_string().contains("secret"), "{error}");

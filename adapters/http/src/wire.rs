@@ -72,7 +72,8 @@ pub fn open(target: &HttpTarget, options: &HttpOptions) -> Result<Arc<Link>> {
 
 /// Sleeps before a retry: as long as the server asked for, else 50 ms doubled each time, and of that a part by chance.
 fn pause(attempt: u32, asked: Option<u64>) {
-    let longest = asked.map_or(Duration::from_millis(50 << attempt.min(6)), Duration::from_secs).min(PAUSE_MAX);
+    let longest =
+        asked.map_or(Duration::from_millis(50 << attempt.min(6)), Duration::from_secs).min(PAUSE_MAX);
     let mut bytes = [0; 4];
     // Without chance the pause is the whole one, which is a pause as well.
     let chance = if getrandom::fill(&mut bytes).is_ok() { u32::from_le_bytes(bytes) } else { u32::MAX };
@@ -103,9 +104,12 @@ impl UreqTransport {
         }
         let authorization = match options.token.as_deref().map(str::trim) {
             None | Some("") => None,
-            Some(token) if token.bytes().all(|byte| byte.is_ascii_graphic()) => Some(format!("Bearer {token}")),
+            Some(token) if token.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                Some(format!("Bearer {token}"))
+            }
             Some(_) => {
-                let message = "the token holds characters that no token has; make one with burnlog token create";
+                let message =
+                    "the token holds characters that no token has; make one with burnlog token create";
                 return Err(Error::new(ErrorKind::Invalid, "open ledger", message).at(target.url()));
             }
         };
@@ -214,7 +218,8 @@ fn tls(options: &HttpOptions) -> Result<TlsConfig> {
             let found = rustls_native_certs::load_native_certs();
             roots.extend(found.certs.iter().map(|der| Certificate::from_der(der).to_owned()));
             if roots.is_empty() {
-                let message = "this system names no certificate authorities; set RELAYBURN_HTTP_CA_FILE".to_owned();
+                let message =
+                    "this system names no certificate authorities; set RELAYBURN_HTTP_CA_FILE".to_owned();
                 return Err(denied(message));
             }
         }

@@ -103,7 +103,9 @@ pub(crate) async fn take(
             early.push(piece);
             let front: Vec<u8> = early.iter().flatten().copied().take(burnlog_http::HEADER_BYTES).collect();
             let Some(header) = reader.announce(&front).map_err(NotTaken::Wrong)? else { continue };
-            held = Some(memory.take(header.message_bytes.max(answer_bytes), limits).await.ok_or(NotTaken::Full)?);
+            held = Some(
+                memory.take(header.message_bytes.max(answer_bytes), limits).await.ok_or(NotTaken::Full)?,
+            );
             for piece in early.drain(..) {
                 reader.push(&piece).map_err(NotTaken::Wrong)?;
             }

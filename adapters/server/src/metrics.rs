@@ -114,14 +114,18 @@ impl Metrics {
             head(&mut out, name, "counter", help);
             for kept in &self.operations {
                 let bytes = if of == 0 { &kept.bytes_in } else { &kept.bytes_out };
-                let _ =
-                    writeln!(out, "{name}{{operation=\"{}\"}} {}", kept.operation.name(), value(bytes));
+                let _ = writeln!(out, "{name}{{operation=\"{}\"}} {}", kept.operation.name(), value(bytes));
             }
         }
         for (name, kind, help, counter) in [
             ("burnlog_connections", "gauge", "Open connections.", &self.connections),
             ("burnlog_connections_total", "counter", "Connections accepted.", &self.accepted),
-            ("burnlog_unknown_tokens_total", "counter", "Requests without a known token.", &self.unknown_tokens),
+            (
+                "burnlog_unknown_tokens_total",
+                "counter",
+                "Requests without a known token.",
+                &self.unknown_tokens,
+            ),
             ("burnlog_turned_away_total", "counter", "Requests told to come again.", &self.turned_away),
         ] {
             head(&mut out, name, kind, help);

@@ -14,8 +14,9 @@ use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETR
 use axum::http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, StatusCode};
 use axum::routing::{MethodFilter, get, on};
 use burnlog_http::{
-    Answer, Asked, BEHIND_HEADER, Content, LEDGER_HEADER, Method, Operation, PAGE_MAX, PROTOCOL, PROTOCOL_HEADER,
-    Question, ROUTES, Refusal, Rights, Scope, answer_of, is_ledger_name, refuse, reply, serve, success,
+    Answer, Asked, BEHIND_HEADER, Content, LEDGER_HEADER, Method, Operation, PAGE_MAX, PROTOCOL,
+    PROTOCOL_HEADER, Question, ROUTES, Refusal, Rights, Scope, answer_of, is_ledger_name, refuse, reply,
+    serve, success,
 };
 use burnlog_log::{Error, ErrorKind, LedgerId};
 use bytes::Bytes;
@@ -111,7 +112,8 @@ impl Server {
         let start = Instant::now();
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         let id = format!("{:08x}-{number}", self.run);
-        let part = |name: &str| path.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_owned());
+        let part =
+            |name: &str| path.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_owned());
         let name = part("ledger").unwrap_or_default();
         let (outcome, token) = match self.admit(operation, &name, request.headers()) {
             Ok(admitted) => {
@@ -299,7 +301,11 @@ impl Server {
             "/readyz" => {
                 let server = Arc::clone(&self);
                 let ready = tokio::task::spawn_blocking(move || server.is_ready()).await.unwrap_or(false);
-                if ready { text(200, "text/plain", "ready\n".to_owned()) } else { text(503, "text/plain", "not ready; see the log\n".to_owned()) }
+                if ready {
+                    text(200, "text/plain", "ready\n".to_owned())
+                } else {
+                    text(503, "text/plain", "not ready; see the log\n".to_owned())
+                }
             }
             "/metrics" => match self.may_see_metrics(headers) {
                 Ok(()) => text(200, "text/plain; version=0.0.4", self.metrics_text()),

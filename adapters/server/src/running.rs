@@ -71,8 +71,7 @@ impl Running {
         }
         let mut run = [0; 4];
         getrandom::fill(&mut run).map_err(|error| {
-            failed(ErrorKind::Unavailable, "this system gives no random bytes")
-                .caused_by(error.to_string())
+            failed(ErrorKind::Unavailable, "this system gives no random bytes").caused_by(error.to_string())
         })?;
         let server = Arc::new(Server {
             ledgers: hosted,
@@ -109,9 +108,11 @@ impl Running {
 
     /// Waits for SIGTERM, SIGINT, or the end of the server by a defect.
     pub fn wait_for_signal(&self) -> Result<()> {
-        let unavailable =
-            |error: std::io::Error| failed(ErrorKind::Unavailable, "signals cannot be waited for").caused_by(error);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unavailable)?;
+        let unavailable = |error: std::io::Error| {
+            failed(ErrorKind::Unavailable, "signals cannot be waited for").caused_by(error)
+        };
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unavailable)?;
         runtime.block_on(async {
             use tokio::signal::unix::{SignalKind, signal};
             let mut terminate = signal(SignalKind::terminate()).map_err(unavailable)?;

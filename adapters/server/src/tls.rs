@@ -12,9 +12,10 @@ pub(crate) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor> {
     let denied = |path: &std::path::Path, message: &str| {
         Error::new(ErrorKind::Denied, "serve", message.to_owned()).at(path.display())
     };
-    let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&files.certificates)
-        .and_then(Iterator::collect)
-        .map_err(|error| denied(&files.certificates, "the certificates cannot be read (PEM)").caused_by(error))?;
+    let certificates: Vec<CertificateDer<'static>> =
+        CertificateDer::pem_file_iter(&files.certificates).and_then(Iterator::collect).map_err(|error| {
+            denied(&files.certificates, "the certificates cannot be read (PEM)").caused_by(error)
+        })?;
     let key = PrivateKeyDer::from_pem_file(&files.key)
         .map_err(|error| denied(&files.key, "the key cannot be read (PEM)").caused_by(error))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());

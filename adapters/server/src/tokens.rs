@@ -124,7 +124,8 @@ impl Tokens {
             }
         };
         let file: File = serde_json::from_slice(&text).map_err(|error| {
-            failed("read tokens", &self.path, "the file of tokens is damaged; nobody is let in").caused_by(error)
+            failed("read tokens", &self.path, "the file of tokens is damaged; nobody is let in")
+                .caused_by(error)
         })?;
         if file.version > VERSION {
             let message = format!("the file has version {}; upgrade burnlog", file.version);
@@ -165,7 +166,8 @@ impl Tokens {
         self.change(move |tokens| {
             let mut named = tokens.iter_mut().filter(|token| !id.is_empty() && token.id.starts_with(id));
             let (Some(token), None) = (named.next(), named.next()) else {
-                let message = format!("{id:?} is the beginning of no or of several ids; see burnlog token list");
+                let message =
+                    format!("{id:?} is the beginning of no or of several ids; see burnlog token list");
                 return Err(Error::new(ErrorKind::NotFound, "revoke token", message).at(path.display()));
             };
             token.revoked_at.get_or_insert(now);

@@ -2,8 +2,8 @@
 
 use crate::link::{Direct, client, once};
 use burnlog_http::{
-    Answer, Broken, BrokenBy, Call, FrameHeader, FrameKind, HEADER_BYTES, HttpBackend, Link, MAGIC, Operation,
-    Rights, Transport, decode_append, encode_append, frame, unframe,
+    Answer, Broken, BrokenBy, Call, FrameHeader, FrameKind, HEADER_BYTES, HttpBackend, Link, MAGIC,
+    Operation, Rights, Transport, decode_append, encode_append, frame, unframe,
 };
 use burnlog_log::conformance::build::{Event, TestFeed};
 use burnlog_log::{Append, Backend, ErrorKind, Ledger, LedgerId, MemoryBackend, NewEvent};
@@ -150,7 +150,7 @@ fn only_what_asks_is_asked_again() {
     let retries = burnlog_http::Retries { attempts: 4, pause };
     let link = Link::open(Box::new(says), "http://test".to_owned(), retries).unwrap();
     let backend = HttpBackend::new(Arc::new(link));
-    let mut times = |call: &dyn Fn() -> burnlog_log::Result<()>| {
+    let times = |call: &dyn Fn() -> burnlog_log::Result<()>| {
         let before = asked.load(Ordering::Relaxed);
         assert_eq!(call().unwrap_err().kind(), ErrorKind::Unavailable);
         asked.load(Ordering::Relaxed) - before
@@ -195,8 +195,7 @@ fn a_ledger_made_anew_is_refused_by_those_who_knew_the_old_one() {
 fn the_limits_of_a_page_are_the_servers_as_well() {
     let backend = client(Arc::new(MemoryBackend::new(LedgerId([7; 16]))), Rights::ALL);
     let mut feed = TestFeed::new(1);
-    let events: Vec<Event> =
-        (0..5).map(|seq| Event::line("a", seq, &vec![b'x'; 4 << 20])).collect();
+    let events: Vec<Event> = (0..5).map(|seq| Event::line("a", seq, &vec![b'x'; 4 << 20])).collect();
     feed.append(&backend, &events).unwrap();
     let all = burnlog_log::Limit { entries: usize::MAX, bytes: u64::MAX };
     let page = backend.read(&feed.id(), 0, all).unwrap();

@@ -1,8 +1,8 @@
 //! A transport that is a function call: the client's half and the server's half in one process.
 
 use burnlog_http::{
-    Answer, Asked, Broken, Call, Content, FrameKind, HttpBackend, Link, MESSAGE_BYTES_MAX, Operation, Question,
-    Retries, Rights, Transport, frame, refuse, reply, serve, success, unframe,
+    Answer, Asked, Broken, Call, Content, FrameKind, HttpBackend, Link, MESSAGE_BYTES_MAX, Operation,
+    Question, Retries, Rights, Transport, frame, refuse, reply, serve, success, unframe,
 };
 use burnlog_log::{Backend, Ledger};
 use burnlog_projections::MemoryProjections;

@@ -43,7 +43,12 @@ impl RowReader for Both {
         self.asked.state()
     }
 
-    fn get(&self, generation: Generation, table: &'static Table, key: &[Value<'_>]) -> Result<Option<Values>> {
+    fn get(
+        &self,
+        generation: Generation,
+        table: &'static Table,
+        key: &[Value<'_>],
+    ) -> Result<Option<Values>> {
         self.asked.get(generation, table, key)
     }
 

@@ -1,9 +1,9 @@
 //! Every case of the ledger's suite over a socket; and the fold that follows an append.
 
 use crate::place::{Given, Place};
+use burnlog_log::Backend;
 use burnlog_log::conformance::Fixture;
 use burnlog_log::conformance::build::{Event, TestFeed};
-use burnlog_log::Backend;
 use burnlog_projections::status;
 use std::sync::Arc;
 

@@ -30,7 +30,6 @@ pub(crate) struct Place {
     pub(crate) running: Running,
     pub(crate) folder: tempfile::TempDir,
     pub(crate) store: MemoryBackend,
-    pub(crate) rows: InMemory,
     tls: bool,
 }
 
@@ -61,7 +60,7 @@ impl Place {
             limits: given.limits,
         })
         .unwrap();
-        Self { running, folder, store, rows, tls }
+        Self { running, folder, store, tls }
     }
 
     pub(crate) fn tokens(&self) -> PathBuf {

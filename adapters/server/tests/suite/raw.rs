@@ -47,12 +47,15 @@ pub(crate) fn read(stream: &mut TcpStream) -> Raw {
 
 /// A request with a body; the connection is closed behind it.
 pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
-    let mut out = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n").into_bytes();
+    let mut out =
+        format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n").into_bytes();
     for (name, value) in headers {
         out.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
     }
     if method == "POST" {
-        out.extend_from_slice(format!("burnlog-protocol: 1\r\ncontent-length: {}\r\n", body.len()).as_bytes());
+        out.extend_from_slice(
+            format!("burnlog-protocol: 1\r\ncontent-length: {}\r\n", body.len()).as_bytes(),
+        );
     }
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(body);

@@ -4,7 +4,7 @@ use crate::place::{Given, Place};
 use crate::raw::{connect, read, request, send};
 use burnlog_http::{FrameKind, HEADER_BYTES, MESSAGE_BYTES_MAX, encode_append, frame};
 use burnlog_log::conformance::build::{Event, Prepared, TestFeed, assert_feed};
-use burnlog_log::{Append, Backend, ErrorKind, Ledger, NewEvent};
+use burnlog_log::{Append, ErrorKind, Ledger, NewEvent};
 use burnlog_server::{Limits, openapi};
 use std::io::Write;
 use std::time::Duration;
@@ -35,7 +35,10 @@ fn what_does_not_fit_together_is_refused_with_the_record_and_nothing_is_stored()
     let mut skeleton = good.clone();
     skeleton.events[2].skeleton = events[1].skeleton.clone();
     for (wrong, address) in [(payload, events[1].address), (skeleton, events[2].address)] {
-        let raw = send(place.running.address(), &request("POST", APPEND, &[], &frame(FrameKind::Append, &encoded(&wrong))));
+        let raw = send(
+            place.running.address(),
+            &request("POST", APPEND, &[], &frame(FrameKind::Append, &encoded(&wrong))),
+        );
         assert_eq!((raw.status, raw.kind().as_str()), (422, "Invalid"));
         let told = burnlog_http::Refusal::of_json(&raw.body).unwrap().error.location;
         assert_eq!(told, address.to_string());
@@ -43,7 +46,10 @@ fn what_does_not_fit_together_is_refused_with_the_record_and_nothing_is_stored()
 
     let mut forged = good.clone();
     forged.head.signature.0[5] ^= 1;
-    let raw = send(place.running.address(), &request("POST", APPEND, &[], &frame(FrameKind::Append, &encoded(&forged))));
+    let raw = send(
+        place.running.address(),
+        &request("POST", APPEND, &[], &frame(FrameKind::Append, &encoded(&forged))),
+    );
     assert_eq!((raw.status, raw.kind().as_str()), (403, "Denied"));
 
     // A head that its key signed, over other entries than those that come with it.
@@ -54,7 +60,10 @@ fn what_does_not_fit_together_is_refused_with_the_record_and_nothing_is_stored()
     assert_eq!(backend.stat().unwrap().events, 0);
     assert_feed(&*backend, &feed, &[]);
     good.apply(&*backend).unwrap();
-    let replayed = send(place.running.address(), &request("POST", APPEND, &[], &frame(FrameKind::Append, &encoded(&good))));
+    let replayed = send(
+        place.running.address(),
+        &request("POST", APPEND, &[], &frame(FrameKind::Append, &encoded(&good))),
+    );
     assert_eq!((replayed.status, replayed.kind().as_str()), (409, "Conflict"));
     let head = burnlog_http::Refusal::of_json(&replayed.body).unwrap().error.head;
     assert_eq!(head, Some(good.head), "a conflict comes with the head");
@@ -68,7 +77,10 @@ fn missing_events_are_named_and_a_retry_with_them_is_taken() {
     let (feed, events) = (TestFeed::new(1), Event::lines("a", 3));
     let mut prepared = feed.prepare(&events);
     let unsent = prepared.events.remove(1);
-    let raw = send(place.running.address(), &request("POST", APPEND, &[], &frame(FrameKind::Append, &encoded(&prepared))));
+    let raw = send(
+        place.running.address(),
+        &request("POST", APPEND, &[], &frame(FrameKind::Append, &encoded(&prepared))),
+    );
     let refusal = burnlog_http::Refusal::of_json(&raw.body).unwrap();
     assert_eq!((raw.status, refusal.error.missing), (424, vec![unsent.address]));
     prepared.events.insert(1, unsent);
@@ -214,7 +226,8 @@ fn who_finds_no_memory_is_told_to_come_again() {
     let whole = request("POST", APPEND, &[], &[announced.as_slice(), &[0; 1024]].concat());
     holder.write_all(&whole[..whole.len() - 1024]).unwrap();
     // The header of the frame is on its way: ask until it has arrived.
-    let get = request("GET", "/v1/ledgers/default", &[], b"");
+    let path = format!("/v1/ledgers/default/feeds/{}/entries", TestFeed::new(1).id());
+    let get = request("GET", &path, &[], b"");
     let raw = (0..10_000).map(|_| send(address, &get)).find(|raw| raw.status != 200).unwrap();
     assert_eq!((raw.status, raw.kind().as_str()), (429, "Unavailable"));
     assert!(raw.head.contains("retry-after: 1"), "{}", raw.head);
@@ -225,7 +238,10 @@ fn who_finds_no_memory_is_told_to_come_again() {
 #[test]
 fn a_web_page_gets_nothing_from_a_server_without_tokens() {
     let place = Place::new(Given::default());
-    let raw = send(place.running.address(), b"GET /v1/ledgers/default HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n");
+    let raw = send(
+        place.running.address(),
+        b"GET /v1/ledgers/default HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n",
+    );
     assert_eq!(raw.status, 401);
     let raw = send(
         place.running.address(),

@@ -15,7 +15,8 @@ fn file(name: &str) -> PathBuf {
 fn a_certificate_is_trusted_by_its_root_alone() {
     let tls = Some(TlsFiles { certificates: file("server.pem"), key: file("server.key") });
     let place = Place::new(Given { tls, ..Given::default() });
-    let trusting = |root: &str| HttpOptions { ca_file: Some(file(root)), attempts: 1, ..HttpOptions::default() };
+    let trusting =
+        |root: &str| HttpOptions { ca_file: Some(file(root)), attempts: 1, ..HttpOptions::default() };
     let link = place.link("default", &trusting("authority.pem")).unwrap();
     assert!(link.url().starts_with("https://"));
     for options in [trusting("other.pem"), HttpOptions { attempts: 1, ..HttpOptions::default() }] {
@@ -39,8 +40,12 @@ fn a_key_of_another_certificate_is_refused_at_the_start() {
         ledgers: Vec::new(),
         limits: burnlog_server::Limits::default(),
     };
-    for (certificates, key) in [("authority.pem", "server.key"), ("server.pem", "server.pem"), ("server.pem", "nothing")] {
-        let Err(error) = burnlog_server::Running::start(config(certificates, key)) else { panic!("{certificates} {key}") };
+    for (certificates, key) in
+        [("authority.pem", "server.key"), ("server.pem", "server.pem"), ("server.pem", "nothing")]
+    {
+        let Err(error) = burnlog_server::Running::start(config(certificates, key)) else {
+            panic!("{certificates} {key}")
+        };
         assert_eq!(error.kind(), ErrorKind::Denied);
     }
 }

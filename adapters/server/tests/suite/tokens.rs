@@ -23,8 +23,11 @@ fn scopes_say_what_a_token_may() {
     let tokens = Tokens::new(place.tokens());
     let token = |scopes: &[Scope]| tokens.create(new(scopes, None)).unwrap().0;
     let backend = |token: &str| HttpBackend::new(place.link("default", &with_token(token)).unwrap());
-    let (append, read, admin) =
-        (backend(&token(&[Scope::Append])), backend(&token(&[Scope::Read])), backend(&token(&[Scope::Admin])));
+    let (append, read, admin) = (
+        backend(&token(&[Scope::Append])),
+        backend(&token(&[Scope::Read])),
+        backend(&token(&[Scope::Admin])),
+    );
     let (mut feed, events) = (TestFeed::new(1), Event::lines("a", 3));
 
     assert_eq!(feed.append(&read, &events).unwrap_err().kind(), ErrorKind::Denied);
