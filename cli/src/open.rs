@@ -84,9 +84,9 @@ impl StoreUrl {
                 Some(url) => HttpTarget::parse(url).map(Self::Http),
                 None => invalid("RELAYBURN_STORAGE is http; set RELAYBURN_HTTP_URL as well".to_owned()),
             },
-            Some(other) => {
-                invalid(format!("RELAYBURN_STORAGE is {other:?}; it may be file, redb, sqlite, postgres or http"))
-            }
+            Some(other) => invalid(format!(
+                "RELAYBURN_STORAGE is {other:?}; it may be file, redb, sqlite, postgres or http"
+            )),
         }
     }
 }

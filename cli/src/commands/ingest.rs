@@ -151,12 +151,11 @@ fn ingest(
             &mut cursors,
             options,
             &mut |batch: &Batch| {
-                let outcomes = writer.append(batch, now(), &mut |feed, batch, outcomes| {
-                    match &mut projector {
+                let outcomes =
+                    writer.append(batch, now(), &mut |feed, batch, outcomes| match &mut projector {
                         Some(projector) => projector.fold_appended(feed, batch, outcomes).map(drop),
                         None => Ok(()),
-                    }
-                })?;
+                    })?;
                 let head = writer.head().expect("an append that returned has a head");
                 Ok(Acknowledged { outcomes, point: FeedPoint { size: head.size, root: head.root } })
             },

@@ -206,5 +206,6 @@ fn arguments(asked: &Asked) -> Result<args::Filter> {
 }
 
 fn value_of<T: ValueEnum>(text: &str) -> Result<T> {
-    T::from_str(text, false).map_err(|_| invalid(format!("{text:?} is not one of the values; see burnlog --help")))
+    T::from_str(text, false)
+        .map_err(|_| invalid(format!("{text:?} is not one of the values; see burnlog --help")))
 }

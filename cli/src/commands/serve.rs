@@ -45,10 +45,8 @@ pub(super) fn run(context: &Context, arguments: &Serve) -> anyhow::Result<ExitCo
         }
         let ledger = open::ledger(&url, Access::Create(Durability::Batch), global)?;
         say(global, &format!("burnlog: serving {} as {name}", ledger.location().url));
-        let own = Context {
-            global: Global { quiet: true, ..global.clone() },
-            environment: environment.clone(),
-        };
+        let own =
+            Context { global: Global { quiet: true, ..global.clone() }, environment: environment.clone() };
         let projections = Arc::new(Opened { ledger: ledger.clone(), context: own });
         ledgers.push(ProjectedLedger { name, ledger, projections });
     }
@@ -61,8 +59,13 @@ pub(super) fn run(context: &Context, arguments: &Serve) -> anyhow::Result<ExitCo
         _ => None,
     };
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let running =
-        Running::start(ServerConfig { listen: arguments.listen, tls, tokens, ledgers, limits: Limits::default() })?;
+    let running = Running::start(ServerConfig {
+        listen: arguments.listen,
+        tls,
+        tokens,
+        ledgers,
+        limits: Limits::default(),
+    })?;
     say(global, &format!("burnlog: listening on {scheme}://{}", running.address()));
     if !has_tokens {
         say(
@@ -95,7 +98,11 @@ fn stores(context: &Context, arguments: &Serve) -> Result<Vec<(String, StoreUrl)
 
 /// Starts the log of requests on standard error.
 fn start_log(format: LogFormat, quiet: bool) {
-    let level = if quiet { tracing_subscriber::filter::LevelFilter::WARN } else { tracing_subscriber::filter::LevelFilter::INFO };
+    let level = if quiet {
+        tracing_subscriber::filter::LevelFilter::WARN
+    } else {
+        tracing_subscriber::filter::LevelFilter::INFO
+    };
     let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level).with_target(false);
     // Only a second log in one process could fail.
     let _ = match format {

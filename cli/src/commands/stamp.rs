@@ -63,11 +63,9 @@ pub(super) fn run(context: &Context, arguments: &Stamp) -> anyhow::Result<ExitCo
     let position =
         Position { kind: Kind::Stamp, source: "burnlog".into(), stream: "stamps".into(), seq: 0, part: None };
     let address = batch.push(position, &serde_json::to_vec(&payload)?)?.address;
-    let appended = writer.append(&batch, now(), &mut |feed, batch, outcomes| {
-        match &mut projector {
-            Some(projector) => projector.fold_appended(feed, batch, outcomes).map(drop),
-            None => Ok(()),
-        }
+    let appended = writer.append(&batch, now(), &mut |feed, batch, outcomes| match &mut projector {
+        Some(projector) => projector.fold_appended(feed, batch, outcomes).map(drop),
+        None => Ok(()),
     });
     // Also after a failure: what was acknowledged is there to be remembered.
     let remembered = writer.remember();

@@ -42,8 +42,7 @@ pub(super) fn run(context: &Context, arguments: &Token) -> anyhow::Result<ExitCo
                 return Err(Error::new(ErrorKind::Invalid, "create token", message).into());
             }
             let scopes = scope.iter().map(|scope| scope_of(*scope)).collect();
-            let new =
-                NewToken { name: name.clone(), scopes, ledger: ledger.clone(), created_at: now() };
+            let new = NewToken { name: name.clone(), scopes, ledger: ledger.clone(), created_at: now() };
             let (token, record) = tokens.create(new)?;
             let line = Line { token: Some(token.clone()), ..line(record) };
             say(global, "burnlog: keep the token: it is shown this once");

@@ -90,7 +90,8 @@ pub(super) fn sums(
     prices: &PriceTable,
 ) -> anyhow::Result<(Vec<Group>, Group)> {
     let groups = groups(store, filter, by, prices)?;
-    let total = self::groups(store, filter, &[], prices)?.pop().context("a total without calls is a total")?;
+    let total =
+        self::groups(store, filter, &[], prices)?.pop().context("a total without calls is a total")?;
     Ok((groups, total))
 }
 

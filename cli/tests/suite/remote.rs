@@ -60,7 +60,10 @@ fn everything_is_as_at_home(kind: &str) {
     assert!(first["new"].as_u64().unwrap() > 10, "{first}");
     let again = pod.json(&["ingest", "--store", &store, "--root", &claude_fixtures()]);
     assert_eq!((&again["unchanged"], &again["new"]), (&first["files"], &serde_json::json!(0)));
-    assert!(!pod.path("burn/ledger").exists() && !pod.path("burn/projections").exists(), "nothing is kept here");
+    assert!(
+        !pod.path("burn/ledger").exists() && !pod.path("burn/projections").exists(),
+        "nothing is kept here"
+    );
 
     for command in [
         &["sessions"][..],
@@ -80,7 +83,7 @@ fn everything_is_as_at_home(kind: &str) {
     ] {
         let there = pod.ok(&[command, &["--store", &store]].concat());
         assert_eq!(there, home.ok(command), "{command:?}");
-        assert!(!there.is_empty(), "{command:?}");
+        assert!(!there.is_empty() || command[0] == "conflicts", "{command:?}");
     }
     assert!(!home.rows(&["search", "the"]).is_empty());
     assert_eq!(pod.rows(&["search", "the", "--store", &store]), home.rows(&["search", "the"]));
@@ -89,7 +92,8 @@ fn everything_is_as_at_home(kind: &str) {
     pod.ok(&["verify", "--store", &store]);
     pod.ok(&["restore", SESSION, "--store", &store, "--to", &text(pod.path("out"))]);
     home.ok(&["restore", SESSION, "--to", &text(home.path("out"))]);
-    let restored = |machine: &Machine| std::fs::read(machine.path("out").join(format!("{SESSION}.jsonl"))).unwrap();
+    let restored =
+        |machine: &Machine| std::fs::read(machine.path("out").join(format!("{SESSION}.jsonl"))).unwrap();
     assert_eq!(restored(&pod), restored(&home));
     let status = pod.json(&["status", "--store", &store]);
     assert_eq!(status["ledger"]["backend"], "http");
@@ -99,7 +103,11 @@ fn everything_is_as_at_home(kind: &str) {
     // Another host brings its own ledger, and takes all of it back to another place.
     let local = format!("file:{}", text(home.ledger()));
     let pushed = home.json(&["replay", "--from", &local, "--to", &store]);
-    assert_eq!((&pushed["divergences"], &pushed["bytes_sent"]), (&serde_json::json!([]), &serde_json::json!(0)));
+    let of = |report: &serde_json::Value| {
+        (report["divergences"].clone(), report["feeds"].clone(), report["events_sent"].clone())
+    };
+    // All that the server lacks is who the other host is: the records are there already.
+    assert_eq!(of(&pushed), (serde_json::json!([]), serde_json::json!(1), serde_json::json!(1)));
     let back = format!("file:{}", text(home.path("back")));
     let pulled = home.json(&["replay", "--from", &store, "--to", &back]);
     assert_eq!((&pulled["divergences"], &pulled["feeds"]), (&serde_json::json!([]), &serde_json::json!(2)));
@@ -160,9 +168,15 @@ fn lists_are_served_to_any_program_with_the_fields_of_the_command_line() {
     let served = Served::start("file", &[]);
     let pod = Machine::new("pod");
     pod.ok(&["ingest", "--store", &served.url, "--root", &claude_fixtures()]);
-    let link = burnlog_http::open(&burnlog_http::HttpTarget::parse(&served.url).unwrap(), &burnlog_http::HttpOptions::default()).unwrap();
+    let link = burnlog_http::open(
+        &burnlog_http::HttpTarget::parse(&served.url).unwrap(),
+        &burnlog_http::HttpOptions::default(),
+    )
+    .unwrap();
     let list = |operation: burnlog_http::Operation, parameters: &[(&str, &str)]| {
-        let call = parameters.iter().fold(burnlog_http::Call::new(operation), |call, (name, value)| call.with(name, value));
+        let call = parameters
+            .iter()
+            .fold(burnlog_http::Call::new(operation), |call, (name, value)| call.with(name, value));
         link.ask("list", call).map(|body| String::from_utf8(body).unwrap())
     };
     use burnlog_http::Operation;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // these are tests
 
 mod conformance;
+mod driver;
 mod forms;
 mod link;
 mod queries;
