@@ -30,7 +30,7 @@ impl Call {
 
     /// Adds a parameter.
     #[must_use]
-    pub fn with(mut self, name: &str, value: impl ToString) -> Self {
+    pub fn with(mut self, name: &str, value: &dyn ToString) -> Self {
         self.parameters.push((name.to_owned(), value.to_string()));
         self
     }
@@ -65,7 +65,7 @@ fn escaped(text: &str) -> String {
     for byte in text.bytes() {
         match byte {
             b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'_' | b'.' | b'~' | b':' => {
-                out.push(byte.into())
+                out.push(byte.into());
             }
             _ => out.push_str(&format!("%{byte:02X}")),
         }
@@ -144,13 +144,13 @@ impl Answer {
         }
         let ledger = self.ledger.as_deref().and_then(|text| LedgerId::parse(text.as_bytes()));
         if !(200..300).contains(&self.status) {
-            return Err(match Refusal::of_json(&self.body) {
-                Some(refusal) => refusal.into_error(operation, place),
-                None => {
-                    let message = format!("the server answered {} without a reason", self.status);
-                    Error::new(ErrorKind::Unavailable, operation, message).at(place)
-                }
-            });
+            if let Some(refusal) = Refusal::of_json(&self.body) {
+                return Err(refusal.into_error(operation, place));
+            }
+            return error(
+                ErrorKind::Unavailable,
+                format!("the server answered {} without a reason", self.status),
+            );
         }
         let Some(ledger) = ledger else {
             return error(ErrorKind::Unavailable, "the server did not say which ledger answered".to_owned());

@@ -148,14 +148,14 @@ impl Backend for HttpBackend {
         changed_since: Option<&Token>,
         limit: usize,
     ) -> Result<FeedsPage> {
-        let mut call = Call::new(Operation::Feeds).with("limit", limit);
+        let mut call = Call::new(Operation::Feeds).with("limit", &limit);
         if let Some(after) = after {
-            call = call.with("after", after);
+            call = call.with("after", &after);
         }
         if let Some(token) = changed_since {
             let mut hex = Vec::with_capacity(2 * token.0.len());
             push_hex(&mut hex, &token.0);
-            call = call.with("since", String::from_utf8(hex).expect("hex is ASCII"));
+            call = call.with("since", &String::from_utf8(hex).expect("hex is ASCII"));
         }
         self.link.ask_for("list feeds", FrameKind::Feeds, call, messages::decode_feeds)
     }
@@ -167,9 +167,9 @@ impl Backend for HttpBackend {
 
     fn read(&self, feed: &WriterId, from: u64, limit: Limit) -> Result<Page> {
         let mut call = Call::new(Operation::Entries)
-            .with("from", from)
-            .with("entries", limit.entries)
-            .with("bytes", limit.bytes);
+            .with("from", &from)
+            .with("entries", &limit.entries)
+            .with("bytes", &limit.bytes);
         call.writer = Some(feed.to_string());
         self.link.ask_for("read feed", FrameKind::Entries, call, messages::decode_entries)
     }

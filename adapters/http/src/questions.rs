@@ -135,7 +135,7 @@ fn take_row<R: Row>(from: &mut Decoder) -> Result<R> {
     R::read(take_values(from)?)
 }
 
-fn put_table(out: &mut Encoder, TableName(table): &TableName) {
+fn put_table(out: &mut Encoder, TableName(table): TableName) {
     out.text(table.name);
 }
 
@@ -221,13 +221,13 @@ impl Question {
             Self::Get(generation, table, key) => {
                 out.byte(1);
                 put_generation(&mut out, *generation);
-                put_table(&mut out, table);
+                put_table(&mut out, *table);
                 put_values(&mut out, key);
             }
             Self::Scan(generation, table, after, limit) => {
                 out.byte(2);
                 put_generation(&mut out, *generation);
-                put_table(&mut out, table);
+                put_table(&mut out, *table);
                 out.option(after.as_deref(), put_values);
                 out.number(*limit as u64);
             }
@@ -375,9 +375,9 @@ pub(crate) fn decode_rows<R: Row>(message: Bytes) -> Result<(Vec<R>, Option<Resu
 }
 
 /// Encodes texts of which some are absent: what goes beside the rows of a list.
-pub(crate) fn encode_beside(rows: Vec<u8>, beside: &[Option<&str>]) -> Vec<u8> {
+pub(crate) fn encode_beside(rows: &[u8], beside: &[Option<&str>]) -> Vec<u8> {
     let mut out = Encoder::default();
-    out.bytes(&rows);
+    out.bytes(rows);
     out.list(beside.iter(), |out, text| out.option(*text, Encoder::text));
     out.0
 }

@@ -33,7 +33,7 @@ pub fn reply(queries: &dyn Queries, question: &Question) -> Result<Vec<u8>> {
                 page.items.into_iter().map(|turn| (turn.call, turn.project)).unzip();
             let rows = questions::encode_rows(&calls, page.next.as_ref());
             let projects: Vec<Option<&str>> = projects.iter().map(|project| project.as_deref()).collect();
-            questions::encode_beside(rows, &projects)
+            questions::encode_beside(&rows, &projects)
         }
         Question::Of(belonging, source, name) => match belonging {
             Belonging::Streams => questions::encode_rows(&queries.streams(source, name)?, None),

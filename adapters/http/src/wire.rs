@@ -8,10 +8,10 @@ use crate::routes::{LEDGER_HEADER, Method, Operation, PROTOCOL, PROTOCOL_HEADER}
 use crate::target::HttpTarget;
 use burnlog_log::{Error, ErrorKind, Result};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider};
 
 /// How a client connects.
 #[derive(Clone)]
@@ -193,41 +193,48 @@ fn broken(error: &ureq::Error) -> Broken {
     }
 }
 
-/// The roots that a file or the system names. No process-wide default is touched.
+/// The configuration of TLS. No process-wide default is touched.
 fn tls(options: &HttpOptions) -> Result<TlsConfig> {
-    let denied = |message: String| Error::new(ErrorKind::Denied, "open ledger", message);
-    let mut roots: Vec<Certificate<'static>> = Vec::new();
-    match &options.ca_file {
-        Some(path) => {
-            let text = std::fs::read(path).map_err(|error| {
-                denied("the file of RELAYBURN_HTTP_CA_FILE cannot be read".to_owned())
-                    .at(path.display())
-                    .caused_by(error)
-            })?;
-            for item in ureq::tls::parse_pem(&text).flatten() {
-                if let ureq::tls::PemItem::Certificate(certificate) = item {
-                    roots.push(certificate);
-                }
-            }
-            if roots.is_empty() {
-                let message = "the file of RELAYBURN_HTTP_CA_FILE holds no certificate (PEM)".to_owned();
-                return Err(denied(message).at(path.display()));
-            }
-        }
-        None => {
-            let found = rustls_native_certs::load_native_certs();
-            roots.extend(found.certs.iter().map(|der| Certificate::from_der(der).to_owned()));
-            if roots.is_empty() {
-                let message =
-                    "this system names no certificate authorities; set RELAYBURN_HTTP_CA_FILE".to_owned();
-                return Err(denied(message));
-            }
-        }
-    }
+    let roots = match &options.ca_file {
+        Some(path) => roots_of(path)?,
+        None => system_roots()?,
+    };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     Ok(TlsConfig::builder()
         .provider(TlsProvider::Rustls)
         .unversioned_rustls_crypto_provider(provider)
         .root_certs(RootCerts::from(roots))
         .build())
+}
+
+fn denied(message: &str) -> Error {
+    Error::new(ErrorKind::Denied, "open ledger", message.to_owned())
+}
+
+/// The certificates in a file.
+fn roots_of(path: &Path) -> Result<Vec<Certificate<'static>>> {
+    let text = std::fs::read(path).map_err(|error| {
+        denied("the file of RELAYBURN_HTTP_CA_FILE cannot be read").at(path.display()).caused_by(error)
+    })?;
+    let certificate = |item: PemItem<'static>| match item {
+        PemItem::Certificate(certificate) => Some(certificate),
+        _ => None,
+    };
+    let roots: Vec<_> = ureq::tls::parse_pem(&text).flatten().filter_map(certificate).collect();
+    if roots.is_empty() {
+        return Err(
+            denied("the file of RELAYBURN_HTTP_CA_FILE holds no certificate (PEM)").at(path.display())
+        );
+    }
+    Ok(roots)
+}
+
+/// The certificates that the system trusts.
+fn system_roots() -> Result<Vec<Certificate<'static>>> {
+    let found = rustls_native_certs::load_native_certs();
+    let roots: Vec<_> = found.certs.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
+    if roots.is_empty() {
+        return Err(denied("this system names no certificate authorities; set RELAYBURN_HTTP_CA_FILE"));
+    }
+    Ok(roots)
 }

@@ -74,7 +74,6 @@ impl Lists<'_> {
 
     /// Writes rows page by page up to the limit, and where the list goes on.
     fn paged<T>(
-        &self,
         asked: &Asked,
         lines: &mut Lines,
         page: impl Fn(&PageRequest) -> Result<Page<T>>,
@@ -100,7 +99,7 @@ impl Lists<'_> {
     fn sessions(&self, asked: &Asked, lines: &mut Lines) -> anyhow::Result<()> {
         let filter = filter::of_arguments(&arguments(asked)?, self.queries)?;
         let mut hosts = SessionHosts::new(self.queries)?;
-        self.paged(
+        Self::paged(
             asked,
             lines,
             |page| self.queries.sessions(&filter, page),
@@ -110,7 +109,7 @@ impl Lists<'_> {
 
     fn turns(&self, asked: &Asked, lines: &mut Lines) -> anyhow::Result<()> {
         let filter = filter::of_arguments(&arguments(asked)?, self.queries)?;
-        self.paged(
+        Self::paged(
             asked,
             lines,
             |page| self.queries.turns(&filter, page),

@@ -121,13 +121,13 @@ fn ask(ledger: &Ledger, arguments: &args::Search) -> Result<(Vec<Line>, Notes)> 
     for text in open::remote_list(ledger, burnlog_http::Operation::Search, &parameters)? {
         match serde_json::from_str::<Line>(&text) {
             Ok(line) => lines.push(line),
-            Err(error) => match serde_json::from_str::<Told>(&text) {
-                Ok(told) => notes = told.notes,
-                Err(_) => {
+            Err(error) => {
+                let told = serde_json::from_str::<Told>(&text).map_err(|_| {
                     let message = "the server's answer is of another version; upgrade the older of the two";
-                    return Err(Error::new(ErrorKind::Unsupported, "search", message).caused_by(error));
-                }
-            },
+                    Error::new(ErrorKind::Unsupported, "search", message).caused_by(error)
+                })?;
+                notes = told.notes;
+            }
         }
     }
     Ok((lines, notes))

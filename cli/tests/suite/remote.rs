@@ -2,6 +2,7 @@
 //! would store and ask at home, whatever backend is behind the server.
 
 use crate::{Machine, claude_fixtures, text};
+use burnlog_http::{Call, HttpOptions, HttpTarget, Operation};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 
@@ -168,18 +169,11 @@ fn lists_are_served_to_any_program_with_the_fields_of_the_command_line() {
     let served = Served::start("file", &[]);
     let pod = Machine::new("pod");
     pod.ok(&["ingest", "--store", &served.url, "--root", &claude_fixtures()]);
-    let link = burnlog_http::open(
-        &burnlog_http::HttpTarget::parse(&served.url).unwrap(),
-        &burnlog_http::HttpOptions::default(),
-    )
-    .unwrap();
-    let list = |operation: burnlog_http::Operation, parameters: &[(&str, &str)]| {
-        let call = parameters
-            .iter()
-            .fold(burnlog_http::Call::new(operation), |call, (name, value)| call.with(name, value));
+    let link = burnlog_http::open(&HttpTarget::parse(&served.url).unwrap(), &HttpOptions::default()).unwrap();
+    let list = |operation: Operation, parameters: &[(&str, &str)]| {
+        let call = parameters.iter().fold(Call::new(operation), |call, (name, value)| call.with(name, value));
         link.ask("list", call).map(|body| String::from_utf8(body).unwrap())
     };
-    use burnlog_http::Operation;
     for (operation, command) in [
         (Operation::Sessions, &["sessions", "--json"][..]),
         (Operation::Turns, &["turns", "--json"]),
@@ -193,7 +187,8 @@ fn lists_are_served_to_any_program_with_the_fields_of_the_command_line() {
         let mut listed: Vec<&str> = listed.lines().collect();
         if operation == Operation::Usage {
             // The command orders groups by size, for people.
-            (printed.sort_unstable(), listed.sort_unstable());
+            printed.sort_unstable();
+            listed.sort_unstable();
         }
         assert_eq!(listed, printed, "{command:?}");
     }

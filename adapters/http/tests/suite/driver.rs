@@ -168,6 +168,7 @@ impl Transport for Wire {
 /// Says which seed failed.
 struct Seed(u64, Wire);
 
+#[allow(clippy::print_stderr)] // the seed is printed where a test prints
 impl Drop for Seed {
     fn drop(&mut self) {
         if std::thread::panicking() {
