@@ -6,10 +6,8 @@ use axum::body::Body;
 use burnlog_http::{FrameKind, FrameReader, MESSAGE_BYTES_MAX};
 use burnlog_log::{Error, ErrorKind};
 use bytes::Bytes;
-use http_body_util::BodyExt;
-use std::pin::Pin;
+use http_body_util::{BodyExt, Full};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
@@ -117,35 +115,11 @@ pub(crate) async fn take(
     Ok(Taken { message, memory: held })
 }
 
-/// An answer's body that gives its memory back when it was sent, or when nobody wants it any more.
-pub(crate) struct Counted {
-    bytes: Option<Bytes>,
-    _memory: Option<OwnedSemaphorePermit>,
-}
-
-impl Counted {
-    pub(crate) fn new(bytes: Vec<u8>, memory: Option<OwnedSemaphorePermit>) -> Self {
-        let bytes = (!bytes.is_empty()).then(|| Bytes::from(bytes));
-        Self { bytes, _memory: memory }
-    }
-}
-
-impl http_body::Body for Counted {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _context: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
-        Poll::Ready(self.bytes.take().map(|bytes| Ok(http_body::Frame::data(bytes))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.bytes.is_none()
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        http_body::SizeHint::with_exact(self.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
-    }
+/// Makes an answer's body that gives its memory back when it was sent, or when nobody wants it any more.
+pub(crate) fn answer(bytes: Vec<u8>, memory: Option<OwnedSemaphorePermit>) -> Body {
+    Body::new(Full::new(Bytes::from(bytes)).map_frame(move |frame| {
+        // The closure lives as long as the body, and the memory with it.
+        let _held = &memory;
+        frame
+    }))
 }

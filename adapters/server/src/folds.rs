@@ -8,6 +8,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 
+/// How long appends are gathered for one fold when nobody waits for it.
+const GATHERING: Duration = Duration::from_millis(500);
+
 /// The thread that folds, and what is known of it.
 pub(crate) struct Folds {
     shared: Arc<Shared>,
@@ -23,6 +26,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     wanted: u64,
+    /// Whether somebody waits for it.
+    awaited: bool,
     stopping: bool,
     failure: Option<String>,
 }
@@ -36,6 +41,13 @@ impl Shared {
     fn next(&self, done: u64) -> Option<u64> {
         let idle = |state: &mut State| state.wanted == done && !state.stopping;
         let state = self.woken.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
+        // Appends come in rows, and one fold over many is cheaper than many: unless somebody waits, more may come.
+        let gathering = |state: &mut State| !state.awaited && !state.stopping;
+        let (mut state, _) = self
+            .woken
+            .wait_timeout_while(state, GATHERING, gathering)
+            .unwrap_or_else(PoisonError::into_inner);
+        state.awaited = false;
         (!state.stopping).then_some(state.wanted)
     }
 }
@@ -43,7 +55,7 @@ impl Shared {
 impl Folds {
     /// Starts the thread, which folds at once.
     pub(crate) fn start(name: &str, ledger: Ledger, projections: Arc<dyn Projections>) -> Result<Self> {
-        let state = State { wanted: 1, ..State::default() };
+        let state = State { wanted: 1, awaited: true, ..State::default() };
         let shared = Arc::new(Shared { state: Mutex::new(state), woken: Condvar::new() });
         let (tell, done) = watch::channel(0);
         let (own, name) = (Arc::clone(&shared), name.to_owned());
@@ -75,10 +87,17 @@ impl Folds {
         Ok(Self { shared, done, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Asks for a fold of all that is there now, and returns what [`Folds::reached`] waits for.
-    pub(crate) fn wake(&self) -> u64 {
+    /// Asks for a fold of all that is there now, soon.
+    pub(crate) fn wake(&self) {
+        self.shared.lock().wanted += 1;
+        self.shared.woken.notify_all();
+    }
+
+    /// Asks for a fold of all that is there now, at once, and returns what [`Folds::reached`] waits for.
+    pub(crate) fn wake_for(&self) -> u64 {
         let mut state = self.shared.lock();
         state.wanted += 1;
+        state.awaited = true;
         self.shared.woken.notify_all();
         state.wanted
     }

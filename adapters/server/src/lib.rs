@@ -1,6 +1,7 @@
 //! Ledgers over HTTP: the router, who may do what, the limits, and the folds that follow appends. What a request does to a
 //! ledger is decided in `burnlog-http`; which stores are behind it is decided by whoever starts the server.
 
+mod answers;
 mod body;
 mod config;
 mod folds;
@@ -8,6 +9,8 @@ mod hosted;
 mod listen;
 mod metrics;
 mod openapi;
+mod origin;
+mod query;
 mod router;
 mod running;
 mod tls;

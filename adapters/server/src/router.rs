@@ -1,17 +1,20 @@
 //! From a request to an answer: who asks, for which ledger, with which body, under which limits. What it does to the
 //! ledger is `burnlog_http::serve`'s.
 
-use crate::body::{self, Counted, Memory, NotTaken, Taken};
+use crate::answers::{not_taken, respond};
+use crate::body::{self, Memory, NotTaken, Taken};
 use crate::config::Limits;
 use crate::hosted::Hosted;
 use crate::metrics::Metrics;
 use crate::openapi::{OWN_PATHS, openapi};
+use crate::origin::is_from_here;
+use crate::query::query;
 use crate::tokens::{Access, Tokens};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{RawPathParams, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER};
-use axum::http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, StatusCode};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response};
 use axum::routing::{MethodFilter, get, on};
 use burnlog_http::{
     Answer, Asked, BEHIND_HEADER, Content, LEDGER_HEADER, Method, Operation, PAGE_MAX, PROTOCOL,
@@ -281,7 +284,7 @@ impl Server {
             | Operation::Relationships => true,
             _ => false,
         };
-        waits && !ledger.folds.reached(ledger.folds.wake(), self.limits.fold_timeout).await
+        waits && !ledger.folds.reached(ledger.folds.wake_for(), self.limits.fold_timeout).await
     }
 
     async fn own(self: Arc<Self>, path: &'static str, headers: &HeaderMap) -> Response<Body> {
@@ -346,18 +349,6 @@ impl Server {
     }
 }
 
-/// Without tokens a request must come from this machine, and from no web page that somebody has open on it: a page can
-/// send requests here, but neither under our name nor with our header.
-fn is_from_here(method: Method, headers: &HeaderMap) -> bool {
-    let host = headers.get(HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
-    };
-    let is_loopback = name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-    (is_loopback || name == "localhost") && (method == Method::Get || headers.contains_key(PROTOCOL_HEADER))
-}
-
 /// How many bytes an answer may have, about.
 fn answer_bytes(asked: &Asked) -> u64 {
     let page = PAGE_MAX.bytes;
@@ -391,113 +382,5 @@ fn work(hosted: &Hosted, rights: Rights, asked: &Asked) -> Answer {
     match done {
         Ok(body) => success(id, body),
         Err(error) => refuse(Some(id), &error),
-    }
-}
-
-fn not_taken(id: LedgerId, why: NotTaken) -> Answer {
-    match why {
-        NotTaken::Wrong(error) => refuse(Some(id), &error),
-        NotTaken::Slow => {
-            let error = Error::new(ErrorKind::Unavailable, "take body", "the body came too slowly");
-            answer_of(Some(id), 408, &Refusal::of(&error))
-        }
-        NotTaken::Full => {
-            let message = "too much is under way; try again";
-            let error = Error::new(ErrorKind::Unavailable, "take body", message);
-            answer_of(Some(id), 429, &Refusal::of(&error))
-        }
-    }
-}
-
-fn respond(
-    answer: Answer,
-    content: Content,
-    memory: Option<tokio::sync::OwnedSemaphorePermit>,
-) -> Response<Body> {
-    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let length = answer.body.len();
-    let mut response = Response::new(Body::new(Counted::new(answer.body, memory)));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    let media_type = if status.is_success() { content.media_type() } else { "application/json" };
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
-    headers.insert("cache-control", HeaderValue::from_static("no-store"));
-    let texts = [(PROTOCOL_HEADER, answer.protocol), (LEDGER_HEADER, answer.ledger)];
-    for (name, text) in texts {
-        if let Some(value) = text.and_then(|text| HeaderValue::from_str(&text).ok()) {
-            headers.insert(name, value);
-        }
-    }
-    if let Some(seconds) = answer.retry_after {
-        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    if status == StatusCode::UNAUTHORIZED {
-        headers.insert("www-authenticate", HeaderValue::from_static("Bearer"));
-    }
-    response
-}
-
-/// Takes a query apart; `Invalid` when it is not percent-encoded UTF-8.
-fn query(text: &str) -> Result<Vec<(String, String)>, Error> {
-    let pairs = text.split('&').filter(|pair| !pair.is_empty());
-    pairs
-        .map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            Ok((unescaped(name)?, unescaped(value)?))
-        })
-        .collect()
-}
-
-fn unescaped(text: &str) -> Result<String, Error> {
-    let invalid = || Error::new(ErrorKind::Invalid, "read query", "the query is not percent-encoded UTF-8");
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let mut digit = || char::from(rest.next()?).to_digit(16);
-                let (high, low) = (digit().ok_or_else(invalid)?, digit().ok_or_else(invalid)?);
-                (high * 16 + low) as u8
-            }
-            other => other,
-        });
-    }
-    String::from_utf8(bytes).map_err(|_| invalid())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn queries_are_taken_apart_and_nothing_else_passes() {
-        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(query("a=1&b=%41+%c3%a9&c").unwrap(), [pair("a", "1"), pair("b", "A é"), pair("c", "")]);
-        for wrong in ["a=%", "a=%4", "a=%zz", "a=%ff"] {
-            assert_eq!(query(wrong).unwrap_err().kind(), ErrorKind::Invalid, "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_web_page_is_not_from_here() {
-        let headers = |host: &str, ours: bool| {
-            let mut headers = HeaderMap::new();
-            headers.insert(HOST, HeaderValue::from_str(host).unwrap());
-            if ours {
-                headers.insert(PROTOCOL_HEADER, HeaderValue::from_static("1"));
-            }
-            headers
-        };
-        for host in ["127.0.0.1:1", "localhost", "[::1]:80"] {
-            assert!(is_from_here(Method::Get, &headers(host, false)), "{host}");
-            assert!(is_from_here(Method::Post, &headers(host, true)), "{host}");
-            assert!(!is_from_here(Method::Post, &headers(host, false)), "{host}");
-        }
-        for host in ["evil.example", "127.0.0.1.evil.example", "", "10.0.0.1"] {
-            assert!(!is_from_here(Method::Get, &headers(host, true)), "{host}");
-        }
     }
 }

@@ -9,6 +9,7 @@ mod bad_ledgers;
 mod crash;
 #[cfg(feature = "failpoints")]
 mod failpoints;
+mod faulty;
 mod flips;
 mod golden;
 mod imports;
@@ -17,6 +18,7 @@ mod lifecycle;
 mod prices;
 mod remote;
 mod search;
+mod served;
 mod storm;
 mod transcripts;
 mod views;

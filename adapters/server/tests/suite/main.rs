@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)] // these are tests
 
 mod conformance;
+mod fuzz;
+mod many;
 mod place;
 mod raw;
 mod refusals;
