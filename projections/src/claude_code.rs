@@ -23,6 +23,7 @@ use line::{Block, Line, Message, Usage};
 pub(crate) const FOLD: SourceFold = SourceFold {
     name: "claude-code",
     rewrites: false,
+    names_session: false,
     locate,
     fold,
     resolve: relayburn::resolve_compactions,

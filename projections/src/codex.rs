@@ -19,8 +19,15 @@ use facts::{Counters, Dated, Fact, Meta, Said, TEXT_BYTES_MAX};
 use line::{Line, Payload, Usage};
 use std::borrow::Cow;
 
-pub(crate) const FOLD: SourceFold =
-    SourceFold { name: "codex", rewrites: true, locate, fold, resolve: resolve::resolve, family };
+pub(crate) const FOLD: SourceFold = SourceFold {
+    name: "codex",
+    rewrites: true,
+    names_session: false,
+    locate,
+    fold,
+    resolve: resolve::resolve,
+    family,
+};
 
 /// How much of a text is looked at to tell what it is, in bytes.
 const HEAD_BYTES: usize = 600;

@@ -5,6 +5,7 @@ mod compact;
 mod conflicts;
 mod content;
 mod diagnostics;
+mod erase;
 mod export;
 mod ingest;
 mod project;
@@ -71,6 +72,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Stamp(stamp) => stamp::run(&context()?, &stamp),
         Command::Export(export) => export::run(&context()?, &export),
         Command::Show(show) => show::run(&context()?, &show),
+        Command::Erase(erase) => erase::run(&context()?, &erase),
         Command::Compact => compact::run(&context()?),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "burnlog", &mut std::io::stdout());
