@@ -9,7 +9,7 @@ use burnlog_log::{Address, Batch, Body, Error, ErrorKind, Ledger, Limit, Outcome
 use std::collections::BTreeMap;
 
 /// The version of all folds and tables together. A change of any row that a fold makes raises it.
-pub const PROJECTIONS_VERSION: u32 = 3;
+pub const PROJECTIONS_VERSION: u32 = 4;
 /// How often a lost race is run again.
 const ATTEMPTS_MAX: u32 = 8;
 

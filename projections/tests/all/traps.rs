@@ -435,6 +435,44 @@ fn what_stands_in_the_place_of_the_user_is_told_by_purpose_and_shape() {
     assert_eq!(only::<Session>(&store).prompts, 4);
 }
 
+/// A prompt that waited while the agent worked stands in an attachment alone.
+#[test]
+fn a_prompt_that_waited_is_a_turn() {
+    let queued = |second: u32, rest: &str| {
+        session_line(
+            "attachment",
+            "s",
+            second,
+            &format!(r#""attachment":{{"type":"queued_command",{rest}}}"#),
+        )
+    };
+    let payloads = [
+        prompt("s", 1, "begin"),
+        r#"{"type":"queue-operation","operation":"enqueue","sessionId":"s","content":"and the tests"}"#
+            .to_owned(),
+        queued(2, r#""prompt":"and the tests","commandMode":"prompt","origin":{"kind":"human"}"#),
+        queued(
+            3,
+            r#""prompt":"<task-notification>\n<task-id>a</task-id>\n</task-notification>","commandMode":"task-notification""#,
+        ),
+        queued(
+            4,
+            r#""prompt":[{"type":"text","text":"look"},{"type":"image","source":{}}],"commandMode":"prompt""#,
+        ),
+        session_line("attachment", "s", 5, r#""attachment":{"type":"todo","content":[]}"#),
+    ];
+    let store = folded(&lines("s", &payloads));
+    let turns: Vec<UserTurn> = rows(&store);
+    let mut turns: Vec<_> =
+        turns.iter().map(|turn| (turn.timestamp, &*turn.class, turn.characters, turn.images)).collect();
+    turns.sort_unstable();
+    let turns: Vec<_> =
+        turns.into_iter().map(|(_, class, characters, images)| (class, characters, images)).collect();
+    assert_eq!(turns, [("prompt", 5, 0), ("prompt", 13, 0), ("notification", 55, 0), ("prompt", 4, 1)]);
+    assert_eq!(only::<Session>(&store).prompts, 3);
+    assert!(diagnostics(&store).unwrap().iter().all(|row| row.unknown == 0));
+}
+
 #[test]
 fn compactions_and_titles_are_kept() {
     let boundary = session_line(
