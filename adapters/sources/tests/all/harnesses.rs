@@ -84,6 +84,40 @@ fn the_environment_says_where_the_files_are() {
     );
 }
 
+/// A rollout that the agent compressed is the same stream, with the same records at the same numbers.
+#[test]
+fn a_compressed_rollout_is_the_same_stream() {
+    let lines = format!("{LINE}\n{{\"type\":\"compacted\"}}\n{{\"type\":\"world_state\"}}");
+    let packed = zstd::encode_all(lines.as_bytes(), 3).unwrap();
+    let (mut plain, mut compressed) = (Host::new(), Host::new());
+    let (path, packed_path) = (
+        codex(&plain, "sessions/2026/rollout-a.jsonl"),
+        codex(&plain, "archived_sessions/rollout-a.jsonl.zst"),
+    );
+    plain.write_at(&path, lines.as_bytes());
+    plain.ingest();
+    compressed.write_at(&codex(&compressed, "archived_sessions/rollout-a.jsonl.zst"), &packed);
+    let report = compressed.ingest();
+    assert_eq!((report.total().new, report.failed.len()), (4, 0));
+    let records = |host: &Host| {
+        let events = host.events().into_iter().filter(|event| event.kind == "line");
+        events.map(|event| (event.stream, event.seq, event.payload)).collect::<Vec<_>>()
+    };
+    assert_eq!(records(&compressed), records(&plain));
+    assert_eq!(compressed.ingest().total().unchanged, 1);
+    // The agent compresses a file that was read: nothing is new.
+    plain.write_at(&packed_path, &packed);
+    fs::remove_file(&path).unwrap();
+    let counts = plain.ingest().total();
+    assert_eq!((counts.new, counts.present), (0, 4));
+    // One that is cut short is a failure that says so, and goes through when it is whole.
+    let cut = codex(&compressed, "sessions/2026/rollout-b.jsonl.zst");
+    compressed.write_at(&cut, &packed[..packed.len() - 4]);
+    assert_eq!(compressed.ingest().failed.len(), 1);
+    compressed.write_at(&cut, &packed);
+    assert_eq!(compressed.ingest().total().new, 4);
+}
+
 /// Trap 27.
 #[test]
 fn trap_27_links_in_circles_end() {
