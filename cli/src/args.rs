@@ -52,6 +52,10 @@ pub(crate) struct Global {
     /// Prints nothing but data and errors.
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
+    /// Shows times in this zone: local, an offset like +05:30, or a name like Europe/Berlin. JSON, CSV, days and filters stay
+    /// in UTC.
+    #[arg(long, global = true, value_name = "ZONE", allow_hyphen_values = true)]
+    pub(crate) tz: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

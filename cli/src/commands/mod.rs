@@ -53,6 +53,9 @@ impl Context {
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     // Whoever wants a completion script may have no home.
     let global = arguments.global;
+    if let Some(zone) = &global.tz {
+        crate::zone::choose(zone)?;
+    }
     let context = || Ok::<_, burnlog_log::Error>(Context { global, environment: Environment::read()? });
     match arguments.command {
         Command::Ingest(ingest) => ingest::run(&context()?, &ingest),

@@ -101,6 +101,11 @@ impl<W: Write> Renderer for Html<W> {
                 self.heading("call", &[model, second(*timestamp), tokens(item), stop])
             }
             Item::Text { role: "assistant" | "user", text, .. } => self.text("", text),
+            Item::Text { text, .. } if text.trim().is_empty() => Ok(()),
+            Item::Text { role, text, .. } if one_line(text, SUMMARY_MAX).ends_with('…') => {
+                let line = one_line(text, SUMMARY_MAX);
+                self.folded("dim", &format!("{role}: {line}"), text)
+            }
             Item::Text { role, text, .. } => self.text("dim", &format!("{role}: {text}")),
             Item::Thinking { text, .. } if text.trim().is_empty() => Ok(()),
             Item::Thinking { text, .. } => self.folded("dim", "thinking", text),

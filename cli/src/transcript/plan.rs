@@ -90,6 +90,8 @@ pub(crate) fn plan(
         told: HashSet::new(),
         seen: HashMap::new(),
         speaker: "",
+        answer: None,
+        is_headed: false,
         plan: Plan::default(),
     };
     for stream in &own {
@@ -121,6 +123,11 @@ struct Planner<'a> {
     seen: HashMap<Likeness, Address>,
     /// Who speaks, as far as a heading said so.
     speaker: &'static str,
+    /// Where an answer began of which no call was told yet, and in which stream. Some sources tell of a call behind what it
+    /// said.
+    answer: Option<(usize, Name)>,
+    /// Whether what is said now stands below the heading of its call.
+    is_headed: bool,
     plan: Plan,
 }
 
@@ -174,11 +181,12 @@ impl Planner<'_> {
         self.tell_unplaced(now.flatten(), depth)?;
         if let Some(turn) = turn {
             self.speaker = "user";
+            (self.answer, self.is_headed) = (None, false);
             self.push(Step::Turn(Box::new(turn)));
         }
+        let blocks = telling.blocks.get(&(place.seq, place.address)).cloned();
         for call in calls {
-            self.speaker = "assistant";
-            self.push(Step::Call(Box::new(call)));
+            self.call(call, &telling.stream, blocks.is_some());
         }
         if let Some(row) = self.rows.compaction(&place) {
             let step = Step::Compaction {
@@ -193,7 +201,6 @@ impl Planner<'_> {
             self.speaker = "assistant";
             self.push(Step::Notice { error, status, timestamp });
         }
-        let blocks = telling.blocks.get(&(place.seq, place.address)).cloned();
         match place.class {
             _ if blocks.is_some() => {}
             class if is_worth_telling(class) => {
@@ -209,6 +216,20 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// Tells of a call above what it said: that follows, but for sources that tell of a call in a record behind it.
+    fn call(&mut self, call: Call, stream: &Name, has_blocks: bool) {
+        let step = Step::Call(Box::new(call));
+        let said = self.answer.take().filter(|(_, said_in)| !has_blocks && said_in == stream);
+        (self.is_headed, self.speaker) = (has_blocks, if said.is_some() { "" } else { "assistant" });
+        match said {
+            Some((at, _)) if matches!(self.plan.steps[at], Step::Speaker { .. }) => {
+                self.plan.steps[at] = step
+            }
+            Some((at, _)) => self.plan.steps.insert(at, step),
+            None => self.push(step),
+        }
+    }
+
     fn block(
         &mut self,
         telling: &mut Telling,
@@ -216,13 +237,19 @@ impl Planner<'_> {
         role: &'static str,
         depth: usize,
     ) -> Result<()> {
-        if telling.told_results.contains(&(block.seq, block.address, block.ordinal)) {
+        // Of a compaction the heading tells.
+        if block.kind == "compaction"
+            || telling.told_results.contains(&(block.seq, block.address, block.ordinal))
+        {
             return Ok(());
         }
         let tool = match &block.tool_use {
             Some(id) => self.rows.tool(self.queries, id)?.cloned().map(Box::new),
             None => None,
         };
+        if role == "assistant" && !is_result(&block) && !self.is_headed {
+            self.answer.get_or_insert((self.plan.steps.len(), telling.stream.clone()));
+        }
         if matches!(role, "user" | "assistant") && !is_result(&block) && self.speaker != role {
             self.speaker = role;
             self.push(Step::Speaker { role });
@@ -230,9 +257,9 @@ impl Planner<'_> {
         let (tool_use, seq) = (block.tool_use.clone().filter(|_| is_use(&block)), block.seq);
         self.push(Step::Block { place: block, role, tool: tool.clone(), follows: false });
         let Some(tool_use) = tool_use else { return Ok(()) };
-        let speaker = std::mem::take(&mut self.speaker);
+        let before = (std::mem::take(&mut self.speaker), self.answer.take(), self.is_headed);
         self.agents_of(telling, &tool_use, depth)?;
-        self.speaker = speaker;
+        (self.speaker, self.answer, self.is_headed) = before;
         self.results_of(telling, &tool_use, seq, tool.as_deref());
         Ok(())
     }
