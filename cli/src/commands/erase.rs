@@ -22,7 +22,7 @@ const STEP_ADDRESSES: usize = 1000;
 
 /// The fields of `erase --json`.
 #[derive(serde::Serialize)]
-struct Erased {
+struct Outcome {
     /// Records that were erased now.
     erased: u64,
     /// Their payloads.
@@ -80,14 +80,14 @@ pub(super) fn run(context: &Context, arguments: &Erase) -> anyhow::Result<ExitCo
     }
     Projector::new(&mut *store, &ledger, FoldLimits::default())?.catch_up(&ledger)?;
     super::search::add_new(context, &ledger);
-    let erased = Erased {
+    let outcome = Outcome {
         erased: selected.addresses.len() as u64,
         payload_bytes: selected.payload_bytes,
         erased_before: selected.erased_before,
         feed: writer.feed(),
         receipts,
     };
-    print_one(global, &erased, || text(&erased))?;
+    print_one(global, &outcome, || text(&outcome))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -157,16 +157,16 @@ fn of_event(store: &dyn Queries, ledger: &Ledger, address: Address) -> Result<(A
     Ok((address, class.unwrap_or(RecordClass::Erased)))
 }
 
-fn text(erased: &Erased) -> String {
-    let mut text = match erased.erased {
+fn text(outcome: &Outcome) -> String {
+    let mut text = match outcome.erased {
         0 => "nothing to erase".to_owned(),
-        records => format!("erased {} ({})", counted(records, "record"), bytes(erased.payload_bytes)),
+        records => format!("erased {} ({})", counted(records, "record"), bytes(outcome.payload_bytes)),
     };
-    if erased.erased_before > 0 {
-        text.push_str(&format!("; {} had been erased before", counted(erased.erased_before, "record")));
+    if outcome.erased_before > 0 {
+        text.push_str(&format!("; {} had been erased before", counted(outcome.erased_before, "record")));
     }
     text.push('\n');
-    if erased.erased > 0 {
+    if outcome.erased > 0 {
         text.push_str(
             "burnlog compact removes the bytes from this ledger; copies of it elsewhere have them still\n",
         );

@@ -1,7 +1,9 @@
 //! A transcript as one HTML file that needs nothing else: no script, no request, everything recorded escaped. Tools and
 //! subagents are folded.
 
-use super::terminal::{copied_line, image_name, left_out_lines, lost_line, session_lines, tokens, turn_name};
+use super::terminal::{
+    copied_line, image_name, left_out_lines, lost_line, relative_line, session_lines, tokens, turn_name,
+};
 use super::text::{cut, one_line};
 use super::{Agent, Item, LeftOut, Renderer};
 use crate::commands::SessionLine;
@@ -148,6 +150,7 @@ impl<W: Write> Renderer for Html<W> {
                 let from = from_session.as_deref().unwrap_or("another session");
                 self.text("copied", &format!("end of what was copied from {from}"))
             }
+            Item::BegunBy { .. } | Item::Began { .. } => self.text("copied", &relative_line(item)),
         }
     }
 

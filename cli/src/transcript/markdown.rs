@@ -2,7 +2,8 @@
 //! recorded cannot break out of its fence or close a fold.
 
 use super::terminal::{
-    copied_line, first_words, image_name, left_out_lines, lost_line, session_lines, tokens, turn_name,
+    copied_line, first_words, image_name, left_out_lines, lost_line, relative_line, session_lines, tokens,
+    turn_name,
 };
 use super::text::{cut, one_line};
 use super::{Agent, Item, LeftOut, Renderer};
@@ -204,6 +205,9 @@ impl<W: Write> Renderer for Markdown<W> {
             Item::CopiedEnd { from_session } => {
                 let from = from_session.as_deref().unwrap_or("another session");
                 self.paragraph(&format!("*end of what was copied from {}*\n\n---", inline(from)))
+            }
+            Item::BegunBy { .. } | Item::Began { .. } => {
+                self.paragraph(&format!("*{}*", inline(&relative_line(item))))
             }
         }
     }

@@ -4,13 +4,14 @@
 mod telling;
 
 use super::read::PayloadReader;
-use super::rows::{AgentLink, Rows, Turn};
+use super::rows::{AgentLink, Relative, Rows, Turn};
 use super::{Agent, LeftOut};
 use burnlog_log::{Address, Result, Timestamp};
 use burnlog_projections::{
     BlockPlace, Call, CopiedHistory, Name, Queries, RecordClass, RecordPlace, Session, Stream, ToolUse,
 };
 use std::collections::{HashMap, HashSet};
+use std::mem;
 use telling::{Likeness, Telling, is_result, is_use};
 
 /// How deep subagents are folded into each other; deeper ones follow at the end.
@@ -54,6 +55,8 @@ pub(super) enum Step {
     CopiedEnd {
         from: Option<Name>,
     },
+    BegunBy(Relative),
+    Began(Relative),
     AgentBegin(Agent),
     AgentEnd,
 }
@@ -74,7 +77,7 @@ pub(crate) fn plan(
 ) -> Result<Plan> {
     let mut rows = Rows::read(queries, session)?;
     let is_content = |stream: &Stream| !stream.stream.ends_with(".meta");
-    let mut streams: Vec<Stream> = std::mem::take(&mut rows.streams).into_iter().filter(is_content).collect();
+    let mut streams: Vec<Stream> = mem::take(&mut rows.streams).into_iter().filter(is_content).collect();
     streams.sort_by_cached_key(in_order);
     let (own, mut unplaced): (Vec<_>, Vec<_>) = streams.into_iter().partition(|it| it.agent.is_none());
     // Those that a tool use names are told there.
@@ -94,10 +97,13 @@ pub(crate) fn plan(
         is_headed: false,
         plan: Plan::default(),
     };
+    let (begun_by, began) = (mem::take(&mut planner.rows.begun_by), mem::take(&mut planner.rows.began));
+    planner.plan.steps.extend(begun_by.into_iter().map(Step::BegunBy));
     for stream in &own {
         planner.stream(&stream.stream, 0)?;
     }
     planner.rest()?;
+    planner.plan.steps.extend(began.into_iter().map(Step::Began));
     Ok(planner.plan)
 }
 
@@ -223,7 +229,7 @@ impl Planner<'_> {
         (self.is_headed, self.speaker) = (has_blocks, if said.is_some() { "" } else { "assistant" });
         match said {
             Some((at, _)) if matches!(self.plan.steps[at], Step::Speaker { .. }) => {
-                self.plan.steps[at] = step
+                self.plan.steps[at] = step;
             }
             Some((at, _)) => self.plan.steps.insert(at, step),
             None => self.push(step),
@@ -257,7 +263,7 @@ impl Planner<'_> {
         let (tool_use, seq) = (block.tool_use.clone().filter(|_| is_use(&block)), block.seq);
         self.push(Step::Block { place: block, role, tool: tool.clone(), follows: false });
         let Some(tool_use) = tool_use else { return Ok(()) };
-        let before = (std::mem::take(&mut self.speaker), self.answer.take(), self.is_headed);
+        let before = (mem::take(&mut self.speaker), self.answer.take(), self.is_headed);
         self.agents_of(telling, &tool_use, depth)?;
         (self.speaker, self.answer, self.is_headed) = before;
         self.results_of(telling, &tool_use, seq, tool.as_deref());
@@ -336,7 +342,7 @@ impl Planner<'_> {
 
     /// Whatever was not told yet.
     fn rest(&mut self) -> Result<()> {
-        for stream in std::mem::take(&mut self.unplaced) {
+        for stream in mem::take(&mut self.unplaced) {
             self.agent(&unlinked(&stream), 0)?;
         }
         for agent in self.rows.agents.clone() {

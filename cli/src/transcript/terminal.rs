@@ -247,6 +247,18 @@ pub(super) fn copied_line(from: Option<&str>, records: u64, shown: bool) -> Stri
     }
 }
 
+/// Another session that began this one or was begun by it.
+pub(super) fn relative_line(item: &Item) -> String {
+    match item {
+        Item::BegunBy { kind, session } => format!("{kind} of session {session}"),
+        Item::Began { kind, session, agent } => {
+            let agent = agent.as_deref().map(|agent| format!(" {agent}")).unwrap_or_default();
+            format!("{kind}{agent}: session {session}")
+        }
+        _ => String::new(),
+    }
+}
+
 impl<W: Write> Renderer for Terminal<W> {
     fn begin(&mut self, session: &SessionLine) -> io::Result<()> {
         for (at, line) in session_lines(session).iter().enumerate() {
@@ -327,6 +339,7 @@ impl<W: Write> Renderer for Terminal<W> {
                 let from = from_session.as_deref().unwrap_or("another session");
                 self.heading(Style::Yellow, &[format!("end of what was copied from {from}")])
             }
+            Item::BegunBy { .. } | Item::Began { .. } => self.heading(Style::Yellow, &[relative_line(item)]),
         }
     }
 
