@@ -7,6 +7,7 @@ mod backends;
 mod bad_input;
 mod bad_ledgers;
 mod crash;
+mod erase;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod faulty;
@@ -21,6 +22,7 @@ mod search;
 mod served;
 mod storm;
 mod transcripts;
+mod traps;
 mod views;
 mod watching;
 

@@ -101,6 +101,14 @@ fn everything_is_as_at_home(kind: &str) {
     assert_eq!(status["projections"][0]["behind"], 0);
     pod.ok(&["compact", "--store", &store]);
 
+    // Erased there and here: both tell the same of what is left, and the search of the server finds nothing of it.
+    let other = "22222222-2222-4222-8222-222222222222";
+    pod.ok(&["erase", other, "--yes", "--store", &store]);
+    home.ok(&["erase", other, "--yes"]);
+    for command in [&["sessions", "--json"][..], &["content", "--json"], &["search", "width", "--json"]] {
+        assert_eq!(pod.ok(&[command, &["--store", &store]].concat()), home.ok(command), "{command:?}");
+    }
+
     // Another host brings its own ledger, and takes all of it back to another place.
     let local = format!("file:{}", text(home.ledger()));
     let pushed = home.json(&["replay", "--from", &local, "--to", &store]);
