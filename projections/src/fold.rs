@@ -1,4 +1,4 @@
-//! One step of the fold: an event becomes rows in memory; many steps become one transaction. Order and
+//! One step of the fold: events become rows in memory; many steps become one transaction. Order and
 //! repetition change nothing: an event that stands in its chunk already was folded and is passed over.
 
 use crate::Derived;
@@ -7,13 +7,13 @@ use crate::extents::Extent;
 use crate::feeds::{Feed, StreamFeed};
 use crate::records::{CHUNK_RECORDS, Chunk, OpenChunk, RecordClass, RecordPlace};
 use crate::relayburn::{self, is_imported};
-use crate::rows::Rows;
+use crate::rows::{self, Rows};
 use crate::sources::{Facts, Reading, SOURCES, SourceFold, SourceRecord};
 use crate::stamps;
 use crate::store::{FoldTransaction, Generation, RowReader};
 use crate::streams::Stream;
 use crate::table::{Row, Value};
-use crate::text::Name;
+use crate::text::{Name, key_text};
 use burnlog_log::{Address, Kind, Position, Result, Skeleton, WriterId};
 use hashbrown::{DefaultHashBuilder, HashMap};
 use std::borrow::Cow;
@@ -72,17 +72,11 @@ pub(crate) struct StoredChunks<'s> {
     pub(crate) generation: Generation,
 }
 
-impl StoredChunks<'_> {
-    fn open(&self, stream: &Stream, chunk: u64) -> Result<OpenChunk> {
-        let key = [
-            Value::Text(Cow::Borrowed(&*stream.source)),
-            Value::Text(Cow::Borrowed(&*stream.stream)),
-            Value::Integer(chunk as i64),
-        ];
-        let stored = self.store.get(self.generation, Chunk::TABLE, &key)?;
-        Ok(OpenChunk::of_stored(stored.map(Chunk::read).transpose()?.map(|chunk| chunk.entries)))
-    }
-}
+/// How many chunks are read at once.
+const CHUNKS_AT_ONCE: usize = 512;
+
+/// An event that was parsed and is to be folded: where its stream is in memory, if it belongs to one.
+type Parsed<'i> = (&'i FoldInput<'i>, Skeleton<'i>, Option<usize>);
 
 impl Pending {
     /// Returns about how much memory the rows take, in bytes.
@@ -90,13 +84,57 @@ impl Pending {
         self.facts.bytes() + self.chunk_bytes + self.streams.len() * 1024
     }
 
-    /// Folds one event. Skeletons of a newer version are passed over; returns whether this one was read.
-    pub(crate) fn fold(&mut self, stored: StoredChunks<'_>, input: &FoldInput<'_>) -> Result<bool> {
-        let Ok(skeleton) = Skeleton::parse(input.skeleton) else { return Ok(false) };
-        match &skeleton.position.kind {
-            Kind::Line | Kind::Tail | Kind::Record | Kind::Other(_) => {
-                self.fold_record(stored, input, &skeleton)?;
+    /// Folds events of one feed. Skeletons of a newer version are passed over; returns how many these were.
+    ///
+    /// What the store has of their streams is read for all of them at once, because it may be a network away.
+    pub(crate) fn fold(&mut self, stored: StoredChunks<'_>, inputs: &[FoldInput<'_>]) -> Result<u64> {
+        let mut parsed: Vec<Parsed<'_>> = Vec::with_capacity(inputs.len());
+        let mut wanted: Vec<(u32, u64)> = Vec::new();
+        let mut last = None;
+        for input in inputs {
+            let Ok(skeleton) = Skeleton::parse(input.skeleton) else { continue };
+            let Position { kind, source, stream, seq, .. } = &skeleton.position;
+            let mut at = None;
+            if matches!(kind, Kind::Line | Kind::Tail | Kind::Record | Kind::Other(_)) {
+                let stream = self.open_stream(source, stream);
+                at = Some(stream);
+                let chunk = (stream as u32, seq / CHUNK_RECORDS);
+                if last.replace(chunk) != Some(chunk) && !self.chunks.contains_key(&chunk) {
+                    wanted.push(chunk);
+                }
             }
+            parsed.push((input, skeleton, at));
+        }
+        self.open_chunks(stored, wanted)?;
+        for (input, skeleton, at) in &parsed {
+            self.fold_event(input, skeleton, *at);
+        }
+        Ok((inputs.len() - parsed.len()) as u64)
+    }
+
+    /// Reads what the store has of chunks.
+    fn open_chunks(&mut self, stored: StoredChunks<'_>, mut wanted: Vec<(u32, u64)>) -> Result<()> {
+        wanted.sort_unstable();
+        wanted.dedup();
+        for some in wanted.chunks(CHUNKS_AT_ONCE) {
+            let mut keys = Vec::with_capacity(some.len() * Chunk::TABLE.key);
+            for (at, chunk) in some {
+                let stream = &self.streams[*at as usize].row;
+                keys.push(Value::Text(Cow::Borrowed(&*stream.source)));
+                keys.push(Value::Text(Cow::Borrowed(&*stream.stream)));
+                keys.push(Value::Integer(*chunk as i64));
+            }
+            let found = stored.store.get_many(stored.generation, Chunk::TABLE, &keys)?;
+            for (chunk, row) in some.iter().zip(found) {
+                let entries = row.map(Chunk::read).transpose()?.map(|chunk| chunk.entries);
+                self.chunks.insert(*chunk, (OpenChunk::of_stored(entries), OpenContent::default()));
+            }
+        }
+        Ok(())
+    }
+
+    fn fold_event(&mut self, input: &FoldInput<'_>, skeleton: &Skeleton<'_>, stream: Option<usize>) {
+        match &skeleton.position.kind {
             Kind::Writer => self.feeds.merge(Feed::of_payload(input.feed, input.index, input.payload)),
             Kind::Extent => {
                 let source = self.facts.names.get(&skeleton.position.source);
@@ -115,19 +153,16 @@ impl Pending {
                 }
             }
             // Erasures and seals make no rows of these tables.
-            _ => {}
+            _ => {
+                if let Some(stream) = stream {
+                    self.fold_record(input, skeleton, stream);
+                }
+            }
         }
-        Ok(true)
     }
 
-    fn fold_record(
-        &mut self,
-        stored: StoredChunks<'_>,
-        input: &FoldInput<'_>,
-        skeleton: &Skeleton<'_>,
-    ) -> Result<()> {
+    fn fold_record(&mut self, input: &FoldInput<'_>, skeleton: &Skeleton<'_>, at: usize) {
         let Position { kind, source, stream, seq, part } = &skeleton.position;
-        let at = self.open_stream(source, stream);
         let is_import = *kind == Kind::Record && (is_imported(stream) || source == relayburn::SOURCE);
         let is_of_file = matches!(kind, Kind::Line | Kind::Tail) || (is_import && is_imported(stream));
         let open = &mut self.streams[at];
@@ -135,15 +170,11 @@ impl Pending {
         if is_of_file {
             open.seen_by(input.feed, records);
         }
-        let (chunk, content) = match self.chunks.entry((at as u32, seq / CHUNK_RECORDS)) {
-            hashbrown::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            hashbrown::hash_map::Entry::Vacant(entry) => {
-                entry.insert((stored.open(&open.row, seq / CHUNK_RECORDS)?, OpenContent::default()))
-            }
-        };
+        // Opened before, with those of all events that are folded together with this one.
+        let Some((chunk, content)) = self.chunks.get_mut(&(at as u32, seq / CHUNK_RECORDS)) else { return };
         let (before, place) = chunk.look(*seq, &input.address);
         if before.known {
-            return Ok(());
+            return;
         }
         if is_of_file {
             open.changed = true;
@@ -185,7 +216,6 @@ impl Pending {
             counts.unreadable -= before.tails;
             counts.superseded += before.tails;
         }
-        Ok(())
     }
 
     fn count(&mut self, source: &Name, reading: &Reading, line_is_there: bool) {
@@ -207,7 +237,8 @@ impl Pending {
         if self.streams.get(self.current_stream).is_some_and(is) {
             return self.current_stream;
         }
-        let key = (source.to_owned(), stream.to_owned());
+        // As their rows name them: two names that a database could not tell apart are one stream.
+        let key = (key_text(source).into_owned(), key_text(stream).into_owned());
         let next = self.streams.len() as u32;
         let at = *self.stream_index.entry(key).or_insert(next) as usize;
         if at == self.streams.len() {
@@ -266,26 +297,18 @@ impl Pending {
             name(*one).cmp(&name(*two)).then(first.cmp(second))
         });
         let mut contents: Rows<Content> = Rows::default();
+        let (mut new, mut grown) = (Vec::new(), Vec::new());
         for ((at, chunk), (open, content)) in chunks {
             let (source, stream) = name(at);
             if let Some(content) = content.into_row(source, stream, chunk) {
                 contents.merge(content);
             }
-            let stored = open.stored;
-            let row = Chunk {
-                source: source.clone(),
-                stream: stream.clone(),
-                chunk: chunk as i64,
-                entries: open.into_packed(),
-            };
-            let mut values = Vec::with_capacity(4);
-            row.write(&mut values);
-            if stored {
-                to.replace(Chunk::TABLE, &values)?;
-            } else {
-                to.insert_new(Chunk::TABLE, &values)?;
-            }
+            let list = if open.stored { &mut grown } else { &mut new };
+            let (source, stream, entries) = (source.clone(), stream.clone(), open.into_packed());
+            list.push(Chunk { source, stream, chunk: chunk as i64, entries });
         }
+        rows::insert_rows(&new, to)?;
+        rows::replace_rows(&grown, to)?;
         contents.write(to, &mut self.derived)
     }
 }
