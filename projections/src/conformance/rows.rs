@@ -270,6 +270,15 @@ fn tool_uses(names: &[&str], tool: &str) -> (Values, Values) {
     (rows, keys)
 }
 
+/// The rows of a slice.
+fn rows_of(slice: &[Value<'static>]) -> Vec<ToolUse> {
+    read(slice.chunks(ToolUse::TABLE.columns.len()).map(<[_]>::to_vec))
+}
+
+fn read(rows: impl IntoIterator<Item = Values>) -> Vec<ToolUse> {
+    rows.into_iter().map(|values| ToolUse::read(values).unwrap()).collect()
+}
+
 /// The tools of what was found.
 fn tools(found: Vec<Option<Values>>) -> Vec<Option<String>> {
     let tool = |values| ToolUse::read(values).unwrap().tool.unwrap().to_string();
@@ -348,7 +357,7 @@ pub fn a_key_that_comes_twice_is_invalid(fixture: &impl Fixture) {
         ];
         assert_eq!(kinds, [ErrorKind::Invalid; 5]);
     }
-    assert_eq!(store.scan(generation, table, None, 9).unwrap().concat(), once);
+    assert_eq!(read(store.scan(generation, table, None, 9).unwrap()), rows_of(&once));
 }
 
 pub fn half_a_row_is_invalid(fixture: &impl Fixture) {
@@ -389,6 +398,6 @@ pub fn many_rows_go_in_one_slice(fixture: &impl Fixture) {
     let inserted = write(&mut *store, generation, |to| to.insert_new(table, &rows)).unwrap();
     assert!(inserted.len() == 3000 && inserted.iter().all(|inserted| *inserted));
     let found = store.get_many(generation, table, &keys).unwrap();
-    assert_eq!(found.into_iter().map(Option::unwrap).collect::<Vec<_>>().concat(), rows);
-    assert_eq!(store.scan(generation, table, None, 5000).unwrap().concat(), rows);
+    assert_eq!(read(found.into_iter().map(Option::unwrap)), rows_of(&rows));
+    assert_eq!(read(store.scan(generation, table, None, 5000).unwrap()), rows_of(&rows));
 }
