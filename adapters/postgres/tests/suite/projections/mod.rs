@@ -1,5 +1,8 @@
 //! The projections: the conformance suite, then what only Postgres can get wrong.
 
+mod access;
+mod folding;
+
 use burnlog_postgres::{Database, PostgresOptions, PostgresProjections};
 use burnlog_projections::conformance::{Fixture, Store};
 
