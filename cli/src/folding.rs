@@ -10,12 +10,13 @@ use burnlog_log::{ErrorKind, Ledger, Result};
 use burnlog_projections::{FeedCursor, FoldLimits, LeaseTerms, Projector, Queries, status};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-/// How often another who folds is asked for the lease: some ten seconds.
-const ATTEMPTS_MAX: u32 = 12;
+/// How long another who folds is waited for where nobody says.
+pub(crate) const WAIT: Duration = Duration::from_secs(10);
 
-/// How this process folds.
-pub(crate) fn limits(environment: &Environment) -> FoldLimits {
+/// How this process folds: it waits for another for about `wait`.
+pub(crate) fn limits(environment: &Environment, wait: Duration) -> FoldLimits {
     let config = Config::load(&environment.home.config()).unwrap_or_default();
     let host = environment.host_name(&config);
     let machine = machine();
@@ -27,12 +28,18 @@ pub(crate) fn limits(environment: &Environment) -> FoldLimits {
         Arc::new(move |holder: &str| machine.as_ref().is_some_and(|machine| is_gone(holder, machine)));
     let lease = LeaseTerms {
         holder,
-        attempts_max: ATTEMPTS_MAX,
+        attempts_max: attempts_max(wait),
         pause: Arc::new(pause),
         is_gone,
         ..LeaseTerms::default()
     };
     FoldLimits { lease, ..FoldLimits::default() }
+}
+
+/// How often the lease is asked for. The pauses grow to some two seconds within the first seven.
+fn attempts_max(wait: Duration) -> u32 {
+    let pauses = if wait.is_zero() { 0 } else { 6 + wait.as_secs() / 2 };
+    u32::try_from(pauses).unwrap_or(u32::MAX).saturating_add(1)
 }
 
 /// What tells the processes that this one could see from those of other machines and containers, where the system says so:

@@ -130,8 +130,22 @@ impl SqliteProjections {
         Reading { connection: &self.connection, texts: &self.texts }
     }
 
-    /// Runs `work` in a transaction that has the write lock from its beginning.
+    /// Runs `work` in a transaction that has the write lock from its beginning; the program may be made to end at its end.
     fn write<T>(
+        &mut self,
+        operation: &'static str,
+        work: impl FnOnce(&Connection, &str, &mut NameIds, &NameTexts) -> Result<T>,
+    ) -> Result<T> {
+        let done = self.transact(operation, |connection, place, names, texts| {
+            let done = work(connection, place, names, texts)?;
+            failpoint("projections-uncommitted");
+            Ok(done)
+        })?;
+        failpoint("projections-committed");
+        Ok(done)
+    }
+
+    fn transact<T>(
         &mut self,
         operation: &'static str,
         work: impl FnOnce(&Connection, &str, &mut NameIds, &NameTexts) -> Result<T>,
@@ -140,9 +154,7 @@ impl SqliteProjections {
         let transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate).located(operation, place)?;
         let done = work(&transaction, place, names, texts).and_then(|done| {
-            failpoint("projections-uncommitted");
             transaction.commit().located(operation, place)?;
-            failpoint("projections-committed");
             Ok(done)
         });
         if done.is_err() {
@@ -325,17 +337,17 @@ impl FoldStore for SqliteProjections {
     }
 
     fn lease(&mut self, holder: &str, time_to_live: Duration, gone: Option<u64>) -> Result<Leasing> {
-        self.write("take lease", |connection, place, _, _| {
+        self.transact("take lease", |connection, place, _, _| {
             lease::grant(connection, holder, time_to_live, gone).located("take lease", place)
         })
     }
 
     fn renew(&mut self, lease: &Lease) -> Result<()> {
-        self.write("renew lease", |connection, place, _, _| lease::renew(connection, place, lease))
+        self.transact("renew lease", |connection, place, _, _| lease::renew(connection, place, lease))
     }
 
     fn release(&mut self, lease: &Lease) -> Result<()> {
-        self.write("give lease back", |connection, place, _, _| {
+        self.transact("give lease back", |connection, place, _, _| {
             lease::release(connection, lease).located("give lease back", place)
         })
     }

@@ -138,7 +138,11 @@ fn ingest(
     let feed = writer.feed();
     let mut store = open::projections(&ledger, environment, global)?;
     let unreadable_before = unreadable(&*store)?;
-    let mut projector = Projector::new(&mut *store, &ledger, folding::limits(environment))?;
+    let mut projector = Projector::new(
+        &mut *store,
+        &ledger,
+        folding::limits(environment, Duration::from_secs(arguments.wait)),
+    )?;
     let mut pass = |plan: Plan| -> anyhow::Result<Report> {
         let mut watch = Watch { bar: progress::Progress::start("reading", global.quiet), context };
         let report = burnlog_sources::ingest(

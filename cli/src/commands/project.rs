@@ -54,7 +54,8 @@ fn fold(
     let mut store = open::projections(&ledger, environment, global)?;
     let waiting = Waiting::start("folding", global.quiet);
     let CaughtUp { feeds, entries, damaged, unsupported } =
-        open_projector(&mut *store, &ledger, folding::limits(environment))?.catch_up(&ledger)?;
+        open_projector(&mut *store, &ledger, folding::limits(environment, folding::WAIT))?
+            .catch_up(&ledger)?;
     drop(waiting);
     let elapsed_ms = start.elapsed().as_millis() as u64;
     let folded = Folded { feeds, entries, damaged, unsupported, elapsed_ms };

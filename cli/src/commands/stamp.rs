@@ -55,7 +55,11 @@ pub(super) fn run(context: &Context, arguments: &Stamp) -> anyhow::Result<ExitCo
     let _lock = IngestLock::acquire(&state.lock(), Duration::from_secs(arguments.wait))?;
     let (mut writer, _) = open_feed(environment, global, &config, &ledger, &state)?;
     let mut store = open::projections(&ledger, environment, global)?;
-    let mut projector = Projector::new(&mut *store, &ledger, folding::limits(environment))?;
+    let mut projector = Projector::new(
+        &mut *store,
+        &ledger,
+        folding::limits(environment, Duration::from_secs(arguments.wait)),
+    )?;
     let payload = Payload { selector, set, at: now() };
     let mut batch = Batch::default();
     let position =
