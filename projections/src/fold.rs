@@ -33,6 +33,17 @@ pub struct FoldInput<'a> {
     pub payload: Option<&'a [u8]>,
 }
 
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Folded {
+    /// It is in the rows, now or since earlier.
+    Yes,
+    /// Its skeleton is of a newer version: passed over.
+    Unsupported,
+    /// The rows do not have it, and whether the ledger has its payload still is to be asked.
+    Unsure,
+}
+
 /// What one commit will write.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
@@ -90,12 +101,18 @@ impl Pending {
         self.facts.bytes() + self.chunk_bytes + self.streams.len() * 1024
     }
 
-    /// Folds one event. Skeletons of a newer version are passed over; returns whether this one was read.
-    pub(crate) fn fold(&mut self, stored: StoredChunks<'_>, input: &FoldInput<'_>) -> Result<bool> {
-        let Ok(skeleton) = Skeleton::parse(input.skeleton) else { return Ok(false) };
+    /// Folds one event. `is_sure` says whether the payload is what the ledger has: one that was erased there may come
+    /// again from another host.
+    pub(crate) fn fold(
+        &mut self,
+        stored: StoredChunks<'_>,
+        input: &FoldInput<'_>,
+        is_sure: bool,
+    ) -> Result<Folded> {
+        let Ok(skeleton) = Skeleton::parse(input.skeleton) else { return Ok(Folded::Unsupported) };
         match &skeleton.position.kind {
             Kind::Line | Kind::Tail | Kind::Record | Kind::Other(_) => {
-                self.fold_record(stored, input, &skeleton)?;
+                return self.fold_record(stored, input, &skeleton, is_sure);
             }
             Kind::Writer => self.feeds.merge(Feed::of_payload(input.feed, input.index, input.payload)),
             Kind::Extent => {
@@ -117,7 +134,7 @@ impl Pending {
             // Erasures and seals make no rows; the projector looks at the former.
             _ => {}
         }
-        Ok(true)
+        Ok(Folded::Yes)
     }
 
     /// Returns what kind of record an event was when it was folded, now or earlier; `None` for one that was not, or is
@@ -143,7 +160,8 @@ impl Pending {
         stored: StoredChunks<'_>,
         input: &FoldInput<'_>,
         skeleton: &Skeleton<'_>,
-    ) -> Result<()> {
+        is_sure: bool,
+    ) -> Result<Folded> {
         let Position { kind, source, stream, seq, part } = &skeleton.position;
         let at = self.open_stream(source, stream);
         let is_import = *kind == Kind::Record && (is_imported(stream) || source == relayburn::SOURCE);
@@ -161,8 +179,8 @@ impl Pending {
             }
         };
         let (before, place) = chunk.look(*seq, &input.address);
-        if before.known {
-            return Ok(());
+        if before.known || !is_sure {
+            return Ok(if before.known { Folded::Yes } else { Folded::Unsure });
         }
         let is_told = input.payload.is_some() || open.fold.is_none_or(|fold| !fold.names_session);
         if is_of_file && is_told {
@@ -205,7 +223,7 @@ impl Pending {
             counts.unreadable -= before.tails;
             counts.superseded += before.tails;
         }
-        Ok(())
+        Ok(Folded::Yes)
     }
 
     fn count(&mut self, source: &Name, reading: &Reading, line_is_there: bool) {

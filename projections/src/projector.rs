@@ -2,7 +2,7 @@
 //! commits them together with the cursors. Whoever loses a race writes nothing and starts again.
 
 use crate::erasures;
-use crate::fold::{FoldInput, Pending, StoredChunks};
+use crate::fold::{FoldInput, Folded, Pending, StoredChunks};
 use crate::records::RecordClass;
 use crate::store::{FoldStore, Generation, GenerationState, Promotion};
 use burnlog_log::{Address, Batch, Body, Error, ErrorKind, Ledger, Limit, Outcome, Result, Token, WriterId};
@@ -159,27 +159,27 @@ impl<'s> Projector<'s> {
         let mut next = first;
         for (event, outcome) in batch.events().zip(outcomes) {
             let Some(index) = outcome.index() else { continue };
-            let is_known = matches!(outcome, Outcome::Known(_));
-            // The ledger may have erased what another feed brought: it is asked. A receipt needs it as well.
-            if is_known && self.class_of(&event.address, event.skeleton)?.is_none()
-                || erasures::is_receipt(event.skeleton)
-            {
+            // What a receipt says is asked of the ledger.
+            if erasures::is_receipt(event.skeleton) {
                 return Ok(false);
             }
             let (address, skeleton, payload) = (event.address, event.skeleton, Some(event.payload));
-            self.fold(&FoldInput { feed, index, address, skeleton, payload })?;
+            let input = FoldInput { feed, index, address, skeleton, payload };
+            // The ledger may have erased what another feed brought: it is asked.
+            if self.fold(&input, !matches!(outcome, Outcome::Known(_)))? == Folded::Unsure {
+                return Ok(false);
+            }
             next = index + 1;
         }
         self.moved(feed, next)?;
         Ok(true)
     }
 
-    fn fold(&mut self, input: &FoldInput<'_>) -> Result<()> {
+    fn fold(&mut self, input: &FoldInput<'_>, is_sure: bool) -> Result<Folded> {
         let stored = StoredChunks { store: self.store, generation: self.generation };
-        if !self.pending.fold(stored, input)? {
-            self.unsupported += 1;
-        }
-        Ok(())
+        let folded = self.pending.fold(stored, input, is_sure)?;
+        self.unsupported += u64::from(folded == Folded::Unsupported);
+        Ok(folded)
     }
 
     fn class_of(&self, address: &Address, skeleton: &[u8]) -> Result<Option<RecordClass>> {
@@ -368,7 +368,8 @@ impl<'s> Projector<'s> {
                         return Ok(());
                     }
                 }
-                self.fold(&FoldInput { feed, index: next, address: entry.address, skeleton, payload })?;
+                let input = FoldInput { feed, index: next, address: entry.address, skeleton, payload };
+                self.fold(&input, true)?;
                 next += 1;
             }
             self.moved(feed, next)?;
