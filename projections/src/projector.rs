@@ -223,14 +223,16 @@ impl<'s> Projector<'s> {
         if inputs.iter().any(|input| erasures::is_receipt(input.skeleton)) {
             return Ok(true);
         }
-        let outcomes = outcomes.iter().filter(|outcome| outcome.index().is_some());
-        let mut known =
-            inputs.iter().zip(outcomes).filter(|(_, outcome)| matches!(outcome, Outcome::Known(_)));
-        let Some(first) = known.next() else { return Ok(false) };
+        // Ascending, as the entries of a feed are.
+        let known = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Known(_)));
+        let known: Vec<u64> = known.filter_map(|outcome| outcome.index()).collect();
+        if known.is_empty() {
+            return Ok(false);
+        }
         let stored = StoredChunks { store: self.store, generation: self.generation };
-        self.pending.open(stored, inputs)?;
-        for (input, _) in std::iter::once(first).chain(known) {
-            if self.class_of(&input.address, input.skeleton)?.is_none() {
+        for (input, _, stream) in self.pending.open(stored, inputs)? {
+            let is_record = stream.is_some() && known.binary_search(&input.index).is_ok();
+            if is_record && self.class_of(&input.address, input.skeleton)?.is_none() {
                 return Ok(true);
             }
         }
