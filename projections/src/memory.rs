@@ -194,7 +194,7 @@ impl FoldStore for MemoryProjections {
         let grant = &mut kept.lease;
         if let Some(until) = grant.until.filter(|until| *until > now && gone != Some(grant.token)) {
             let (holder, token) = (grant.holder.clone(), grant.token);
-            return Ok(Leasing::Held { holder, token, remaining: until - now });
+            return Ok(Leasing::Held { holder, token, remaining: until.saturating_sub(now) });
         }
         *grant = Grant { token: grant.token + 1, holder: holder.to_owned(), until: Some(now + time_to_live) };
         Ok(Leasing::Granted(Lease { token: grant.token, time_to_live }))

@@ -62,6 +62,7 @@ pub struct Projector<'s> {
     revision: u64,
     token: Option<Token>,
     is_live: bool,
+    is_settled: bool,
     /// Held inside a call, from the first thing to fold on.
     lease: Option<Lease>,
     pending: Pending,
@@ -115,6 +116,7 @@ impl<'s> Projector<'s> {
             revision: 0,
             token: None,
             is_live: false,
+            is_settled: false,
             lease: None,
             pending: Pending::default(),
             cursors: BTreeMap::new(),
@@ -139,6 +141,7 @@ impl<'s> Projector<'s> {
             return Err(Error::new(ErrorKind::Conflict, "fold", message).at(self.store.location()));
         };
         self.revision = own.revision;
+        self.is_settled = own.settled;
         self.token = own.token;
         Ok(())
     }
@@ -300,18 +303,13 @@ impl<'s> Projector<'s> {
         if !self.is_live {
             self.promote(ledger)?;
         }
-        if !self.is_settled()? {
+        if !self.is_settled {
             let lease = self.hold(self.limits.lease.attempts_max)?;
             self.store.settle(&lease, self.generation)?;
+            self.is_settled = true;
         }
         (done.damaged, done.unsupported) = (self.damaged, self.unsupported);
         Ok(done)
-    }
-
-    fn is_settled(&self) -> Result<bool> {
-        let state = self.store.state()?;
-        let mut states = [state.live, state.building].into_iter().flatten();
-        Ok(states.any(|state| state.generation == self.generation && state.settled))
     }
 
     /// Makes the generation the live one, also in place of one that has folded what the ledger no longer has.

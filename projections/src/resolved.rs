@@ -322,7 +322,9 @@ fn replace<R: Resolvable>(
     derived: &mut Derived,
 ) -> Result<()> {
     let mut keys = Vec::new();
-    anew.iter().for_each(|(key_row, _)| slice::push_key(*key_row, &mut keys));
+    for (key_row, _) in anew {
+        slice::push_key(*key_row, &mut keys);
+    }
     let stored = to.get(R::TABLE, &keys)?;
     let (mut gone, mut changed, mut new) = (Vec::new(), Vec::new(), Vec::new());
     for ((_, now), stored) in anew.iter().zip(stored) {

@@ -184,7 +184,9 @@ pub(crate) fn delete_rows<R: Row>(rows: &[R], to: &mut dyn FoldTransaction) -> R
     let mut were_there = Vec::with_capacity(rows.len());
     for rows in rows.chunks(slice::SLICE_VALUES / R::TABLE.columns.len()) {
         let mut keys = Vec::with_capacity(rows.len() * R::TABLE.key);
-        rows.iter().for_each(|row| slice::push_key(row, &mut keys));
+        for row in rows {
+            slice::push_key(row, &mut keys);
+        }
         were_there.extend(to.delete(R::TABLE, &keys)?);
     }
     Ok(were_there)
