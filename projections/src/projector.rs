@@ -4,7 +4,7 @@
 
 use crate::fold::{FoldInput, Pending, StoredChunks};
 use crate::lease::{Lease, LeaseTerms};
-use crate::store::{CursorMove, FoldStore, Generation, GenerationState, Promotion};
+use crate::store::{CursorMove, FoldStore, Generation, Promotion};
 use burnlog_log::{Batch, Body, Error, ErrorKind, Ledger, Limit, Outcome, Result, Token, WriterId};
 use std::collections::BTreeMap;
 
@@ -78,18 +78,13 @@ impl<'s> Projector<'s> {
     /// when tables are to be made and another is folding.
     pub fn new(store: &'s mut dyn FoldStore, ledger: &Ledger, limits: FoldLimits) -> Result<Self> {
         store.bind(ledger.location().id)?;
-        let state = store.state()?;
-        let known = |state: &Option<GenerationState>| {
-            state.clone().filter(|state| state.version == PROJECTIONS_VERSION)
-        };
-        let newer =
-            [&state.live, &state.building].into_iter().flatten().find(|g| g.version > PROJECTIONS_VERSION);
-        if let Some(newer) = newer {
-            return Err(unsupported(&store.location(), newer.version));
-        }
-        let chosen = match known(&state.live).or_else(|| known(&state.building)) {
-            Some(chosen) => chosen.generation,
-            None => create(store, &limits)?,
+        let chosen = match own_generation(store)? {
+            Some(chosen) => chosen,
+            // Whoever had the lease until now may have made it.
+            None => under_lease(store, &limits, |store, lease| match own_generation(store)? {
+                Some(chosen) => Ok(chosen),
+                None => store.create(lease, PROJECTIONS_VERSION),
+            })?,
         };
         Self::into_generation(store, chosen, limits)
     }
@@ -100,7 +95,8 @@ impl<'s> Projector<'s> {
     pub fn rebuild(store: &'s mut dyn FoldStore, ledger: &Ledger, limits: FoldLimits) -> Result<Self> {
         store.bind(ledger.location().id)?;
         store.state()?;
-        let generation = create(store, &limits)?;
+        let generation =
+            under_lease(store, &limits, |store, lease| store.create(lease, PROJECTIONS_VERSION))?;
         Self::into_generation(store, generation, limits)
     }
 
@@ -380,12 +376,26 @@ impl<'s> Projector<'s> {
     }
 }
 
-/// Makes a generation under a lease of its own.
-fn create(store: &mut dyn FoldStore, limits: &FoldLimits) -> Result<Generation> {
+/// Returns the generation of this program's version. `Unsupported` when there is one of a newer program.
+fn own_generation(store: &dyn FoldStore) -> Result<Option<Generation>> {
+    let state = store.state()?;
+    let states = || [&state.live, &state.building].into_iter().flatten();
+    if let Some(newer) = states().find(|state| state.version > PROJECTIONS_VERSION) {
+        return Err(unsupported(&store.location(), newer.version));
+    }
+    Ok(states().find(|state| state.version == PROJECTIONS_VERSION).map(|state| state.generation))
+}
+
+/// Does something under a lease of its own.
+fn under_lease<T>(
+    store: &mut dyn FoldStore,
+    limits: &FoldLimits,
+    work: impl FnOnce(&mut dyn FoldStore, &Lease) -> Result<T>,
+) -> Result<T> {
     let lease = limits.lease.acquire(store, limits.lease.attempts_max)?;
-    let created = store.create(&lease, PROJECTIONS_VERSION);
+    let done = work(store, &lease);
     let released = store.release(&lease);
-    created.and_then(|generation| released.map(|()| generation))
+    done.and_then(|done| released.map(|()| done))
 }
 
 fn shrunk(feed: &WriterId, folded: u64, size: u64) -> Error {

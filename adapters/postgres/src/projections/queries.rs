@@ -99,7 +99,7 @@ impl PostgresProjections {
         condition.instant("t.last_at", ">=", filter.since);
         condition.instant("t.first_at", "<", filter.until);
         if let Some(host) = &filter.host {
-            let feeds = self.feeds_of(&mut condition, generation, host)?;
+            let feeds = self.feeds_of(generation, host)?;
             condition.and(format!(
                 "exists (select 1 from {} r join {} f on f.source = r.source and f.stream = r.stream \
                  where r.source = t.source and r.session = t.session and f.feed = {feeds})",
