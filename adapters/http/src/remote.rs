@@ -80,8 +80,21 @@ impl RowReader for HttpQueries {
         table: &'static Table,
         key: &[Value<'_>],
     ) -> Result<Option<Values>> {
-        let question = Question::Get(generation, TableName(table), owned(key));
-        self.ask(&question, questions::decode_values).map(|mut rows| rows.pop())
+        self.get_many(generation, table, key).map(|mut rows| rows.pop().flatten())
+    }
+
+    fn get_many(
+        &self,
+        generation: Generation,
+        table: &'static Table,
+        keys: &[Value<'_>],
+    ) -> Result<Vec<Option<Values>>> {
+        let mut rows = Vec::with_capacity(keys.len() / table.key);
+        for keys in keys.chunks(ROWS_MAX * table.key) {
+            let question = Question::Get(generation, TableName(table), owned(keys));
+            rows.extend(self.ask(&question, questions::decode_some)?);
+        }
+        Ok(rows)
     }
 
     fn scan(

@@ -3,7 +3,7 @@
 
 use crate::hosted::Projections;
 use burnlog_log::{Error, ErrorKind, Ledger, Result};
-use burnlog_projections::{CaughtUp, FoldLimits, Projector};
+use burnlog_projections::{CaughtUp, Projector};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -29,7 +29,7 @@ struct State {
     /// Whether somebody waits for it.
     awaited: bool,
     stopping: bool,
-    failure: Option<String>,
+    failure: Option<ErrorKind>,
 }
 
 impl Shared {
@@ -73,7 +73,7 @@ impl Folds {
                         }
                         Err(error) => {
                             tracing::warn!(ledger = name, %error, "not folded");
-                            Some(error.to_string())
+                            Some(error.kind())
                         }
                     };
                     at = wanted;
@@ -109,9 +109,14 @@ impl Folds {
         matches!(waited, Ok(Ok(_))) && self.failure().is_none()
     }
 
-    /// Why the last fold failed, if it did.
-    pub(crate) fn failure(&self) -> Option<String> {
-        self.shared.lock().failure.clone()
+    /// How the last fold failed, if it did. `InUse`: somebody else is folding, and the rows come from there.
+    pub(crate) fn failure(&self) -> Option<ErrorKind> {
+        self.shared.lock().failure
+    }
+
+    /// Whether the last fold failed and nobody else does the work.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.failure().is_some_and(|kind| kind != ErrorKind::InUse)
     }
 
     /// Ends the thread after the fold that is under way.
@@ -129,11 +134,11 @@ impl Folds {
 /// Folds what is new; a ledger that went back is folded anew from its beginning.
 fn fold(ledger: &Ledger, projections: &dyn Projections) -> Result<CaughtUp> {
     let mut store = projections.folding()?;
-    let caught_up = Projector::new(&mut *store, ledger, FoldLimits::default())?.catch_up(ledger);
+    let caught_up = Projector::new(&mut *store, ledger, projections.limits())?.catch_up(ledger);
     match caught_up {
         Err(error) if error.kind() == ErrorKind::Forked => {
             tracing::warn!(%error, "folding anew");
-            Projector::rebuild(&mut *store, ledger, FoldLimits::default())?.catch_up(ledger)
+            Projector::rebuild(&mut *store, ledger, projections.limits())?.catch_up(ledger)
         }
         result => result,
     }

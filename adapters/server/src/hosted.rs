@@ -3,13 +3,16 @@
 use crate::folds::Folds;
 use burnlog_http::Asked;
 use burnlog_log::{Ledger, Result};
-use burnlog_projections::{FoldStore, Queries};
+use burnlog_projections::{FoldLimits, FoldStore, Queries};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Opens the projections that go with a ledger. The server knows no store.
 pub trait Projections: Send + Sync {
     /// Opens them for folding. Called on the thread that folds.
     fn folding(&self) -> Result<Box<dyn FoldStore>>;
+
+    /// How it folds, and under which lease.
+    fn limits(&self) -> FoldLimits;
 
     /// Opens them for questions. `NotFound` before the first fold.
     fn asking(&self) -> Result<Box<dyn Queries + Send>>;

@@ -4,6 +4,7 @@ use super::{Context, FOUND_WANTING};
 use crate::args::Ingest;
 use crate::environment::{Environment, now};
 use crate::feed::open_feed;
+use crate::folding;
 use crate::open::{self, Access, StoreUrl};
 use crate::output::{bytes, count, counted, print_one, say};
 use crate::progress;
@@ -11,7 +12,7 @@ use crate::watch::{self, Changed};
 use crate::zone;
 use burnlog_host::{Config, IngestLock};
 use burnlog_log::{Batch, Error, ErrorKind, Ledger, Result, Root, Timestamp, WriterId};
-use burnlog_projections::{FoldLimits, Projector, Queries, diagnostics};
+use burnlog_projections::{Projector, Queries, diagnostics};
 use burnlog_sources::{
     Acknowledged, CursorFile, FeedPoint, Filter, Notice, Observer, Options, Places, Plan, Progress, Report,
 };
@@ -141,7 +142,10 @@ fn ingest(
     // The folds tell what is unreadable; where a server folds, the records are looked at here.
     let options = &Options { check_records: store.is_none(), ..options.clone() };
     let mut projector = match &mut store {
-        Some(store) => Some(Projector::new(&mut **store, &ledger, FoldLimits::default())?),
+        Some(store) => {
+            let limits = folding::limits(environment, Duration::from_secs(arguments.wait));
+            Some(Projector::new(&mut **store, &ledger, limits)?)
+        }
         None => None,
     };
     let mut unreadable_seen = 0;
@@ -169,7 +173,7 @@ fn ingest(
         remembered?;
         unreadable_seen += report.total().unreadable;
         if let Some(projector) = &mut projector {
-            projector.catch_up(&ledger)?;
+            folding::catch_up(projector, &ledger, || open::queries(&ledger, environment, global), global)?;
             super::search::add_new(context, &ledger);
         }
         Ok(report)

@@ -62,7 +62,7 @@ pub(super) fn run(context: &Context, arguments: &args::Search) -> anyhow::Result
     let (lines, notes) = if open::is_remote(&ledger) {
         ask(&ledger, arguments)?
     } else {
-        let store = open::queries(environment, &ledger)?;
+        let store = open::queries(&ledger, environment, global)?;
         let found = hits(context, &ledger, &*store, arguments)?;
         let notes = Notes::of(&found);
         (found.hits.into_iter().map(line).collect(), notes)
@@ -209,7 +209,7 @@ pub(super) fn add_new(context: &Context, ledger: &Ledger) {
         return;
     }
     let add = || {
-        let store = open::queries(&context.environment, ledger)?;
+        let store = open::queries(ledger, &context.environment, &context.global)?;
         let mut index = open::search_index(&path, &context.environment, &context.global)?;
         update(context, &mut index, ledger, &*store)
     };

@@ -4,11 +4,12 @@ use super::Context;
 use crate::args::Stamp;
 use crate::environment::now;
 use crate::feed::open_feed;
+use crate::folding;
 use crate::open::{self, Access, StoreUrl};
 use crate::output::{print_one, printable, say};
 use burnlog_host::{Config, IngestLock};
 use burnlog_log::{Address, Batch, Error, ErrorKind, Kind, Ledger, Position, Result, Timestamp, WriterId};
-use burnlog_projections::{FoldLimits, Projector, resolve_session};
+use burnlog_projections::{Projector, resolve_session};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -55,7 +56,10 @@ pub(super) fn run(context: &Context, arguments: &Stamp) -> anyhow::Result<ExitCo
     let (mut writer, _) = open_feed(environment, global, &config, &ledger, &state)?;
     let mut store = open::folds(&ledger, environment, global)?;
     let mut projector = match &mut store {
-        Some(store) => Some(Projector::new(&mut **store, &ledger, FoldLimits::default())?),
+        Some(store) => {
+            let limits = folding::limits(environment, Duration::from_secs(arguments.wait));
+            Some(Projector::new(&mut **store, &ledger, limits)?)
+        }
         None => None,
     };
     let payload = Payload { selector, set, at: now() };
@@ -72,7 +76,7 @@ pub(super) fn run(context: &Context, arguments: &Stamp) -> anyhow::Result<ExitCo
     appended?;
     remembered?;
     if let Some(projector) = &mut projector {
-        projector.catch_up(&ledger)?;
+        folding::catch_up(projector, &ledger, || open::queries(&ledger, environment, global), global)?;
     }
     let stamped = Stamped { address, feed: writer.feed(), payload };
     print_one(global, &stamped, || text(&stamped))?;
@@ -88,7 +92,7 @@ fn selector(context: &Context, arguments: &Stamp, ledger: &Ledger) -> Result<Sel
         source: arguments.source.clone(),
     };
     let Some(name) = &arguments.session else { return Ok(selector) };
-    let store = open::queries(&context.environment, ledger);
+    let store = open::queries(ledger, &context.environment, &context.global);
     match store.and_then(|store| resolve_session(&*store, name)) {
         Ok((_, session)) => selector.session = Some(session.to_string()),
         Err(error) if error.kind() == ErrorKind::NotFound => {

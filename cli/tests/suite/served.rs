@@ -5,7 +5,7 @@ use burnlog_http::{Asked, HttpBackend, HttpOptions, HttpTarget};
 use burnlog_jsonl::{JsonlBackend, JsonlOptions};
 use burnlog_log::conformance::Fixture;
 use burnlog_log::{Backend, Ledger, Result};
-use burnlog_projections::{FoldStore, MemoryProjections, Queries};
+use burnlog_projections::{FoldLimits, FoldStore, MemoryProjections, Queries};
 use burnlog_redb::{RedbBackend, RedbOptions};
 use burnlog_server::{Limits, ProjectedLedger, Projections, Running, ServerConfig};
 use burnlog_sqlite::{SqliteBackend, SqliteLedgerOptions};
@@ -18,6 +18,10 @@ struct InMemory(MemoryProjections);
 impl Projections for InMemory {
     fn folding(&self) -> Result<Box<dyn FoldStore>> {
         Ok(Box::new(self.0.clone()))
+    }
+
+    fn limits(&self) -> FoldLimits {
+        FoldLimits::default()
     }
 
     fn asking(&self) -> Result<Box<dyn Queries + Send>> {

@@ -2,7 +2,7 @@
 
 use burnlog_http::{Asked, HttpBackend, HttpOptions, HttpQueries, HttpTarget, Link};
 use burnlog_log::{Backend, Ledger, LedgerId, MemoryBackend, Result};
-use burnlog_projections::{FoldStore, MemoryProjections, Queries};
+use burnlog_projections::{FoldLimits, FoldStore, MemoryProjections, Queries};
 use burnlog_server::{Limits, ProjectedLedger, Projections, Running, ServerConfig, TlsFiles};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,6 +14,10 @@ pub(crate) struct InMemory(pub(crate) MemoryProjections);
 impl Projections for InMemory {
     fn folding(&self) -> Result<Box<dyn FoldStore>> {
         Ok(Box::new(self.0.clone()))
+    }
+
+    fn limits(&self) -> FoldLimits {
+        FoldLimits::default()
     }
 
     fn asking(&self) -> Result<Box<dyn Queries + Send>> {
