@@ -7,8 +7,8 @@ use burnlog_log::{Address, Batch, ErrorKind, Kind, Ledger, Limit, Position, Time
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 
 const CLIENTS: u8 = 20;
 const BATCHES: u64 = 6;
@@ -135,7 +135,7 @@ fn batch(client: u8, number: u64) -> Batch {
 }
 
 /// Appends all of a client's batches, each until it is acknowledged, and returns what was.
-fn client(number: u8, link: SocketAddr, done: &AtomicU64) -> Vec<Address> {
+fn client(number: u8, link: SocketAddr, done: &mpsc::Sender<u8>) -> Vec<Address> {
     let target = HttpTarget::parse(&format!("http://{link}")).unwrap();
     let options = HttpOptions { attempts: 2, ..HttpOptions::default() };
     let mut acknowledged = Vec::new();
@@ -155,7 +155,8 @@ fn client(number: u8, link: SocketAddr, done: &AtomicU64) -> Vec<Address> {
             }
         }
         acknowledged.extend(batch.events().map(|event| event.address));
-        done.fetch_add(1, Ordering::Relaxed);
+        // Nobody listens any more after the last time that the server was killed.
+        let _ = done.send(number);
     }
     acknowledged
 }
@@ -166,19 +167,20 @@ fn twenty_clients_converge_over_a_faulty_link_while_the_server_is_killed_and_res
     let store = format!("file:{}", text(machine.path("served")));
     let (mut server, address) = serve(&machine, &store);
     let link = Link::start(address);
-    let done = AtomicU64::new(0);
+    let (tell, told) = mpsc::channel();
     let acknowledged: Vec<Vec<Address>> = std::thread::scope(|scope| {
-        let (done, address) = (&done, link.address);
-        let clients: Vec<_> =
-            (1..=CLIENTS).map(|number| scope.spawn(move || client(number, address, done))).collect();
+        let address = link.address;
+        let clients: Vec<_> = (1..=CLIENTS)
+            .map(|number| {
+                let tell = tell.clone();
+                scope.spawn(move || client(number, address, &tell))
+            })
+            .collect();
+        drop(tell);
         // Killed each time a quarter of the batches has come in, whatever is under way.
-        let all = u64::from(CLIENTS) * BATCHES;
-        for quarter in 1..4 {
-            while done.load(Ordering::Relaxed) < all * quarter / 4
-                && !clients.iter().any(|it| it.is_finished())
-            {
-                std::thread::yield_now();
-            }
+        for _ in 1..4 {
+            let quarter = usize::from(CLIENTS) * BATCHES as usize / 4;
+            assert_eq!(told.iter().take(quarter).count(), quarter, "a client failed");
             server.kill().unwrap();
             server.wait().unwrap();
             let (again, address) = serve(&machine, &store);

@@ -10,7 +10,8 @@ static PLACE: LazyLock<Place> = LazyLock::new(|| Place::new(Given::default()));
 
 /// Percent-encodes everything.
 fn escaped(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02x}")).collect()
+    let pairs: Vec<String> = text.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    pairs.concat()
 }
 
 proptest! {
