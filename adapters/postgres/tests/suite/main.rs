@@ -5,8 +5,13 @@
 mod access;
 mod concurrency;
 mod damage;
+mod full;
 mod kill;
+mod many;
+mod network;
+mod pooler;
 mod proxy;
+mod restarts;
 mod tls;
 
 use burnlog_log::Backend;
