@@ -24,6 +24,15 @@ fn open(database: &Database) -> Ledger {
     Ledger::new(PostgresBackend::open(database.url(), &PostgresOptions::default()).unwrap())
 }
 
+/// Says that it is over when it is dropped, also by a panic.
+struct Until<'a>(&'a AtomicBool);
+
+impl Drop for Until<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
 /// Waits, without a clock, until `count` has grown past `until`, or the other side is done.
 fn wait_for(count: &AtomicU64, until: u64, running: &AtomicBool) -> bool {
     while running.load(Ordering::Relaxed) {
@@ -43,15 +52,12 @@ fn a_replay_goes_on_after_restarts_and_doubles_nothing() {
     let (sent, running) = (AtomicU64::new(0), AtomicBool::new(true));
     let restarts = std::thread::scope(|scope| {
         let replaying = scope.spawn(|| {
-            let mut failures = 0;
+            let _until = Until(&running);
             while let Err(error) =
                 replay(&source, &there, &mut |at| sent.store(at.entries, Ordering::Relaxed))
             {
                 assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-                failures += 1;
             }
-            running.store(false, Ordering::Relaxed);
-            failures
         });
         let mut restarts = 0;
         for until in [1, 150, 40, 300, 7] {
@@ -76,11 +82,16 @@ fn what_was_acknowledged_outlives_any_restart() {
     let (acknowledged, running) = (AtomicU64::new(0), AtomicBool::new(true));
     let heads = std::thread::scope(|scope| {
         let appending = scope.spawn(|| {
+            let _until = Until(&running);
             let mut heads: Vec<BatchHead> = Vec::new();
             let mut seq = 0;
             while running.load(Ordering::Relaxed) {
                 // A process that comes again and again, as after its own end.
-                let Ok(mut writer) = ledger.writer(WriterKey::from_secret([1; 32])) else { continue };
+                let mut writer = match ledger.writer(WriterKey::from_secret([1; 32])) {
+                    Ok(writer) => writer,
+                    Err(error) if error.kind() == ErrorKind::Unavailable => continue,
+                    Err(error) => panic!("{error}"),
+                };
                 for _ in 0..20 {
                     let mut batch = Batch::default();
                     let (source, stream) = ("test".into(), "a".into());
