@@ -77,7 +77,8 @@ fn through(database: &Database, weather: &Arc<Weather>) -> String {
     std::thread::spawn(move || {
         for client in listener.incoming().map_while(Result::ok) {
             let server = TcpStream::connect(&server).unwrap();
-            (client.set_nodelay(true).unwrap(), server.set_nodelay(true).unwrap());
+            client.set_nodelay(true).unwrap();
+            server.set_nodelay(true).unwrap();
             let (client_too, server_too) = (client.try_clone().unwrap(), server.try_clone().unwrap());
             let (there, back) = (Arc::clone(&weather), Arc::clone(&weather));
             std::thread::spawn(move || pass_on(client, server, Way::There, &there));

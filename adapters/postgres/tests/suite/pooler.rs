@@ -71,14 +71,15 @@ impl Pooler {
         let file = folder.join("pgbouncer.ini");
         std::fs::write(&file, text).unwrap();
         let mut guardian = Self::command(&folder, &file).spawn().unwrap();
-        let mut said = String::new();
-        for line in BufReader::new(guardian.stderr.take().unwrap()).lines().map_while(Result::ok) {
-            if line.contains("process up") {
-                return Self { address: format!("127.0.0.1:{port}"), _guardian: guardian };
-            }
-            said.push_str(&line);
+        let mut said = Vec::new();
+        let lines = BufReader::new(guardian.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let is_up = lines.inspect(|line| said.push(line.clone())).any(|line| line.contains("process up"));
+        if !is_up {
+            drop(guardian.stdin.take());
+            let ended = guardian.wait();
+            panic!("pgbouncer ended ({ended:?}): {said:?}");
         }
-        panic!("pgbouncer ended: {said}");
+        Self { address: format!("127.0.0.1:{port}"), _guardian: guardian }
     }
 
     fn command(folder: &Path, file: &Path) -> Command {
