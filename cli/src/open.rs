@@ -7,6 +7,7 @@ use crate::output::say;
 use burnlog_jsonl::{JsonlBackend, JsonlOptions};
 use burnlog_log::{Error, ErrorKind, Ledger, Result};
 use burnlog_postgres::{PostgresBackend, PostgresOptions};
+use burnlog_projections::{Projections, Queries};
 use burnlog_redb::{RedbBackend, RedbOptions};
 use burnlog_sqlite::{SqliteBackend, SqliteLedgerOptions, SqliteOptions, SqliteProjections, SqliteSearch};
 use std::path::{Path, PathBuf};
@@ -167,7 +168,7 @@ fn pause(attempt: u32) {
 }
 
 /// Where the projections of a ledger are kept: in the file of a SQLite ledger, else on this host.
-pub(crate) fn projections_path(environment: &Environment, ledger: &Ledger) -> PathBuf {
+fn projections_path(environment: &Environment, ledger: &Ledger) -> PathBuf {
     let location = ledger.location();
     match location.url.strip_prefix("sqlite:") {
         Some(path) => PathBuf::from(path),
@@ -178,13 +179,14 @@ pub(crate) fn projections_path(environment: &Environment, ledger: &Ledger) -> Pa
 /// Opens the projections of a ledger for folding. A damaged file is put aside and said so, because the log has
 /// everything; not so one with the log in it.
 pub(crate) fn projections(
-    path: &Path,
+    ledger: &Ledger,
     environment: &Environment,
     global: &Global,
-) -> Result<SqliteProjections> {
+) -> Result<Box<dyn Projections>> {
+    let path = &projections_path(environment, ledger);
     environment.home.create_projections_folder()?;
     let is_apart = path.starts_with(environment.home.folder().join("projections"));
-    match SqliteProjections::open(path, &SqliteOptions::default()) {
+    let store = match SqliteProjections::open(path, &SqliteOptions::default()) {
         Err(error) if error.kind() == ErrorKind::Corrupt && is_apart => {
             let aside = path.with_extension("sqlite.damaged");
             say(global, &format!("burnlog: {error}; moved to {} and folded anew", aside.display()));
@@ -192,12 +194,14 @@ pub(crate) fn projections(
             SqliteProjections::open(path, &SqliteOptions::default())
         }
         other => other,
-    }
+    };
+    Ok(Box::new(store?))
 }
 
 /// Opens projections for queries; makes and changes nothing.
-pub(crate) fn queries(path: &Path) -> Result<SqliteProjections> {
-    SqliteProjections::open(path, &SqliteOptions { read_only: true, ..SqliteOptions::default() })
+pub(crate) fn queries(environment: &Environment, ledger: &Ledger) -> Result<Box<dyn Queries>> {
+    let options = SqliteOptions { read_only: true, ..SqliteOptions::default() };
+    Ok(Box::new(SqliteProjections::open(&projections_path(environment, ledger), &options)?))
 }
 
 /// How long another process that adds to a search index is waited for.

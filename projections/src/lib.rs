@@ -79,7 +79,9 @@ pub use memory::MemoryProjections;
 pub use notices::Notice;
 pub use prices::{LENGTHS, NanoUsd, PriceClass, PriceTable};
 pub use projector::{CaughtUp, FoldLimits, PROJECTIONS_VERSION, Projector};
-pub use queries::{Filter, Page, PageRequest, Queries, Resume, ResumeKey, Turn, Usage, UsageBy, UsageGroup};
+pub use queries::{
+    Filter, Page, PageRequest, Projections, Queries, Resume, ResumeKey, Turn, Usage, UsageBy, UsageGroup,
+};
 pub use records::{CHUNK_RECORDS, Chunk, RecordClass, RecordPlace, fingerprint};
 pub use relationships::{
     KIND_CONTINUATION, KIND_FORK, KIND_RESUMED_AGENT, KIND_SPAWN_ENV, KIND_SUBAGENT, Relationship,

@@ -1,7 +1,7 @@
 //! One file: from where it is read, and what is said about a file that is not any more what it was. What is read is
 //! in `records`.
 
-use crate::cursor::Cursor;
+use crate::cursor::{Cursor, StoredCursor};
 use crate::discover::PlannedFile;
 use crate::files::FileKind;
 use crate::ingest::Engine;
@@ -83,7 +83,7 @@ impl Engine<'_> {
         let file = &self.plan.files[index];
         let old = match &again {
             Some(again) => Some(again.cursor.clone()),
-            None => self.out.cursors.get(&file.path).cloned(),
+            None => self.out.cursors.get(&file.path),
         };
         let head = self.head(file, lines, old.as_ref())?;
         if !self.admit(file, old.as_ref(), &head)? {
@@ -257,14 +257,14 @@ impl Engine<'_> {
     fn record_others(&mut self, file: &PlannedFile, stream: &str) -> Result<()> {
         // One of them may have been read just now.
         self.out.flush()?;
-        let is_other = |cursor: &Cursor| {
+        let is_other = |cursor: &StoredCursor<'_>| {
             cursor.source == file.source.name()
                 && cursor.stream == stream
                 && !(cursor.closed || cursor.choose_all || cursor.is_blank())
         };
         let mut others: Vec<_> = self.out.cursors.iter().filter(|(_, cursor)| is_other(cursor)).collect();
         others.sort_unstable_by_key(|(path, _)| *path);
-        let others: Vec<Cursor> = others.into_iter().map(|(_, cursor)| cursor.clone()).collect();
+        let others: Vec<Cursor> = others.into_iter().filter_map(|(_, cursor)| cursor.to_cursor()).collect();
         for mut state in others {
             let pending = std::mem::take(&mut state.pending);
             push_tail(&mut self.out, &mut state, &pending)?;

@@ -10,11 +10,10 @@ use crate::progress;
 use crate::watch::{self, Changed};
 use burnlog_host::{Config, IngestLock};
 use burnlog_log::{Batch, Error, ErrorKind, Ledger, Result, Root, Timestamp, WriterId};
-use burnlog_projections::{FoldLimits, Projector, diagnostics};
+use burnlog_projections::{FoldLimits, Projector, Queries, diagnostics};
 use burnlog_sources::{
     Acknowledged, CursorFile, FeedPoint, Filter, Notice, Observer, Options, Places, Plan, Progress, Report,
 };
-use burnlog_sqlite::SqliteProjections;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -136,9 +135,9 @@ fn ingest(
     let _lock = IngestLock::acquire(&state.lock(), Duration::from_secs(arguments.wait))?;
     let (mut writer, mut cursors) = open_feed(environment, global, config, &ledger, &state)?;
     let feed = writer.feed();
-    let mut store = open::projections(&open::projections_path(environment, &ledger), environment, global)?;
-    let unreadable_before = unreadable(&store)?;
-    let mut projector = Projector::new(&mut store, &ledger, FoldLimits::default())?;
+    let mut store = open::projections(&ledger, environment, global)?;
+    let unreadable_before = unreadable(&*store)?;
+    let mut projector = Projector::new(&mut *store, &ledger, FoldLimits::default())?;
     let mut pass = |plan: Plan| -> anyhow::Result<Report> {
         let mut watch = Watch { bar: progress::Progress::start("reading", global.quiet), context };
         let report = burnlog_sources::ingest(
@@ -170,7 +169,7 @@ fn ingest(
     } else {
         pass(plan)?
     };
-    let unreadable = unreadable(&store)?.saturating_sub(unreadable_before);
+    let unreadable = unreadable(&*store)?.saturating_sub(unreadable_before);
     if arguments.durability == crate::args::Durability::Os {
         say(global, "burnlog: stored with --durability os: synced once, at the end");
     }
@@ -247,7 +246,7 @@ fn pass_text(done: &Pass, is_first: bool) -> String {
 }
 
 /// Sums what the folds could not read so far; 0 where nothing was folded yet.
-fn unreadable(store: &SqliteProjections) -> Result<u64> {
+fn unreadable(store: &dyn Queries) -> Result<u64> {
     match diagnostics(store) {
         Ok(rows) => Ok(rows.iter().map(|row| row.unreadable.max(0) as u64).sum()),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),

@@ -26,7 +26,7 @@ pub(crate) use sessions::SessionLine;
 use crate::args::{Arguments, Command, Global};
 use crate::environment::Environment;
 use crate::open::{self, Access, StoreUrl};
-use burnlog_sqlite::SqliteProjections;
+use burnlog_projections::Queries;
 use clap::CommandFactory;
 use std::process::ExitCode;
 
@@ -41,10 +41,10 @@ struct Context {
 
 impl Context {
     /// Opens the projections of the chosen ledger for queries.
-    fn queries(&self) -> burnlog_log::Result<SqliteProjections> {
+    fn queries(&self) -> burnlog_log::Result<Box<dyn Queries>> {
         let url = StoreUrl::choose(&self.global, &self.environment)?;
         let ledger = open::ledger(&url, Access::Read, &self.global)?;
-        open::queries(&open::projections_path(&self.environment, &ledger))
+        open::queries(&self.environment, &ledger)
     }
 }
 

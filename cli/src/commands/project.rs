@@ -7,7 +7,7 @@ use crate::output::{Column, Printer, count, counted, print_one};
 use crate::progress::Waiting;
 use anyhow::Context as _;
 use burnlog_log::Ledger;
-use burnlog_projections::{CaughtUp, DumpOptions, FoldLimits, Projector, TABLES, dump, status};
+use burnlog_projections::{CaughtUp, DumpOptions, FoldLimits, FoldStore, Projector, TABLES, dump, status};
 use std::io::{BufWriter, Write};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -41,18 +41,15 @@ struct Folded {
 fn fold(
     context: &Context,
     verb: &str,
-    open_projector: impl for<'s> Fn(
-        &'s mut burnlog_sqlite::SqliteProjections,
-        &Ledger,
-    ) -> burnlog_log::Result<Projector<'s>>,
+    open_projector: impl for<'s> Fn(&'s mut dyn FoldStore, &Ledger) -> burnlog_log::Result<Projector<'s>>,
 ) -> anyhow::Result<ExitCode> {
     let start = Instant::now();
     let Context { global, environment } = context;
     let ledger = open::ledger(&StoreUrl::choose(global, environment)?, Access::Read, global)?;
-    let mut store = open::projections(&open::projections_path(environment, &ledger), environment, global)?;
+    let mut store = open::projections(&ledger, environment, global)?;
     let waiting = Waiting::start("folding", global.quiet);
     let CaughtUp { feeds, entries, damaged, unsupported } =
-        open_projector(&mut store, &ledger)?.catch_up(&ledger)?;
+        open_projector(&mut *store, &ledger)?.catch_up(&ledger)?;
     drop(waiting);
     let elapsed_ms = start.elapsed().as_millis() as u64;
     let folded = Folded { feeds, entries, damaged, unsupported, elapsed_ms };
@@ -106,8 +103,8 @@ fn show_status(context: &Context) -> anyhow::Result<ExitCode> {
 
 /// One line for each projection: how many entries of the ledger it lacks.
 pub(super) fn projection_lines(context: &Context, ledger: &Ledger) -> anyhow::Result<Vec<ProjectionLine>> {
-    let path = open::projections_path(&context.environment, ledger);
-    let folded = match open::queries(&path).and_then(|store| status(&store)) {
+    let store = open::queries(&context.environment, ledger);
+    let folded = match store.and_then(|store| status(&*store)) {
         Ok(status) => Some(status),
         Err(error) if error.kind() == burnlog_log::ErrorKind::NotFound => None,
         Err(error) => return Err(error.into()),
@@ -127,7 +124,7 @@ fn print_dump(context: &Context, options: &DumpOptions) -> anyhow::Result<ExitCo
     let store = context.queries()?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut failed = None;
-    let result = dump(&store, options, &mut |line| {
+    let result = dump(&*store, options, &mut |line| {
         writeln!(out, "{line}").map_err(|error| {
             let kind = burnlog_log::ErrorKind::Unavailable;
             let ours = burnlog_log::Error::new(kind, "dump", "standard output failed");

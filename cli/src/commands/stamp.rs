@@ -53,8 +53,8 @@ pub(super) fn run(context: &Context, arguments: &Stamp) -> anyhow::Result<ExitCo
     state.create()?;
     let _lock = IngestLock::acquire(&state.lock(), Duration::from_secs(arguments.wait))?;
     let (mut writer, _) = open_feed(environment, global, &config, &ledger, &state)?;
-    let mut store = open::projections(&open::projections_path(environment, &ledger), environment, global)?;
-    let mut projector = Projector::new(&mut store, &ledger, FoldLimits::default())?;
+    let mut store = open::projections(&ledger, environment, global)?;
+    let mut projector = Projector::new(&mut *store, &ledger, FoldLimits::default())?;
     let payload = Payload { selector, set, at: now() };
     let mut batch = Batch::default();
     let position =
@@ -82,8 +82,8 @@ fn selector(context: &Context, arguments: &Stamp, ledger: &Ledger) -> Result<Sel
         source: arguments.source.clone(),
     };
     let Some(name) = &arguments.session else { return Ok(selector) };
-    let store = open::queries(&open::projections_path(&context.environment, ledger));
-    match store.and_then(|store| resolve_session(&store, name)) {
+    let store = open::queries(&context.environment, ledger);
+    match store.and_then(|store| resolve_session(&*store, name)) {
         Ok((_, session)) => selector.session = Some(session.to_string()),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             say(
