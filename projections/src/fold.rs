@@ -13,7 +13,7 @@ use crate::stamps;
 use crate::store::{FoldTransaction, Generation, RowReader};
 use crate::streams::Stream;
 use crate::table::{Row, Value};
-use crate::text::Name;
+use crate::text::{Name, key_text};
 use burnlog_log::{Address, Kind, Position, Result, Skeleton, WriterId};
 use hashbrown::{DefaultHashBuilder, HashMap};
 use std::borrow::Cow;
@@ -73,10 +73,10 @@ pub(crate) struct StoredChunks<'s> {
 }
 
 impl StoredChunks<'_> {
-    fn open(&self, stream: &Stream, chunk: u64) -> Result<OpenChunk> {
+    fn open(&self, source: &str, stream: &str, chunk: u64) -> Result<OpenChunk> {
         let key = [
-            Value::Text(Cow::Borrowed(&*stream.source)),
-            Value::Text(Cow::Borrowed(&*stream.stream)),
+            Value::Text(Cow::Borrowed(source)),
+            Value::Text(Cow::Borrowed(stream)),
             Value::Integer(chunk as i64),
         ];
         let stored = self.store.get(self.generation, Chunk::TABLE, &key)?;
@@ -114,10 +114,28 @@ impl Pending {
                     self.facts.stamps.merge(stamp);
                 }
             }
-            // Erasures and seals make no rows of these tables.
+            // Erasures and seals make no rows; the projector looks at the former.
             _ => {}
         }
         Ok(true)
+    }
+
+    /// Returns what kind of record an event was when it was folded, now or earlier; `None` for one that was not, or is
+    /// no record.
+    pub(crate) fn class_of(
+        &self,
+        stored: StoredChunks<'_>,
+        address: &Address,
+        skeleton: &[u8],
+    ) -> Result<Option<RecordClass>> {
+        let Ok(skeleton) = Skeleton::parse(skeleton) else { return Ok(None) };
+        let Position { source, stream, seq, .. } = &skeleton.position;
+        let chunk = seq / CHUNK_RECORDS;
+        let open = self.stream_index.get(&(source.to_string(), stream.to_string()));
+        if let Some((open, _)) = open.and_then(|at| self.chunks.get(&(*at, chunk))) {
+            return Ok(open.class_of(*seq, address));
+        }
+        Ok(stored.open(&key_text(source), &key_text(stream), chunk)?.class_of(*seq, address))
     }
 
     fn fold_record(
@@ -138,14 +156,16 @@ impl Pending {
         let (chunk, content) = match self.chunks.entry((at as u32, seq / CHUNK_RECORDS)) {
             hashbrown::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             hashbrown::hash_map::Entry::Vacant(entry) => {
-                entry.insert((stored.open(&open.row, seq / CHUNK_RECORDS)?, OpenContent::default()))
+                let chunk = stored.open(&open.row.source, &open.row.stream, seq / CHUNK_RECORDS)?;
+                entry.insert((chunk, OpenContent::default()))
             }
         };
         let (before, place) = chunk.look(*seq, &input.address);
         if before.known {
             return Ok(());
         }
-        if is_of_file {
+        let is_told = input.payload.is_some() || open.fold.is_none_or(|fold| !fold.names_session);
+        if is_of_file && is_told {
             open.changed = true;
             open.row.records = open.row.records.max(records);
         }

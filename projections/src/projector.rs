@@ -1,13 +1,15 @@
 //! The one who folds: reads what feeds have grown by since last time, keeps the rows in memory up to a limit,
 //! commits them together with the cursors. Whoever loses a race writes nothing and starts again.
 
+use crate::erasures;
 use crate::fold::{FoldInput, Pending, StoredChunks};
+use crate::records::RecordClass;
 use crate::store::{FoldStore, Generation, GenerationState, Promotion};
-use burnlog_log::{Batch, Body, Error, ErrorKind, Ledger, Limit, Outcome, Result, Token, WriterId};
+use burnlog_log::{Address, Batch, Body, Error, ErrorKind, Ledger, Limit, Outcome, Result, Token, WriterId};
 use std::collections::BTreeMap;
 
 /// The version of all folds and tables together. A change of any row that a fold makes raises it.
-pub const PROJECTIONS_VERSION: u32 = 3;
+pub const PROJECTIONS_VERSION: u32 = 4;
 /// How often a lost race is run again.
 const ATTEMPTS_MAX: u32 = 8;
 
@@ -60,6 +62,8 @@ pub struct Projector<'s> {
     cursors: BTreeMap<WriterId, Cursor>,
     damaged: u64,
     unsupported: u64,
+    /// Whether rows tell of what was erased after it was folded.
+    is_outdated: bool,
 }
 
 impl<'s> Projector<'s> {
@@ -108,6 +112,7 @@ impl<'s> Projector<'s> {
             cursors: BTreeMap::new(),
             damaged: 0,
             unsupported: 0,
+            is_outdated: false,
         };
         projector.reread()?;
         Ok(projector)
@@ -117,6 +122,7 @@ impl<'s> Projector<'s> {
     fn reread(&mut self) -> Result<()> {
         self.pending = Pending::default();
         self.cursors.clear();
+        self.is_outdated = false;
         let state = self.store.state()?;
         self.is_live = state.live.as_ref().is_some_and(|live| live.generation == self.generation);
         let own =
@@ -153,6 +159,13 @@ impl<'s> Projector<'s> {
         let mut next = first;
         for (event, outcome) in batch.events().zip(outcomes) {
             let Some(index) = outcome.index() else { continue };
+            let is_known = matches!(outcome, Outcome::Known(_));
+            // The ledger may have erased what another feed brought: it is asked. A receipt needs it as well.
+            if is_known && self.class_of(&event.address, event.skeleton)?.is_none()
+                || erasures::is_receipt(event.skeleton)
+            {
+                return Ok(false);
+            }
             let (address, skeleton, payload) = (event.address, event.skeleton, Some(event.payload));
             self.fold(&FoldInput { feed, index, address, skeleton, payload })?;
             next = index + 1;
@@ -167,6 +180,45 @@ impl<'s> Projector<'s> {
             self.unsupported += 1;
         }
         Ok(())
+    }
+
+    fn class_of(&self, address: &Address, skeleton: &[u8]) -> Result<Option<RecordClass>> {
+        let stored = StoredChunks { store: self.store, generation: self.generation };
+        self.pending.class_of(stored, address, skeleton)
+    }
+
+    /// Returns whether rows tell of an event that a receipt names and that the ledger has erased. One that it has not
+    /// was erased elsewhere: the receipt came with a replay and is a proposal.
+    fn is_outdated_by(&self, ledger: &Ledger, receipt: &[u8]) -> Result<bool> {
+        let named = erasures::named(receipt);
+        let mut rest = &named[..];
+        while !rest.is_empty() {
+            let bodies = ledger.get(rest, self.limits.page)?;
+            if bodies.is_empty() {
+                break;
+            }
+            let (asked, behind) = rest.split_at(bodies.len().min(rest.len()));
+            rest = behind;
+            for (address, body) in asked.iter().zip(&bodies) {
+                let Some(Body::Erased { skeleton }) = body else { continue };
+                let class = self.class_of(address, skeleton)?;
+                // Of tails and parts nothing is known but that they are there.
+                let untold =
+                    [RecordClass::Erased, RecordClass::Tail, RecordClass::Part, RecordClass::OtherKind];
+                if class.is_some_and(|class| !untold.contains(&class)) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Begins anew in tables beside those that queries read. The cursors of those stay in front of the receipt, so
+    /// whoever comes to it begins anew as well until one is done.
+    fn start_over(&mut self) -> Result<()> {
+        self.is_outdated = false;
+        self.generation = self.store.create(PROJECTIONS_VERSION)?;
+        self.reread()
     }
 
     /// Notes how far a feed is folded; commits when enough is in memory. Never called in the midst of a batch.
@@ -215,6 +267,9 @@ impl<'s> Projector<'s> {
     /// Folds all that the ledger has and the store has not, commits it, and makes a generation that was being built
     /// the live one.
     ///
+    /// Where a receipt says that records were erased that were folded before, everything is folded anew: rows cannot be
+    /// taken apart again (`docs/decisions/0013`).
+    ///
     /// `Forked` when a feed is shorter than what was folded of it (the ledger was restored from a backup): rebuild.
     pub fn catch_up(&mut self, ledger: &Ledger) -> Result<CaughtUp> {
         let mut attempt = 0;
@@ -223,6 +278,14 @@ impl<'s> Projector<'s> {
                 Err(error) if error.kind() == ErrorKind::Conflict && attempt < ATTEMPTS_MAX => {
                     attempt += 1;
                     self.reread()?;
+                }
+                Ok(_) if self.is_outdated => {
+                    if attempt == ATTEMPTS_MAX {
+                        let message = "records are being erased faster than they are folded; try again";
+                        return Err(Error::new(ErrorKind::Conflict, "fold", message));
+                    }
+                    attempt += 1;
+                    self.start_over()?;
                 }
                 result => return result,
             }
@@ -238,10 +301,16 @@ impl<'s> Projector<'s> {
             if cursor.next > head.size {
                 return Err(shrunk(&head.feed, cursor.next, head.size));
             }
+            if self.is_outdated {
+                return Ok(());
+            }
             done.feeds += u64::from(cursor.next < head.size);
             done.entries += head.size - cursor.next;
             self.fold_feed(ledger, &head.feed, head.size)
         })?;
+        if self.is_outdated {
+            return Ok(done);
+        }
         self.commit(Some(&token))?;
         if !self.is_live {
             self.promote(ledger)?;
@@ -293,6 +362,12 @@ impl<'s> Projector<'s> {
                         continue;
                     }
                 };
+                if let Some(receipt) = payload.filter(|_| erasures::is_receipt(skeleton)) {
+                    self.is_outdated = self.is_outdated_by(ledger, receipt)?;
+                    if self.is_outdated {
+                        return Ok(());
+                    }
+                }
                 self.fold(&FoldInput { feed, index: next, address: entry.address, skeleton, payload })?;
                 next += 1;
             }

@@ -7,6 +7,7 @@ mod backends;
 mod bad_input;
 mod bad_ledgers;
 mod crash;
+mod erase;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod flips;
@@ -23,6 +24,7 @@ mod restored;
 mod search;
 mod storm;
 mod transcripts;
+mod traps;
 mod views;
 mod watching;
 
