@@ -200,16 +200,14 @@ fn a_replay_over_a_network_that_delays_and_cuts_converges() {
         let there = Ledger::new(PostgresBackend::open(&url, &PostgresOptions::default()).unwrap());
         weather.answers_left.store(300, Ordering::SeqCst);
         weather.requests_left.store(20_000, Ordering::SeqCst);
-        let mut failures = 0;
         let report = loop {
             match replay(&source, &there, &mut |_| {}) {
                 Ok(report) => break report,
                 Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}"),
             }
-            failures += 1;
         };
         assert_eq!(report.divergences, []);
-        assert!(weather.cuts.load(Ordering::SeqCst) > 5 && failures > 0, "hardly anything was cut");
+        assert!(weather.cuts.load(Ordering::SeqCst) > 5, "hardly anything was cut");
         weather.calm();
         assert_same(&source, &there);
     }
