@@ -20,10 +20,14 @@ pub(crate) struct Arguments {
 const ENVIRONMENT: &str = "\
 Environment:
   RELAYBURN_HOME         where the default ledger and this host's state are [default: ~/.relayburn]
-  RELAYBURN_STORAGE      which backend keeps the ledger: file, redb, sqlite, postgres [default: file]
+  RELAYBURN_STORAGE      which backend keeps the ledger: file, redb, sqlite, postgres, http [default: file]
   RELAYBURN_REDB_PATH    where the redb ledger is [default: ledger.redb in RELAYBURN_HOME]
   RELAYBURN_SQLITE_PATH  where the SQLite ledger is [default: ledger.sqlite in RELAYBURN_HOME]
   RELAYBURN_POSTGRES_URL where the Postgres ledger is: postgres://USER@HOST/DATABASE[?ledger=NAME]
+  RELAYBURN_HTTP_URL     where the server is: https://HOST[:PORT][/v1/ledgers/NAME]
+  RELAYBURN_HTTP_TOKEN   the token for it; RELAYBURN_HTTP_TOKEN_FILE names a file that holds one
+  RELAYBURN_HTTP_CA_FILE certificates (PEM) to trust instead of the system's
+  RELAYBURN_HTTP_PLAIN   allow: the token may travel over http:// to another machine
   RELAYBURN_HOST_NAME    the label of this host [default: the host name]
   RELAYBURN_WRITER_KEY   the writer key of this one process, 64 hex digits [default: a key file made on first use]
   CLAUDE_CONFIG_DIR      where Claude Code keeps its sessions; several with commas [default: ~/.claude]
@@ -40,7 +44,7 @@ Exit codes: 0 done; 1 checked and found wanting (damage, roots that differ, file
 /// What every command takes.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
-    /// The ledger: file:DIR, redb:PATH, sqlite:PATH or postgres://…[?ledger=NAME]. Goes before RELAYBURN_STORAGE.
+    /// The ledger: file:DIR, redb:PATH, sqlite:PATH, postgres://…[?ledger=NAME] or https://…. Goes before RELAYBURN_STORAGE.
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) store: Option<String>,
     /// Prints JSON: one object, or one line for each row of a list.
@@ -99,6 +103,11 @@ pub(crate) enum Command {
     Erase(Erase),
     /// Seals, compresses and merges; removes the bytes of erased payloads.
     Compact,
+    /// Serves ledgers over HTTP, for hosts that keep none of their own.
+    Serve(Serve),
+    /// Makes, lists and revokes the tokens of a server.
+    #[command(subcommand)]
+    Token(Token),
     /// Prints the completion script of a shell.
     Completions {
         /// The shell.
@@ -444,4 +453,71 @@ pub(crate) struct Restore {
     /// Every extent that was written down, not only the latest.
     #[arg(long)]
     pub(crate) all: bool,
+}
+
+/// Serves ledgers over HTTP.
+///
+/// The ledger of --store is the one named default; --ledger adds others, and alone it replaces that one. Projections and
+/// tokens are kept in RELAYBURN_HOME of this machine. Without any token the server listens on loopback addresses only and
+/// lets everything be done from this machine. SIGTERM and SIGINT stop it when what is under way is done.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Serve {
+    /// The address to listen on; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7330")]
+    pub(crate) listen: std::net::SocketAddr,
+    /// A ledger under a name of its own. May be repeated.
+    #[arg(long, value_name = "NAME=URL")]
+    pub(crate) ledger: Vec<String>,
+    /// The certificate chain (PEM); then TLS alone is served.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The key of the certificate (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// The form of the log on standard error.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log: LogFormat,
+}
+
+/// A form of the server's log. No form shows payloads or tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// One line an event.
+    Text,
+    /// One JSON object an event.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Token {
+    /// Makes a token and prints it, once.
+    Create {
+        /// What it allows; several with commas.
+        #[arg(long, value_enum, value_delimiter = ',', required = true)]
+        scope: Vec<TokenScope>,
+        /// Only for the ledger of this name; without it for all.
+        #[arg(long, value_name = "NAME")]
+        ledger: Option<String>,
+        /// A label.
+        #[arg(long, value_name = "LABEL")]
+        name: Option<String>,
+    },
+    /// Lists tokens, without what is secret.
+    List,
+    /// Makes a token useless, at once.
+    Revoke {
+        /// Its id or a unique prefix.
+        id: String,
+    },
+}
+
+/// What a token allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TokenScope {
+    /// Append batches, and ask what is there; not what it says.
+    Append,
+    /// Read events and rows.
+    Read,
+    /// Everything, also erase, compact and check.
+    Admin,
 }

@@ -1,6 +1,7 @@
 //! What the environment says to the commands. Only the width of tables is asked for elsewhere, in `output.rs`.
 
 use burnlog_host::{Config, Home, parse_key};
+use burnlog_http::HttpOptions;
 use burnlog_log::{Error, ErrorKind, Result, Timestamp, WriterKey};
 use std::env;
 use std::path::PathBuf;
@@ -27,6 +28,8 @@ pub(crate) struct Environment {
     sqlite_path: Option<PathBuf>,
     /// `RELAYBURN_POSTGRES_URL`. Holds secrets: never printed.
     pub(crate) postgres_url: Option<String>,
+    /// `RELAYBURN_HTTP_URL`.
+    pub(crate) http_url: Option<String>,
     /// `RELAYBURN_HOST_NAME`.
     pub(crate) host_name: Option<String>,
     /// `RELAYBURN_WRITER_KEY`.
@@ -51,6 +54,7 @@ impl Environment {
             redb_path: path("RELAYBURN_REDB_PATH"),
             sqlite_path: path("RELAYBURN_SQLITE_PATH"),
             postgres_url: text("RELAYBURN_POSTGRES_URL"),
+            http_url: text("RELAYBURN_HTTP_URL"),
             host_name: text("RELAYBURN_HOST_NAME"),
             writer_key: text("RELAYBURN_WRITER_KEY"),
         })
@@ -89,6 +93,31 @@ impl Environment {
             Error::new(ErrorKind::Invalid, "open feed", message)
         })
     }
+}
+
+/// What the environment says about connections to servers: `RELAYBURN_HTTP_TOKEN` or a file that
+/// `RELAYBURN_HTTP_TOKEN_FILE` names, `RELAYBURN_HTTP_CA_FILE`, `RELAYBURN_HTTP_PLAIN`.
+pub(crate) fn http_options() -> Result<HttpOptions> {
+    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
+    let token = match (env::var("RELAYBURN_HTTP_TOKEN").ok(), set("RELAYBURN_HTTP_TOKEN_FILE")) {
+        (Some(token), _) if !token.is_empty() => Some(token),
+        (_, Some(path)) => {
+            let text = std::fs::read_to_string(&path).map_err(|error| {
+                let message = "the file of RELAYBURN_HTTP_TOKEN_FILE cannot be read";
+                Error::new(ErrorKind::Denied, "open ledger", message)
+                    .at(PathBuf::from(&path).display())
+                    .caused_by(error)
+            })?;
+            Some(text.trim().to_owned())
+        }
+        _ => None,
+    };
+    Ok(HttpOptions {
+        token,
+        ca_file: set("RELAYBURN_HTTP_CA_FILE").map(PathBuf::from),
+        allow_plain: set("RELAYBURN_HTTP_PLAIN").is_some_and(|value| value == "allow"),
+        ..HttpOptions::default()
+    })
 }
 
 /// Returns the point at which a test wants the program to end: `name` or `name:n`.

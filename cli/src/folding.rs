@@ -64,7 +64,7 @@ fn is_gone(holder: &str, machine: &str) -> bool {
 pub(crate) fn catch_up(
     projector: &mut Projector<'_>,
     ledger: &Ledger,
-    queries: impl FnOnce() -> Result<Box<dyn Queries>>,
+    queries: impl FnOnce() -> Result<Box<dyn Queries + Send>>,
     global: &Global,
 ) -> Result<()> {
     let error = match projector.catch_up(ledger) {

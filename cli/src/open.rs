@@ -4,6 +4,7 @@
 use crate::args::{Durability, Global};
 use crate::environment::Environment;
 use crate::output::say;
+use burnlog_http::{Call, HttpBackend, HttpQueries, HttpTarget, Operation};
 use burnlog_jsonl::{JsonlBackend, JsonlOptions};
 use burnlog_log::{Error, ErrorKind, Ledger, Result};
 use burnlog_postgres::{PostgresBackend, PostgresOptions, PostgresProjections};
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What every message about URLs ends with.
-const FORMS: &str = "write file:DIR, redb:PATH, sqlite:PATH or postgres://USER@HOST/DATABASE[?ledger=NAME]";
+const FORMS: &str = "write file:DIR, redb:PATH, sqlite:PATH, postgres://USER@HOST/DATABASE[?ledger=NAME] or https://HOST[/v1/ledgers/NAME]";
 
 /// Where a ledger is, as the user says it.
 #[derive(Clone, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub(crate) enum StoreUrl {
     Sqlite(PathBuf),
     /// `postgres://…`: a database. Holds secrets: never printed.
     Postgres(String),
+    /// `http(s)://…`: a ledger on a server.
+    Http(HttpTarget),
 }
 
 /// What a ledger is opened for.
@@ -56,6 +59,7 @@ impl StoreUrl {
             "redb" => Ok(Self::Redb(PathBuf::from(path))),
             "sqlite" => Ok(Self::Sqlite(PathBuf::from(path))),
             "postgres" | "postgresql" => Ok(Self::Postgres(text.to_owned())),
+            "http" | "https" => HttpTarget::parse(text).map(Self::Http),
             _ => invalid(format!("this program has no backend {scheme:?}; {FORMS}")),
         }
     }
@@ -76,9 +80,13 @@ impl StoreUrl {
                     invalid("RELAYBURN_STORAGE is postgres; set RELAYBURN_POSTGRES_URL as well".to_owned())
                 }
             },
-            Some(other) => {
-                invalid(format!("RELAYBURN_STORAGE is {other:?}; it may be file, redb, sqlite or postgres"))
-            }
+            Some("http") => match &environment.http_url {
+                Some(url) => HttpTarget::parse(url).map(Self::Http),
+                None => invalid("RELAYBURN_STORAGE is http; set RELAYBURN_HTTP_URL as well".to_owned()),
+            },
+            Some(other) => invalid(format!(
+                "RELAYBURN_STORAGE is {other:?}; it may be file, redb, sqlite, postgres or http"
+            )),
         }
     }
 }
@@ -95,6 +103,10 @@ pub(crate) fn ledger(url: &StoreUrl, access: Access, global: &Global) -> Result<
                 url,
                 &PostgresOptions { create, ..PostgresOptions::default() },
             )?)
+        }
+        StoreUrl::Http(target) => {
+            let link = burnlog_http::open(target, &crate::environment::http_options()?)?;
+            Ledger::new(HttpBackend::new(link))
         }
     };
     Ok(ledger.with_pause(pause))
@@ -192,6 +204,21 @@ fn projections_path(environment: &Environment, ledger: &Ledger) -> PathBuf {
     }
 }
 
+/// Opens the projections of a ledger for folding, where this program folds them: those of a ledger on a server are
+/// folded there.
+pub(crate) fn folds(
+    ledger: &Ledger,
+    environment: &Environment,
+    global: &Global,
+) -> Result<Option<Box<dyn Projections>>> {
+    if is_remote(ledger) { Ok(None) } else { projections(ledger, environment, global).map(Some) }
+}
+
+/// Whether a server keeps the ledger and its projections.
+pub(crate) fn is_remote(ledger: &Ledger) -> bool {
+    ledger.location().backend == "http"
+}
+
 /// Opens the projections of a ledger for folding. A damaged file is put aside and said so, because the log has
 /// everything; not so one with the log in it.
 pub(crate) fn projections(
@@ -222,12 +249,30 @@ pub(crate) fn queries(
     ledger: &Ledger,
     environment: &Environment,
     global: &Global,
-) -> Result<Box<dyn Queries>> {
+) -> Result<Box<dyn Queries + Send>> {
+    if is_remote(ledger) {
+        let target = HttpTarget::parse(&ledger.location().url)?;
+        let link = burnlog_http::open(&target, &crate::environment::http_options()?)?;
+        return Ok(Box::new(HttpQueries::open(link)?));
+    }
     if let Some(store) = in_postgres(ledger, environment, global, false)? {
         return Ok(Box::new(store));
     }
     let options = SqliteOptions { read_only: true, ..SqliteOptions::default() };
     Ok(Box::new(SqliteProjections::open(&projections_path(environment, ledger), &options)?))
+}
+
+/// Asks the server that keeps a ledger for one of its lists, and returns the lines.
+pub(crate) fn remote_list(
+    ledger: &Ledger,
+    operation: Operation,
+    parameters: &[(&str, String)],
+) -> Result<Vec<String>> {
+    let target = HttpTarget::parse(&ledger.location().url)?;
+    let link = burnlog_http::open(&target, &crate::environment::http_options()?)?;
+    let call = parameters.iter().fold(Call::new(operation), |call, (name, value)| call.with(name, value));
+    let body = link.ask(operation.name(), call)?;
+    Ok(String::from_utf8_lossy(&body).lines().map(str::to_owned).collect())
 }
 
 /// How long another process that adds to a search index is waited for.

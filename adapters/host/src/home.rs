@@ -44,6 +44,11 @@ impl Home {
         self.0.join("host").join("prices.json")
     }
 
+    /// Returns where the tokens of a server on this host are.
+    pub fn tokens(&self) -> PathBuf {
+        self.0.join("host").join("tokens.json")
+    }
+
     /// Names the state that belongs to one ledger; nothing is made.
     pub fn ledger_state(&self, ledger: LedgerId) -> LedgerState {
         LedgerState(self.0.join("host").join(ledger.to_string()))

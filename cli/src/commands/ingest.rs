@@ -137,13 +137,16 @@ fn ingest(
     let _lock = IngestLock::acquire(&state.lock(), Duration::from_secs(arguments.wait))?;
     let (mut writer, mut cursors) = open_feed(environment, global, config, &ledger, &state)?;
     let feed = writer.feed();
-    let mut store = open::projections(&ledger, environment, global)?;
-    let unreadable_before = unreadable(&*store)?;
-    let mut projector = Projector::new(
-        &mut *store,
-        &ledger,
-        folding::limits(environment, Duration::from_secs(arguments.wait)),
-    )?;
+    let mut store = open::folds(&ledger, environment, global)?;
+    let unreadable_before = store.as_deref().map_or(Ok(0), |store| unreadable(store))?;
+    // The folds tell what is unreadable; where a server folds, the records are looked at here.
+    let options = &Options { check_records: store.is_none(), ..options.clone() };
+    let limits = folding::limits(environment, Duration::from_secs(arguments.wait));
+    let mut projector = match &mut store {
+        Some(store) => Some(Projector::new(&mut **store, &ledger, limits)?),
+        None => None,
+    };
+    let mut unreadable_seen = 0;
     let mut pass = |plan: Plan| -> anyhow::Result<Report> {
         let mut watch = Watch { bar: progress::Progress::start("reading", global.quiet), context };
         let report = burnlog_sources::ingest(
@@ -151,9 +154,11 @@ fn ingest(
             &mut cursors,
             options,
             &mut |batch: &Batch| {
-                let outcomes = writer.append(batch, now(), &mut |feed, batch, outcomes| {
-                    projector.fold_appended(feed, batch, outcomes).map(drop)
-                })?;
+                let outcomes =
+                    writer.append(batch, now(), &mut |feed, batch, outcomes| match &mut projector {
+                        Some(projector) => projector.fold_appended(feed, batch, outcomes).map(drop),
+                        None => Ok(()),
+                    })?;
                 let head = writer.head().expect("an append that returned has a head");
                 Ok(Acknowledged { outcomes, point: FeedPoint { size: head.size, root: head.root } })
             },
@@ -164,8 +169,11 @@ fn ingest(
         let remembered = writer.remember();
         let report = report?;
         remembered?;
-        folding::catch_up(&mut projector, &ledger, || open::queries(&ledger, environment, global), global)?;
-        super::search::add_new(context, &ledger);
+        unreadable_seen += report.total().unreadable;
+        if let Some(projector) = &mut projector {
+            folding::catch_up(projector, &ledger, || open::queries(&ledger, environment, global), global)?;
+            super::search::add_new(context, &ledger);
+        }
         Ok(report)
     };
     let report = if arguments.watch {
@@ -175,7 +183,10 @@ fn ingest(
     } else {
         pass(plan)?
     };
-    let unreadable = unreadable(&*store)?.saturating_sub(unreadable_before);
+    let unreadable = match &store {
+        Some(store) => unreadable(&**store)?.saturating_sub(unreadable_before),
+        None => unreadable_seen,
+    };
     if arguments.durability == crate::args::Durability::Os {
         say(global, "burnlog: stored with --durability os: synced once, at the end");
     }

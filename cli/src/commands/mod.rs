@@ -8,15 +8,18 @@ mod diagnostics;
 mod erase;
 mod export;
 mod ingest;
+mod lists;
 mod project;
 mod relationships;
 mod replay;
 mod restore;
 mod search;
+mod serve;
 mod sessions;
 mod show;
 mod stamp;
 mod status;
+mod token;
 mod turns;
 mod usage;
 mod verify;
@@ -42,7 +45,7 @@ struct Context {
 
 impl Context {
     /// Opens the projections of the chosen ledger for queries.
-    fn queries(&self) -> burnlog_log::Result<Box<dyn Queries>> {
+    fn queries(&self) -> burnlog_log::Result<Box<dyn Queries + Send>> {
         let url = StoreUrl::choose(&self.global, &self.environment)?;
         let ledger = open::ledger(&url, Access::Read, &self.global)?;
         open::queries(&ledger, &self.environment, &self.global)
@@ -75,6 +78,8 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Stamp(stamp) => stamp::run(&context()?, &stamp),
         Command::Export(export) => export::run(&context()?, &export),
         Command::Show(show) => show::run(&context()?, &show),
+        Command::Serve(serve) => serve::run(&context()?, &serve),
+        Command::Token(token) => token::run(&context()?, &token),
         Command::Erase(erase) => erase::run(&context()?, &erase),
         Command::Compact => compact::run(&context()?),
         Command::Completions { shell } => {

@@ -7,7 +7,7 @@ use crate::open::{self, Access, StoreUrl};
 use crate::output::{Column, Printer, count, counted, print_one};
 use crate::progress::Waiting;
 use anyhow::Context as _;
-use burnlog_log::Ledger;
+use burnlog_log::{Error, ErrorKind, Ledger};
 use burnlog_projections::{CaughtUp, DumpOptions, FoldLimits, FoldStore, Projector, TABLES, dump, status};
 use std::io::{BufWriter, Write};
 use std::process::ExitCode;
@@ -51,7 +51,10 @@ fn fold(
     let start = Instant::now();
     let Context { global, environment } = context;
     let ledger = open::ledger(&StoreUrl::choose(global, environment)?, Access::Read, global)?;
-    let mut store = open::projections(&ledger, environment, global)?;
+    let Some(mut store) = open::folds(&ledger, environment, global)? else {
+        let message = "the server folds this ledger by itself; run this where the server's store is";
+        return Err(Error::new(ErrorKind::Invalid, "fold", message).at(ledger.location().url).into());
+    };
     let waiting = Waiting::start("folding", global.quiet);
     let CaughtUp { feeds, entries, damaged, unsupported } =
         open_projector(&mut *store, &ledger, folding::limits(environment, folding::WAIT))?

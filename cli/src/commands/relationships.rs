@@ -100,7 +100,8 @@ pub(super) fn for_each_line(
     failed
 }
 
-fn line(link: Link) -> LinkLine {
+/// Makes the line of a relationship.
+pub(super) fn line(link: Link) -> LinkLine {
     let name = |name: Option<Name>| name.map(|name| name.to_string());
     LinkLine {
         source: link.source.to_string(),

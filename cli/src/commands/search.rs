@@ -7,7 +7,7 @@ use crate::filter;
 use crate::open::{self, Access, StoreUrl};
 use crate::output::{Printer, counted, minute, say};
 use crate::progress::Progress;
-use burnlog_log::{ErrorKind, Ledger, Result, Timestamp};
+use burnlog_log::{Error, ErrorKind, Ledger, Result, Timestamp};
 use burnlog_projections::{
     Filter, PageRequest, Queries, SearchHit, SearchHits, SearchIndex, SearchIndexer, SearchKind, SearchOrder,
     SearchQuery, SearchRequest, Session, search,
@@ -25,14 +25,14 @@ const HITS: usize = 20;
 const SESSIONS: usize = 1024;
 
 /// The fields of `search --json`.
-#[derive(serde::Serialize)]
-struct Line {
+#[derive(serde::Serialize, serde::Deserialize)]
+pub(super) struct Line {
     source: String,
     session: String,
     stream: String,
     seq: u64,
     address: String,
-    kind: &'static str,
+    kind: String,
     timestamp: Option<Timestamp>,
     project: Option<String>,
     score: f64,
@@ -49,7 +49,7 @@ struct FlatLine {
     stream: String,
     seq: u64,
     address: String,
-    kind: &'static str,
+    kind: String,
     timestamp: Option<Timestamp>,
     project: Option<String>,
     score: f64,
@@ -57,34 +57,102 @@ struct FlatLine {
 }
 
 pub(super) fn run(context: &Context, arguments: &args::Search) -> anyhow::Result<ExitCode> {
-    let query = SearchQuery::parse(&arguments.query.join(" "))?;
     let Context { global, environment } = context;
     let ledger = open::ledger(&StoreUrl::choose(global, environment)?, Access::Read, global)?;
-    let store = open::queries(&ledger, environment, global)?;
-    let request = request(arguments, &*store)?;
-    let path = environment.home.search(ledger.location().id);
-    let found = match find(context, &path, &ledger, &*store, &query, &request) {
-        Err(error)
-            if error.kind() == ErrorKind::Corrupt && error.location() == path.display().to_string() =>
-        {
-            open::drop_search_index(&path, &error, global)?;
-            find(context, &path, &ledger, &*store, &query, &request)?
-        }
-        result => result?,
+    let (lines, notes) = if open::is_remote(&ledger) {
+        ask(&ledger, arguments)?
+    } else {
+        let store = open::queries(&ledger, environment, global)?;
+        let found = hits(context, &ledger, &*store, arguments)?;
+        let notes = Notes::of(&found);
+        (found.hits.into_iter().map(line).collect(), notes)
     };
-    if found.capped {
+    if notes.capped {
         say(
             global,
             "burnlog: more than 10,000 blocks match; those indexed last were ranked. Add a word or a filter.",
         );
     }
-    let unreadable = found.unreadable - found.erased.len() as u64;
-    if unreadable > 0 {
-        let blocks = counted(unreadable, "block");
+    if notes.unreadable > 0 {
+        let blocks = counted(notes.unreadable, "block");
         say(global, &format!("burnlog: {blocks} that match cannot be read any more; run burnlog verify"));
     }
-    print(context, found.hits)?;
+    print(context, lines)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is to be said beside the hits.
+#[derive(Debug, Clone, Copy, Default, serde::Serialize, serde::Deserialize)]
+pub(super) struct Notes {
+    /// Whether only the blocks indexed last were ranked.
+    capped: bool,
+    /// Blocks that match and cannot be read, those that were erased not counted.
+    unreadable: u64,
+}
+
+impl Notes {
+    pub(super) fn of(found: &SearchHits) -> Self {
+        Self { capped: found.capped, unreadable: found.unreadable - found.erased.len() as u64 }
+    }
+
+    pub(super) fn is_empty(self) -> bool {
+        !self.capped && self.unreadable == 0
+    }
+}
+
+/// Asks the server that keeps the ledger.
+fn ask(ledger: &Ledger, arguments: &args::Search) -> Result<(Vec<Line>, Notes)> {
+    #[derive(serde::Deserialize)]
+    struct Told {
+        notes: Notes,
+    }
+    // A query that makes no sense is refused here, before anybody is asked.
+    SearchQuery::parse(&arguments.query.join(" "))?;
+    let sort = if arguments.sort == Sort::Time { "time" } else { "score" };
+    let mut parameters = vec![("q", arguments.query.join(" ")), ("sort", sort.to_owned())];
+    parameters.extend(arguments.kind.iter().map(|kind| ("kind", kind_of(*kind).name().to_owned())));
+    let args::Filter { since, until, project, session, source, model, host, tag, limit } = &arguments.filter;
+    let flags = [("since", since), ("until", until), ("project", project), ("session", session)];
+    let flags = flags.into_iter().chain([("source", source), ("model", model), ("host", host)]);
+    parameters.extend(flags.filter_map(|(name, value)| Some((name, value.clone()?))));
+    parameters.extend(tag.iter().map(|tag| ("tag", tag.clone())));
+    parameters.push(("limit", limit.unwrap_or(HITS).to_string()));
+    let (mut lines, mut notes) = (Vec::new(), Notes::default());
+    for text in open::remote_list(ledger, burnlog_http::Operation::Search, &parameters)? {
+        match serde_json::from_str::<Line>(&text) {
+            Ok(line) => lines.push(line),
+            Err(error) => {
+                let told = serde_json::from_str::<Told>(&text).map_err(|_| {
+                    let message = "the server's answer is of another version; upgrade the older of the two";
+                    Error::new(ErrorKind::Unsupported, "search", message).caused_by(error)
+                })?;
+                notes = told.notes;
+            }
+        }
+    }
+    Ok((lines, notes))
+}
+
+/// Brings the index of this host up to date and searches it.
+pub(super) fn hits(
+    context: &Context,
+    ledger: &Ledger,
+    store: &dyn Queries,
+    arguments: &args::Search,
+) -> Result<SearchHits> {
+    let query = SearchQuery::parse(&arguments.query.join(" "))?;
+    let Context { global, environment } = context;
+    let request = request(arguments, store)?;
+    let path = environment.home.search(ledger.location().id);
+    match find(context, &path, ledger, store, &query, &request) {
+        Err(error)
+            if error.kind() == ErrorKind::Corrupt && error.location() == path.display().to_string() =>
+        {
+            open::drop_search_index(&path, &error, global)?;
+            find(context, &path, ledger, store, &query, &request)
+        }
+        result => result,
+    }
 }
 
 /// Brings the index up to date and searches it.
@@ -195,15 +263,15 @@ fn kind_of(kind: BlockKind) -> SearchKind {
     }
 }
 
-fn print(context: &Context, hits: Vec<SearchHit>) -> anyhow::Result<()> {
+fn print(context: &Context, hits: Vec<Line>) -> anyhow::Result<()> {
     let global = &context.global;
     if global.csv {
         let mut printer = Printer::new(global, &[]);
-        hits.into_iter().try_for_each(|hit| printer.row(&flat(line(hit))))?;
+        hits.into_iter().try_for_each(|hit| printer.row(&flat(hit)))?;
         printer.finish()?;
     } else if global.json {
         let mut printer = Printer::new(global, &[]);
-        hits.into_iter().try_for_each(|hit| printer.row(&line(hit)))?;
+        hits.into_iter().try_for_each(|hit| printer.row(&hit))?;
         printer.finish()?;
     } else {
         print_text(hits)?;
@@ -211,7 +279,8 @@ fn print(context: &Context, hits: Vec<SearchHit>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn line(hit: SearchHit) -> Line {
+/// Makes the line of a hit.
+pub(super) fn line(hit: SearchHit) -> Line {
     let SearchHit { block, address, project, snippet } = hit;
     Line {
         source: block.source,
@@ -219,7 +288,7 @@ fn line(hit: SearchHit) -> Line {
         stream: block.stream,
         seq: block.seq,
         address: address.to_string(),
-        kind: block.kind.name(),
+        kind: block.kind.name().to_owned(),
         timestamp: block.timestamp,
         project: project.map(|name| name.to_string()),
         // Six digits: scores are for comparing, and the last bits differ between machines.
@@ -229,21 +298,24 @@ fn line(hit: SearchHit) -> Line {
     }
 }
 
+fn ranges(matches: &[[usize; 2]]) -> Vec<Range<usize>> {
+    matches.iter().map(|[start, bytes]| *start..start + bytes).collect()
+}
+
 fn flat(line: Line) -> FlatLine {
-    let ranges: Vec<Range<usize>> = line.matches.iter().map(|[start, bytes]| *start..start + bytes).collect();
-    let snippet = marked(&line.snippet, &ranges, ("«", "»"));
+    let snippet = marked(&line.snippet, &ranges(&line.matches), ("«", "»"));
     let Line { source, session, stream, seq, address, kind, timestamp, project, score, .. } = line;
     FlatLine { source, session, stream, seq, address, kind, timestamp, project, score, snippet }
 }
 
 /// Two lines a hit: where it is, and the snippet.
-fn print_text(hits: Vec<SearchHit>) -> anyhow::Result<()> {
+fn print_text(hits: Vec<Line>) -> anyhow::Result<()> {
     let colours = stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let marks = if colours { ("\u{1b}[1;33m", "\u{1b}[0m") } else { ("«", "»") };
     let mut out = BufWriter::new(stdout().lock());
     for hit in hits {
-        let snippet = marked(&hit.snippet.text, &hit.snippet.matches, marks);
-        let Line { session, kind, timestamp, project, seq, .. } = line(hit);
+        let snippet = marked(&hit.snippet, &ranges(&hit.matches), marks);
+        let Line { session, kind, timestamp, project, seq, .. } = hit;
         let place = [minute(timestamp), session, project.unwrap_or_default(), format!("{kind} at {seq}")];
         let place: Vec<&str> = place.iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
         let place = place.join("  ").replace(char::is_control, "\u{fffd}");

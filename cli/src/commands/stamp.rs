@@ -54,25 +54,28 @@ pub(super) fn run(context: &Context, arguments: &Stamp) -> anyhow::Result<ExitCo
     state.create()?;
     let _lock = IngestLock::acquire(&state.lock(), Duration::from_secs(arguments.wait))?;
     let (mut writer, _) = open_feed(environment, global, &config, &ledger, &state)?;
-    let mut store = open::projections(&ledger, environment, global)?;
-    let mut projector = Projector::new(
-        &mut *store,
-        &ledger,
-        folding::limits(environment, Duration::from_secs(arguments.wait)),
-    )?;
+    let mut store = open::folds(&ledger, environment, global)?;
+    let limits = folding::limits(environment, Duration::from_secs(arguments.wait));
+    let mut projector = match &mut store {
+        Some(store) => Some(Projector::new(&mut **store, &ledger, limits)?),
+        None => None,
+    };
     let payload = Payload { selector, set, at: now() };
     let mut batch = Batch::default();
     let position =
         Position { kind: Kind::Stamp, source: "burnlog".into(), stream: "stamps".into(), seq: 0, part: None };
     let address = batch.push(position, &serde_json::to_vec(&payload)?)?.address;
-    let appended = writer.append(&batch, now(), &mut |feed, batch, outcomes| {
-        projector.fold_appended(feed, batch, outcomes).map(drop)
+    let appended = writer.append(&batch, now(), &mut |feed, batch, outcomes| match &mut projector {
+        Some(projector) => projector.fold_appended(feed, batch, outcomes).map(drop),
+        None => Ok(()),
     });
     // Also after a failure: what was acknowledged is there to be remembered.
     let remembered = writer.remember();
     appended?;
     remembered?;
-    folding::catch_up(&mut projector, &ledger, || open::queries(&ledger, environment, global), global)?;
+    if let Some(projector) = &mut projector {
+        folding::catch_up(projector, &ledger, || open::queries(&ledger, environment, global), global)?;
+    }
     let stamped = Stamped { address, feed: writer.feed(), payload };
     print_one(global, &stamped, || text(&stamped))?;
     Ok(ExitCode::SUCCESS)

@@ -12,13 +12,14 @@ use burnlog_projections::{
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, stdout};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// How wide a full bar is.
 const BAR_WIDTH: usize = 20;
 
 /// One line of `usage --json`: the values of the dimensions, then the sums.
-struct Group {
+pub(super) struct Group {
     key: Vec<(By, String)>,
     usage: Usage,
     /// Of the calls that have a price; absent when none has.
@@ -40,11 +41,9 @@ struct Cost {
 pub(super) fn run(context: &Context, arguments: &args::Usage) -> anyhow::Result<ExitCode> {
     let store = context.queries()?;
     let filter = filter::of_arguments(&arguments.filter, &*store)?;
-    let prices = prices(context, arguments)?;
+    let prices = prices(context, arguments.prices.clone())?;
     let by = distinct(&arguments.by);
-    let mut groups = groups(&*store, &filter, &by, &prices)?;
-    let total =
-        self::groups(&*store, &filter, &[], &prices)?.pop().context("a total without calls is a total")?;
+    let (mut groups, total) = sums(&*store, &filter, &by, &prices)?;
     order(&mut groups, &by, arguments.cost);
     groups.truncate(arguments.filter.limit.unwrap_or(usize::MAX));
     if context.global.json {
@@ -72,15 +71,28 @@ pub(super) fn run(context: &Context, arguments: &args::Usage) -> anyhow::Result<
 }
 
 /// The table of `--prices`, else of `prices.json` in the host's state, else the built-in one.
-fn prices(context: &Context, arguments: &args::Usage) -> anyhow::Result<PriceTable> {
+pub(super) fn prices(context: &Context, given: Option<PathBuf>) -> anyhow::Result<PriceTable> {
     let own = context.environment.home.prices();
-    let path = arguments.prices.clone().or_else(|| own.exists().then_some(own));
+    let path = given.or_else(|| own.exists().then_some(own));
     let Some(path) = path else { return Ok(PriceTable::built_in()) };
     let text = std::fs::read(&path).map_err(|error| {
         let message = "the price table cannot be read";
         Error::new(ErrorKind::Invalid, "read price table", message).at(path.display()).caused_by(error)
     })?;
     Ok(PriceTable::parse(&text).map_err(|error| error.at(path.display()))?)
+}
+
+/// The sums of each group, and the total in which every call is once.
+pub(super) fn sums(
+    store: &dyn Queries,
+    filter: &Filter,
+    by: &[By],
+    prices: &PriceTable,
+) -> anyhow::Result<(Vec<Group>, Group)> {
+    let groups = groups(store, filter, by, prices)?;
+    let total =
+        self::groups(store, filter, &[], prices)?.pop().context("a total without calls is a total")?;
+    Ok((groups, total))
 }
 
 fn distinct(by: &[By]) -> Vec<By> {

@@ -10,6 +10,7 @@ mod crash;
 mod erase;
 #[cfg(feature = "failpoints")]
 mod failpoints;
+mod faulty;
 mod flips;
 mod golden;
 mod imports;
@@ -19,9 +20,10 @@ mod many_hosts;
 mod matrix;
 mod postgres;
 mod prices;
+mod remote;
 mod restored;
-
 mod search;
+mod served;
 mod storm;
 mod transcripts;
 mod traps;

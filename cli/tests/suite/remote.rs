@@ -1,0 +1,237 @@
+//! A ledger on a server through the whole program: what hosts without a ledger of their own store and ask is what they
+//! would store and ask at home, whatever backend is behind the server.
+
+use crate::{Machine, claude_fixtures, text};
+use burnlog_http::{Call, HttpOptions, HttpTarget, Operation};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
+
+/// `burnlog serve` on a free port, with a ledger of one kind.
+struct Served {
+    machine: Machine,
+    store: String,
+    server: Child,
+    url: String,
+    /// Reads the log to its end, so that the server never waits for a reader.
+    log: Option<std::thread::JoinHandle<String>>,
+}
+
+impl Served {
+    fn start(kind: &str, more: &[&str]) -> Self {
+        let machine = Machine::new("server");
+        let store = format!("{kind}:{}", text(machine.path("served")));
+        let arguments = [&["serve", "--listen", "127.0.0.1:0", "--store", &store], more].concat();
+        let mut server = machine.command(&arguments).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(server.stderr.take().unwrap()).lines();
+        let mut address = None;
+        while address.is_none() {
+            let line = lines.next().expect("it says where it listens").unwrap();
+            address = line.split_once("listening on ").map(|(_, url)| url.to_owned());
+        }
+        let log = std::thread::spawn(move || lines.map_while(Result::ok).collect::<Vec<_>>().join("\n"));
+        let url = format!("{}/v1/ledgers/default", address.unwrap());
+        Self { machine, store, server, url, log: Some(log) }
+    }
+
+    /// Stops it as a system does, and returns its log.
+    fn stop(&mut self) -> String {
+        let id = self.server.id().to_string();
+        assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        assert!(self.server.wait().unwrap().success());
+        self.log.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // It may have been stopped.
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+const SESSION: &str = "11111111-1111-4111-8111-111111111111";
+
+fn everything_is_as_at_home(kind: &str) {
+    let mut served = Served::start(kind, &["--log", "json"]);
+    let (home, pod) = (Machine::new("pod"), Machine::new("pod"));
+    home.ok(&["ingest", "--final", "--root", &claude_fixtures()]);
+    let store = served.url.clone();
+    let first = pod.json(&["ingest", "--final", "--store", &store, "--root", &claude_fixtures()]);
+    assert!(first["new"].as_u64().unwrap() > 10, "{first}");
+    let again = pod.json(&["ingest", "--store", &store, "--root", &claude_fixtures()]);
+    assert_eq!((&again["unchanged"], &again["new"]), (&first["files"], &serde_json::json!(0)));
+    assert!(
+        !pod.path("burn/ledger").exists() && !pod.path("burn/projections").exists(),
+        "nothing is kept here"
+    );
+
+    for command in [
+        &["sessions"][..],
+        &["sessions", "--json"],
+        &["turns", "--json"],
+        &["usage", "--by", "day,model", "--json"],
+        &["content", "--json"],
+        &["relationships", "--json"],
+        &["relationships", "--tree"],
+        &["conflicts", "--json"],
+        &["diagnostics", "--json"],
+        &["show", SESSION],
+        &["show", SESSION, "--format", "json"],
+        &["export", "--table", "calls"],
+        &["export", "--table", "records"],
+        &["project", "dump"],
+    ] {
+        let there = pod.ok(&[command, &["--store", &store]].concat());
+        assert_eq!(there, home.ok(command), "{command:?}");
+        assert!(!there.is_empty() || command[0] == "conflicts", "{command:?}");
+    }
+    assert!(!home.rows(&["search", "the"]).is_empty());
+    assert_eq!(pod.rows(&["search", "the", "--store", &store]), home.rows(&["search", "the"]));
+    pod.ok(&["stamp", "--session", SESSION, "team=a", "--store", &store]);
+    assert_eq!(pod.rows(&["sessions", "--tag", "team=a", "--store", &store]).len(), 1);
+    pod.ok(&["verify", "--store", &store]);
+    pod.ok(&["restore", SESSION, "--store", &store, "--to", &text(pod.path("out"))]);
+    home.ok(&["restore", SESSION, "--to", &text(home.path("out"))]);
+    let restored =
+        |machine: &Machine| std::fs::read(machine.path("out").join(format!("{SESSION}.jsonl"))).unwrap();
+    assert_eq!(restored(&pod), restored(&home));
+    let status = pod.json(&["status", "--store", &store]);
+    assert_eq!(status["ledger"]["backend"], "http");
+    assert_eq!(status["projections"][0]["behind"], 0);
+    pod.ok(&["compact", "--store", &store]);
+
+    // Erased there and here: both tell the same of what is left, and the search of the server finds nothing of it.
+    let other = "22222222-2222-4222-8222-222222222222";
+    pod.ok(&["erase", other, "--yes", "--store", &store]);
+    home.ok(&["erase", other, "--yes"]);
+    for command in [&["sessions", "--json"][..], &["content", "--json"], &["search", "width", "--json"]] {
+        assert_eq!(pod.ok(&[command, &["--store", &store]].concat()), home.ok(command), "{command:?}");
+    }
+
+    // Another host brings its own ledger, and takes all of it back to another place.
+    let local = format!("file:{}", text(home.ledger()));
+    let pushed = home.json(&["replay", "--from", &local, "--to", &store]);
+    let of = |report: &serde_json::Value| {
+        (report["divergences"].clone(), report["feeds"].clone(), report["events_sent"].clone())
+    };
+    // All that the server lacks is who the other host is: the records are there already.
+    assert_eq!(of(&pushed), (serde_json::json!([]), serde_json::json!(1), serde_json::json!(1)));
+    let back = format!("file:{}", text(home.path("back")));
+    let pulled = home.json(&["replay", "--from", &store, "--to", &back]);
+    assert_eq!((&pulled["divergences"], &pulled["feeds"]), (&serde_json::json!([]), &serde_json::json!(2)));
+
+    let log = served.stop();
+    assert!(log.contains("\"operation\":\"append\"") && !log.contains("/work/demo"), "{log}");
+    served.machine.ok(&["verify", "--store", &served.store]);
+}
+
+#[test]
+fn a_jsonl_ledger_behind_a_server_is_as_at_home() {
+    everything_is_as_at_home("file");
+}
+
+#[test]
+fn a_sqlite_ledger_behind_a_server_is_as_at_home() {
+    everything_is_as_at_home("sqlite");
+}
+
+#[test]
+fn a_redb_ledger_behind_a_server_is_as_at_home() {
+    everything_is_as_at_home("redb");
+}
+
+#[test]
+fn tokens_are_made_listed_and_revoked_while_the_server_runs() {
+    let served = Served::start("file", &[]);
+    let (machine, pod) = (&served.machine, Machine::new("pod"));
+    let made = machine.json(&["token", "create", "--scope", "append,read", "--name", "ci"]);
+    let (id, token) = (made["id"].as_str().unwrap(), made["token"].as_str().unwrap());
+    let run = |token: Option<&str>, arguments: &[&str]| {
+        let mut command = pod.command(&[arguments, &["--json"]].concat());
+        command.env("RELAYBURN_STORAGE", "http").env("RELAYBURN_HTTP_URL", &served.url);
+        if let Some(token) = token {
+            command.env("RELAYBURN_HTTP_TOKEN", token);
+        }
+        crate::Ended::of(command.output().unwrap())
+    };
+    let ingested = run(Some(token), &["ingest", "--root", &claude_fixtures()]);
+    assert_eq!(ingested.code, 0, "{}", ingested.stderr);
+    assert_eq!(run(Some(token), &["sessions"]).code, 0);
+    for (token, arguments) in
+        [(None, &["sessions"][..]), (Some("burnlog_guessed"), &["sessions"]), (Some(token), &["compact"])]
+    {
+        let ended = run(token, arguments);
+        assert_eq!(ended.code, 2, "{arguments:?}");
+        assert!(ended.stderr.contains("\"kind\":\"Denied\""), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("burnlog_"), "{}", ended.stderr);
+    }
+    let listed = machine.ok(&["token", "list", "--json"]);
+    assert!(listed.contains("\"name\":\"ci\"") && !listed.contains(token), "{listed}");
+    machine.ok(&["token", "revoke", id]);
+    assert_eq!(run(Some(token), &["sessions"]).code, 2);
+}
+
+#[test]
+fn lists_are_served_to_any_program_with_the_fields_of_the_command_line() {
+    let served = Served::start("file", &[]);
+    let pod = Machine::new("pod");
+    pod.ok(&["ingest", "--store", &served.url, "--root", &claude_fixtures()]);
+    let link = burnlog_http::open(&HttpTarget::parse(&served.url).unwrap(), &HttpOptions::default()).unwrap();
+    let list = |operation: Operation, parameters: &[(&str, &str)]| {
+        let call = parameters.iter().fold(Call::new(operation), |call, (name, value)| call.with(name, value));
+        link.ask("list", call).map(|body| String::from_utf8(body).unwrap())
+    };
+    for (operation, command) in [
+        (Operation::Sessions, &["sessions", "--json"][..]),
+        (Operation::Turns, &["turns", "--json"]),
+        (Operation::Usage, &["usage", "--json"]),
+        (Operation::Content, &["content", "--json"]),
+        (Operation::Relationships, &["relationships", "--json"]),
+    ] {
+        let printed = pod.ok(&[command, &["--store", &served.url]].concat());
+        let mut printed: Vec<&str> = printed.lines().collect();
+        let listed = list(operation, &[]).unwrap();
+        let mut listed: Vec<&str> = listed.lines().collect();
+        if operation == Operation::Usage {
+            // The command orders groups by size, for people.
+            printed.sort_unstable();
+            listed.sort_unstable();
+        }
+        assert_eq!(listed, printed, "{command:?}");
+    }
+    // Two pages put together are the whole list.
+    let whole = list(Operation::Turns, &[]).unwrap();
+    let first = list(Operation::Turns, &[("limit", "2")]).unwrap();
+    let lines: Vec<&str> = first.lines().collect();
+    let next: serde_json::Value = serde_json::from_str(lines[2]).unwrap();
+    let rest = list(Operation::Turns, &[("after", next["next"].as_str().unwrap())]).unwrap();
+    assert_eq!([&lines[..2], &rest.lines().collect::<Vec<_>>()].concat(), whole.lines().collect::<Vec<_>>());
+    for wrong in [("tag", "x"), ("since", "soon"), ("limit", "many"), ("sesion", "x"), ("after", "x")] {
+        let error = list(Operation::Sessions, &[wrong]).unwrap_err();
+        assert_eq!(error.kind(), burnlog_log::ErrorKind::Invalid, "{wrong:?}: {error}");
+    }
+}
+
+#[test]
+fn what_is_no_server_or_none_for_us_is_said_with_the_next_step() {
+    let machine = Machine::new("pod");
+    let said = |url: &str, token: Option<&str>| {
+        let mut command = machine.command(&["status", "--store", url]);
+        if let Some(token) = token {
+            command.env("RELAYBURN_HTTP_TOKEN", token);
+        }
+        let ended = crate::Ended::of(command.output().unwrap());
+        assert_eq!(ended.code, 2, "{}", ended.stderr);
+        assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
+        ended.stderr
+    };
+    assert!(said("http://127.0.0.1:1", None).contains("no answer"));
+    assert!(said("http://example.invalid", Some("hunter2")).contains("https://"));
+    assert!(said("https://u:hunter2@127.0.0.1:1", None).contains("RELAYBURN_HTTP_TOKEN"));
+    let served = Served::start("file", &[]);
+    let other = served.url.replace("default", "nobody");
+    assert!(said(&other, None).contains("no ledger of that name"));
+    let refused = machine.run(&["project", "update", "--store", &served.url]);
+    assert!(refused.stderr.contains("where the server's store is"), "{}", refused.stderr);
+}
