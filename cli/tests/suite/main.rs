@@ -15,7 +15,12 @@ mod golden;
 mod imports;
 mod laws;
 mod lifecycle;
+mod many_hosts;
+mod matrix;
+mod postgres;
 mod prices;
+mod restored;
+
 mod search;
 mod storm;
 mod transcripts;
