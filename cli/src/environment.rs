@@ -27,6 +27,8 @@ pub(crate) struct Environment {
     sqlite_path: Option<PathBuf>,
     /// `RELAYBURN_POSTGRES_URL`. Holds secrets: never printed.
     pub(crate) postgres_url: Option<String>,
+    /// `RELAYBURN_PUSH_URL`. May hold secrets: never printed.
+    pub(crate) push_url: Option<String>,
     /// `RELAYBURN_HOST_NAME`.
     pub(crate) host_name: Option<String>,
     /// `RELAYBURN_WRITER_KEY`.
@@ -51,6 +53,7 @@ impl Environment {
             redb_path: path("RELAYBURN_REDB_PATH"),
             sqlite_path: path("RELAYBURN_SQLITE_PATH"),
             postgres_url: text("RELAYBURN_POSTGRES_URL"),
+            push_url: text("RELAYBURN_PUSH_URL"),
             host_name: text("RELAYBURN_HOST_NAME"),
             writer_key: text("RELAYBURN_WRITER_KEY"),
         })

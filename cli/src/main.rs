@@ -1,5 +1,6 @@
 //! The `burnlog` program: parses the command line, runs one command, reports how it ended.
 
+mod agent;
 mod args;
 mod commands;
 mod environment;

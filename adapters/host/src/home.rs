@@ -90,6 +90,16 @@ impl LedgerState {
         self.0.join("evidence")
     }
 
+    /// Returns where it is kept what was pushed to which ledger.
+    pub fn pushed(&self) -> PathBuf {
+        self.0.join("pushed")
+    }
+
+    /// Returns the lock that one push holds.
+    pub fn push_lock(&self) -> PathBuf {
+        self.0.join("push.lock")
+    }
+
     /// Returns the lock that one ingest holds.
     pub fn lock(&self) -> PathBuf {
         self.0.join("ingest.lock")

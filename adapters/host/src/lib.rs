@@ -10,6 +10,7 @@ mod heads;
 mod home;
 mod key;
 mod lock;
+mod pushed;
 mod writer;
 
 pub use config::Config;
@@ -17,4 +18,5 @@ pub use heads::RememberedHeads;
 pub use home::{Home, LedgerState};
 pub use key::{load_or_create_key, parse_key, rotate_key};
 pub use lock::IngestLock;
+pub use pushed::{PushMark, Pushed};
 pub use writer::{Appended, FeedStart, HostWriter, Identity};

@@ -8,9 +8,11 @@ mod diagnostics;
 mod export;
 mod ingest;
 mod project;
+mod push;
 mod relationships;
 mod replay;
 mod restore;
+mod run_agent;
 mod search;
 mod sessions;
 mod show;
@@ -19,6 +21,7 @@ mod status;
 mod turns;
 mod usage;
 mod verify;
+mod watching;
 
 pub(crate) use relationships::LinkLine;
 pub(crate) use sessions::SessionLine;
@@ -34,6 +37,7 @@ use std::process::ExitCode;
 const FOUND_WANTING: u8 = 1;
 
 /// What every command works with.
+#[derive(Clone)]
 struct Context {
     global: Global,
     environment: Environment,
@@ -63,6 +67,8 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Diagnostics => diagnostics::run(&context()?),
         Command::Project(project) => project::run(&context()?, &project),
         Command::Replay(replay) => replay::run(&context()?, &replay),
+        Command::Push(push) => push::run(&context()?, &push),
+        Command::Run(run) => run_agent::run(&context()?, &run),
         Command::Verify => verify::run(&context()?),
         Command::Restore(restore) => restore::run(&context()?, &restore),
         Command::Content(content) => content::run(&context()?, &content),

@@ -2,9 +2,10 @@
 
 use super::Context;
 use super::project::{ProjectionLine, projection_lines};
+use super::push::{Unpushed, unpushed};
 use crate::open::{self, Access, StoreUrl};
 use crate::output::{bytes, count, counted, print_one};
-use burnlog_log::{Ledger, Root, Timestamp, WriterId};
+use burnlog_log::{BatchHead, Ledger, Root, Timestamp, WriterId};
 use burnlog_projections::HostLabels;
 use burnlog_sources::CursorFile;
 use std::process::ExitCode;
@@ -17,8 +18,8 @@ struct Status {
     feeds: Vec<FeedLine>,
     projections: Vec<ProjectionLine>,
     sources: Vec<SourceLine>,
-    /// Of a ledger that pushes to another; null for others.
-    unpushed: Option<()>,
+    /// Of a ledger that was pushed to another or is to be; null for others.
+    unpushed: Option<Unpushed>,
 }
 
 #[derive(serde::Serialize)]
@@ -55,17 +56,14 @@ pub(super) fn run(context: &Context) -> anyhow::Result<ExitCode> {
         Ok(store) => HostLabels::read(&store).ok(),
         Err(_) => None,
     };
-    let mut feeds = Vec::new();
-    ledger.for_each_feed(None, |head| {
-        feeds.push(FeedLine {
-            writer: head.feed,
-            host: labels.as_ref().map(|labels| labels.of(&head.feed.0)),
-            size: head.size,
-            root: head.root,
-            recorded_at: head.recorded_at,
-        });
-        Ok(())
-    })?;
+    let heads = ledger.feeds()?;
+    let feed_line = |head: &BatchHead| FeedLine {
+        writer: head.feed,
+        host: labels.as_ref().map(|labels| labels.of(&head.feed.0)),
+        size: head.size,
+        root: head.root,
+        recorded_at: head.recorded_at,
+    };
     let status = Status {
         version: env!("CARGO_PKG_VERSION"),
         ledger: LedgerLine {
@@ -76,10 +74,10 @@ pub(super) fn run(context: &Context) -> anyhow::Result<ExitCode> {
             payload_bytes: stat.payload_bytes,
             bytes_on_disk: stat.bytes_on_disk,
         },
-        feeds,
+        feeds: heads.iter().map(feed_line).collect(),
         projections: projection_lines(context, &ledger)?,
         sources: sources(context, &ledger)?,
-        unpushed: None,
+        unpushed: unpushed(context, &ledger, &heads)?,
     };
     print_one(global, &status, || text(&status))?;
     Ok(ExitCode::SUCCESS)
@@ -102,7 +100,7 @@ fn sources(context: &Context, ledger: &Ledger) -> anyhow::Result<Vec<SourceLine>
 }
 
 fn text(status: &Status) -> String {
-    let Status { ledger, feeds, projections, sources, .. } = status;
+    let Status { ledger, feeds, projections, sources, unpushed, .. } = status;
     let mut text = format!(
         "burnlog {}\n{} ({}, id {})\n  {}, {} of payloads, {} on disk\n",
         status.version,
@@ -134,6 +132,9 @@ fn text(status: &Status) -> String {
             counted(line.files, "file"),
             bytes(line.pending_bytes)
         ));
+    }
+    if let Some(unpushed) = unpushed {
+        text.push_str(&unpushed.text());
     }
     text
 }

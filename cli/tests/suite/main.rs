@@ -15,6 +15,8 @@ mod imports;
 mod laws;
 mod lifecycle;
 mod prices;
+mod pushing;
+mod running;
 mod search;
 mod storm;
 mod transcripts;
