@@ -1,6 +1,9 @@
 //! The command line. The doc comments here are the manual that `--help` prints.
 
+mod hosts;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub(crate) use hosts::{Hook, HookSettings, HookedAgent, Push, Run};
 use std::path::PathBuf;
 
 /// The archive for coding-agent sessions: every raw record kept once, whatever the agent deletes later.
@@ -92,6 +95,9 @@ pub(crate) enum Command {
     Push(Push),
     /// Runs an agent, ingests what it writes while it runs, and pushes at its end.
     Run(Run),
+    /// Lets an agent tell when it stops and when a session ends, so that each is ingested at once.
+    #[command(subcommand)]
+    Hook(Hook),
     /// Recomputes every hash, root and signature of the ledger and names what does not fit.
     Verify,
     /// Writes the files of a session as they were.
@@ -403,60 +409,6 @@ pub(crate) struct Replay {
     /// The ledger to bring up to date; made if it does not exist.
     #[arg(long, value_name = "URL")]
     pub(crate) to: String,
-}
-
-/// Brings what another ledger lacks of this one to it, and remembers how far it came.
-///
-/// A second push looks only at what moved since. Stopping at any moment is safe. The other ledger's projections are left to
-/// whoever reads there: `burnlog project update --store URL` folds what came in.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct Push {
-    /// The ledger to push to; made if it does not exist. Without it RELAYBURN_PUSH_URL, else `push_to` in host/config.json.
-    #[arg(long, value_name = "URL")]
-    pub(crate) to: Option<String>,
-    /// Compares every feed, also those that did not move since the last push.
-    #[arg(long)]
-    pub(crate) recheck: bool,
-    /// How long to wait for another push from the same ledger.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
-    pub(crate) wait: u64,
-}
-
-/// Runs an agent, ingests what it writes while it runs, and pushes at its end.
-///
-/// Everything between the agent and its terminal stays as it is, its exit code is that of this command (128 + n after signal n),
-/// and whatever fails here fails nothing of the agent's: it is said in one line on standard error. SIGINT, SIGTERM, SIGHUP and
-/// SIGQUIT that another process sends go on to the agent; those of the terminal reach it anyway. What it touched is closed when it
-/// has ended. When the other ledger is away the local one keeps everything for a later `burnlog push`.
-#[derive(Debug, Clone, Args)]
-#[command(
-    after_help = "Exit codes: those of the agent; 126 when it cannot be executed, 127 when it is not found."
-)]
-pub(crate) struct Run {
-    /// The ledger to push to at the end. Without it RELAYBURN_PUSH_URL, else `push_to` in host/config.json, else nothing is pushed.
-    #[arg(long, value_name = "URL")]
-    pub(crate) to: Option<String>,
-    /// How long the push may take; what is not pushed then waits in the local ledger.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    pub(crate) push_timeout: u64,
-    /// A folder taken as a home, as one source's own folder, or one file; instead of the real home. May be repeated.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) root: Vec<PathBuf>,
-    /// Reads only this source: claude-code, codex, opencode, gemini-cli …. May be repeated.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) source: Vec<String>,
-    /// Takes in only projects whose folder matches this glob. May be repeated.
-    #[arg(long, value_name = "GLOB")]
-    pub(crate) include: Vec<String>,
-    /// Leaves out projects whose folder matches this glob. May be repeated.
-    #[arg(long, value_name = "GLOB")]
-    pub(crate) exclude: Vec<String>,
-    /// How long to wait for another ingest into the same ledger.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
-    pub(crate) wait: u64,
-    /// The agent and its arguments.
-    #[arg(last = true, required = true, value_name = "COMMAND")]
-    pub(crate) command: Vec<std::ffi::OsString>,
 }
 
 #[derive(Debug, Clone, Args)]

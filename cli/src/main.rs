@@ -15,6 +15,7 @@ mod pager;
 mod parquet;
 mod progress;
 mod rebuild;
+mod settings;
 mod sheet;
 mod transcript;
 mod watch;

@@ -1,6 +1,6 @@
 //! Where things are under `RELAYBURN_HOME`.
 
-use crate::files::create_folder;
+use crate::files::{create_folder, replace};
 use burnlog_log::{LedgerId, Result};
 use std::path::{Path, PathBuf};
 
@@ -47,6 +47,12 @@ impl Home {
     /// Names the state that belongs to one ledger; nothing is made.
     pub fn ledger_state(&self, ledger: LedgerId) -> LedgerState {
         LedgerState(self.0.join("host").join(ledger.to_string()))
+    }
+
+    /// Writes a file of this host whole and durably, readable by its owner alone.
+    pub fn keep_private(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        create_folder(&self.0.join("host"))?;
+        replace(path, bytes, true)
     }
 
     /// Makes the folder of the projections.

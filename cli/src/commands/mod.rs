@@ -6,6 +6,8 @@ mod conflicts;
 mod content;
 mod diagnostics;
 mod export;
+mod hook;
+mod hook_event;
 mod ingest;
 mod project;
 mod push;
@@ -26,7 +28,7 @@ mod watching;
 pub(crate) use relationships::LinkLine;
 pub(crate) use sessions::SessionLine;
 
-use crate::args::{Arguments, Command, Global};
+use crate::args::{Arguments, Command, Global, Hook};
 use crate::environment::Environment;
 use crate::open::{self, Access, StoreUrl};
 use burnlog_sqlite::SqliteProjections;
@@ -68,7 +70,12 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Project(project) => project::run(&context()?, &project),
         Command::Replay(replay) => replay::run(&context()?, &replay),
         Command::Push(push) => push::run(&context()?, &push),
-        Command::Run(run) => run_agent::run(&context()?, &run),
+        // Nothing may fail here: an exit code of 2 would keep the agent from stopping.
+        Command::Hook(Hook::Event { agent }) => Ok(hook_event::run(context().ok(), agent)),
+        Command::Hook(Hook::Install(settings)) => hook::install(&context()?, &settings),
+        Command::Hook(Hook::Uninstall(settings)) => hook::uninstall(&context()?, &settings),
+        // The agent runs whatever is wrong with us.
+        Command::Run(run) => Ok(run_agent::run(context(), &run)),
         Command::Verify => verify::run(&context()?),
         Command::Restore(restore) => restore::run(&context()?, &restore),
         Command::Content(content) => content::run(&context()?, &content),

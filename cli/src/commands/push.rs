@@ -8,7 +8,9 @@ use crate::open::{self, Access, StoreUrl};
 use crate::output::{counted, print_one};
 use crate::progress::Progress;
 use burnlog_host::{Config, IngestLock, PushMark, Pushed};
-use burnlog_log::{BatchHead, Error, ErrorKind, Ledger, Limit, Result, Timestamp, replay_since};
+use burnlog_log::{
+    BatchHead, Error, ErrorKind, Ledger, Limit, ReplayProgress, Result, Timestamp, replay_since,
+};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -52,9 +54,8 @@ pub(super) fn push(context: &Context, to: &str, wait: Duration, recheck: bool) -
     let since = if is_as_left { pushed.token() } else { None };
     let total = from.stat()?.payload_bytes;
     let mut progress = Progress::start("pushing", global.quiet);
-    let result = replay_since(&from, &there, since.as_ref(), &mut |head| pushed.reached(head), &mut |done| {
-        progress.show(done.bytes_sent, total, done.entries, "entries")
-    });
+    let mut show = |done: ReplayProgress| progress.show(done.bytes_sent, total, done.entries, "entries");
+    let result = replay_since(&from, &there, since.as_ref(), &mut |head| pushed.reached(head), &mut show);
     progress.finish();
     // Also after a failure: what was acknowledged before it is there.
     let settled = result.as_ref().ok().filter(|(report, _)| report.divergences.is_empty());

@@ -6,7 +6,7 @@ use super::ingest::ingest_quietly;
 use super::push::{destination, push};
 use super::watching::Following;
 use crate::agent::Agent;
-use crate::args::{Durability, Ingest, Run};
+use crate::args::{Durability, Global, Ingest, Run};
 use crate::failure;
 use crate::watch::Signals;
 use burnlog_host::Config;
@@ -15,39 +15,49 @@ use std::process::ExitCode;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, SystemTime};
 
-pub(super) fn run(context: &Context, arguments: &Run) -> anyhow::Result<ExitCode> {
+pub(super) fn run(context: burnlog_log::Result<Context>, arguments: &Run) -> ExitCode {
     let since = SystemTime::now();
     let agent = match Agent::start(&arguments.command) {
         Ok(agent) => agent,
         Err(failed) => {
             let program = arguments.command[0].display();
             failure::tell(&format!("burnlog: {program} cannot be started: {}", failed.error));
-            return Ok(ExitCode::from(failed.code));
+            return ExitCode::from(failed.code);
+        }
+    };
+    let context = match context {
+        Ok(context) => context,
+        Err(error) => {
+            failure::tell(&format!("burnlog: nothing is ingested: {}", error.message()));
+            return ExitCode::from(agent.wait());
         }
     };
     // The terminal is the agent's: no bars, no notices.
-    let mut context = context.clone();
-    context.global.quiet = true;
-    let ingest = ingest_arguments(arguments);
-    let signals = Signals::new();
-    let stopper = signals.stopper();
-    let code = std::thread::scope(|scope| {
-        let following = scope.spawn(|| follow(&context, &ingest, signals, since));
-        let code = agent.wait();
-        stopper.stop();
-        let first = following.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the ingest panicked")));
-        if let Err(error) = first.or_else(|error| follow_again(&context, &ingest, since, error)) {
-            failure::tell(&format!("burnlog: not all was ingested: {}", failure::one_line(&error)));
-        }
-        code
-    });
+    let context = Context { global: Global { quiet: true, ..context.global }, ..context };
+    let code = accompany(&context, agent, &ingest_arguments(arguments), since);
     if let Err(error) = push_in_time(context, arguments) {
         let error = failure::one_line(&error);
         failure::tell(&format!(
             "burnlog: not pushed, the local ledger has it for a later burnlog push: {error}"
         ));
     }
-    Ok(ExitCode::from(code))
+    ExitCode::from(code)
+}
+
+/// Ingests until the agent has ended, and what is left then. Returns its exit code.
+fn accompany(context: &Context, agent: Agent, ingest: &Ingest, since: SystemTime) -> u8 {
+    let signals = Signals::new();
+    let stopper = signals.stopper();
+    std::thread::scope(|scope| {
+        let following = scope.spawn(|| follow(context, ingest, signals, since));
+        let code = agent.wait();
+        stopper.stop();
+        let first = following.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the ingest panicked")));
+        if let Err(error) = first.or_else(|error| follow_again(context, ingest, since, &error)) {
+            failure::tell(&format!("burnlog: not all was ingested: {}", failure::one_line(&error)));
+        }
+        code
+    })
 }
 
 fn ingest_arguments(arguments: &Run) -> Ingest {
@@ -80,7 +90,7 @@ fn follow_again(
     context: &Context,
     ingest: &Ingest,
     since: SystemTime,
-    error: anyhow::Error,
+    error: &anyhow::Error,
 ) -> anyhow::Result<()> {
     let is_in_use = error.downcast_ref::<Error>().is_some_and(|error| error.kind() == ErrorKind::InUse);
     let ingest = Ingest { wait: if is_in_use { 0 } else { ingest.wait }, ..ingest.clone() };

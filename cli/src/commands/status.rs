@@ -8,6 +8,7 @@ use crate::output::{bytes, count, counted, print_one};
 use burnlog_log::{BatchHead, Ledger, Root, Timestamp, WriterId};
 use burnlog_projections::HostLabels;
 use burnlog_sources::CursorFile;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// The fields of `status --json`.
@@ -20,6 +21,8 @@ struct Status {
     sources: Vec<SourceLine>,
     /// Of a ledger that was pushed to another or is to be; null for others.
     unpushed: Option<Unpushed>,
+    /// What went wrong in hooks, which tell nobody else; null where nothing did.
+    hook_errors: Option<HookErrorsLine>,
 }
 
 #[derive(serde::Serialize)]
@@ -46,6 +49,13 @@ struct SourceLine {
     source: &'static str,
     files: u64,
     pending_bytes: u64,
+}
+
+#[derive(serde::Serialize)]
+struct HookErrorsLine {
+    path: PathBuf,
+    count: u64,
+    last: String,
 }
 
 pub(super) fn run(context: &Context) -> anyhow::Result<ExitCode> {
@@ -78,6 +88,11 @@ pub(super) fn run(context: &Context) -> anyhow::Result<ExitCode> {
         projections: projection_lines(context, &ledger)?,
         sources: sources(context, &ledger)?,
         unpushed: unpushed(context, &ledger, &heads)?,
+        hook_errors: environment.home.hook_errors()?.map(|errors| HookErrorsLine {
+            path: errors.path,
+            count: errors.count,
+            last: errors.last,
+        }),
     };
     print_one(global, &status, || text(&status))?;
     Ok(ExitCode::SUCCESS)
@@ -135,6 +150,14 @@ fn text(status: &Status) -> String {
     }
     if let Some(unpushed) = unpushed {
         text.push_str(&unpushed.text());
+    }
+    if let Some(errors) = &status.hook_errors {
+        text.push_str(&format!(
+            "hooks: {}, the last: {}\n  ({}; delete it when it is of no use any more)\n",
+            counted(errors.count, "error"),
+            errors.last,
+            errors.path.display()
+        ));
     }
     text
 }

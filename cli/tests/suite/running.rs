@@ -88,11 +88,12 @@ fn the_terminals_interrupt_reaches_the_agent_once() {
         "trap 'echo got; count=$((count + 1))' INT; echo ready; read line; read line; echo \"ended $count\"";
     std::fs::write(machine.path("agent.sh"), script).unwrap();
     let burnlog = env!("CARGO_BIN_EXE_burnlog");
-    let run = format!("'{burnlog}' run -- bash '{}'", text(machine.path("agent.sh")));
+    let run = format!("exec '{burnlog}' run -- bash '{}'", text(machine.path("agent.sh")));
     let mut command = Command::new("script");
     command.args(["-qec", &run, "/dev/null"]).env("HOME", machine.path("home"));
     command.env("RELAYBURN_HOME", machine.path("burn")).env("SHELL", "/bin/sh");
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let (mut keys, shown) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     let mut seen = String::new();
     for line in BufReader::new(shown).lines() {
@@ -105,7 +106,9 @@ fn the_terminals_interrupt_reaches_the_agent_once() {
         seen.push_str(&line);
     }
     assert!(seen.contains("ended 1"), "{seen}");
-    assert!(child.wait().unwrap().success());
+    drop(keys);
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(0), "{seen}");
 }
 
 #[test]
@@ -120,6 +123,10 @@ fn a_destination_or_a_ledger_that_fails_is_one_line_and_fails_nothing_of_the_age
     assert!(away.stderr.starts_with("errburnlog: not pushed, the local ledger has it"), "{}", away.stderr);
     let to = format!("file:{}", text(machine.path("central")));
     assert!(machine.json(&["push", "--to", &to])["entries"].as_u64().unwrap() >= 3);
+    let mut homeless = machine.command(&["run", "--", "sh", "-c", "exit 6"]);
+    let ended = Ended::of(homeless.env_remove("HOME").env_remove("RELAYBURN_HOME").output().unwrap());
+    assert_eq!(ended.code, 6);
+    assert!(ended.stderr.contains("RELAYBURN_HOME"), "{}", ended.stderr);
     let broken = machine.run(&["run", "--store", &nowhere, "--", "sh", "-c", &script]);
     assert_eq!((broken.code, broken.stdout.as_str()), (5, "out\n"));
     assert!(
