@@ -6,11 +6,13 @@
 mod backends;
 mod bad_input;
 mod bad_ledgers;
+mod chapter;
 mod crash;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod flips;
 mod golden;
+mod hooks;
 mod imports;
 mod laws;
 mod lifecycle;
