@@ -211,7 +211,9 @@ mod tests {
         let (state, to) = (state(&folder), LedgerId([7; 16]));
         let save = |heads: &[BatchHead]| {
             let mut pushed = Pushed::load(&state, to).unwrap();
-            heads.iter().for_each(|head| pushed.reached(head));
+            for head in heads {
+                pushed.reached(head);
+            }
             pushed.save("file:/b", "b3:asked", Timestamp::from_micros(1), Some(&Token(vec![1]))).unwrap();
         };
         save(&[head(1, 2), head(2, 3)]);
@@ -232,7 +234,9 @@ mod tests {
         let mut pushed = Pushed::load(&state, to).unwrap();
         let heads: Vec<BatchHead> = (1..=4).map(|number| head(number, 9)).collect();
         for _ in 0..3 {
-            (0..1500).for_each(|_| heads.iter().for_each(|head| pushed.reached(head)));
+            for head in heads.iter().cycle().take(6000) {
+                pushed.reached(head);
+            }
             pushed.save("file:/b", "b3:asked", Timestamp::from_micros(1), None).unwrap();
         }
         let bytes = fs::metadata(state.pushed().join(format!("{to}.heads.jsonl"))).unwrap().len();
