@@ -7,7 +7,7 @@ use crate::files::{create_folder, io_error, read, replace};
 use burnlog_log::{BatchHead, LedgerId, Result, Timestamp, Token, WriterId, push_hex};
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
@@ -25,7 +25,7 @@ pub struct PushMark {
     pub asked: String,
     /// When.
     pub at: Timestamp,
-    /// The head that was acknowledged last: a destination without it is not the one it was.
+    /// The head that was sent last: a destination without it is not the one it was.
     pub last: Option<BatchHead>,
     /// What [`Pushed::token`] returns, in hex.
     token: Option<String>,
@@ -40,13 +40,15 @@ pub struct Pushed {
     to: LedgerId,
     mark: Option<PushMark>,
     reached: Vec<BatchHead>,
+    /// The last one among them for which something was sent.
+    sent: Option<BatchHead>,
 }
 
 impl Pushed {
     /// Loads what is known of pushes to `to`; nothing where a file of it is missing or cannot be read.
     pub fn load(state: &LedgerState, to: LedgerId) -> Result<Self> {
         let folder = state.pushed();
-        let mut pushed = Self { folder, to, mark: None, reached: Vec::new() };
+        let mut pushed = Self { folder, to, mark: None, reached: Vec::new(), sent: None };
         let mark = read(&pushed.mark_path())?.and_then(|text| serde_json::from_slice::<PushMark>(&text).ok());
         pushed.mark = mark.filter(|_| pushed.heads_path(&to.to_string()).exists());
         Ok(pushed)
@@ -62,22 +64,40 @@ impl Pushed {
         parse_bytes(self.mark.as_ref()?.token.as_deref()?).map(Token)
     }
 
-    /// Notes a head that the destination has. Nothing is written before [`Pushed::save`].
-    pub fn reached(&mut self, head: &BatchHead) {
+    /// Forgets all pushes to this destination: it is not what it was.
+    pub fn forget(&mut self) -> Result<()> {
+        self.mark = None;
+        for path in [self.mark_path(), self.heads_path(&self.to.to_string())] {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(io_error("forget pushes", &path, error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes a head that the destination has, and whether something was sent for it. Nothing is written before [`Pushed::save`].
+    pub fn reached(&mut self, head: &BatchHead, is_sent: bool) {
         self.reached.push(*head);
+        if is_sent {
+            self.sent = Some(*head);
+        }
     }
 
     /// Writes down what was reached. Without a token the next push compares everything.
     pub fn save(&mut self, url: &str, asked: &str, at: Timestamp, token: Option<&Token>) -> Result<()> {
         create_folder(&self.folder)?;
         self.append_reached()?;
-        let before = self.mark.take();
+        let (before, sent) = (self.mark.take(), self.sent.take());
         let mut mark = PushMark {
             to: self.to.to_string(),
             url: url.to_owned(),
             asked: asked.to_owned(),
             at,
-            last: self.reached.last().copied().or(before.as_ref().and_then(|mark| mark.last)),
+            // What was sent last is what a restore from a backup takes away first.
+            last: sent.or(before.as_ref().and_then(|mark| mark.last)).or(self.reached.last().copied()),
             token: token.map(|token| {
                 let mut text = Vec::new();
                 push_hex(&mut text, &token.0);
@@ -193,7 +213,8 @@ mod tests {
         for (number, at) in [(7, 3), (8, 2)] {
             let mut pushed = Pushed::load(&state, LedgerId([number; 16])).unwrap();
             assert!(pushed.mark().is_none() && pushed.token().is_none());
-            pushed.reached(&head(number, 4));
+            pushed.reached(&head(number, 4), true);
+            pushed.reached(&head(9, 4), false);
             let token = Token(vec![0, number, 255]);
             pushed.save("file:/b", "b3:asked", Timestamp::from_micros(at), Some(&token)).unwrap();
             let again = Pushed::load(&state, LedgerId([number; 16])).unwrap();
@@ -202,7 +223,7 @@ mod tests {
         let marks = state.push_marks().unwrap();
         assert_eq!(marks.iter().map(|mark| mark.at.as_micros()).collect::<Vec<_>>(), [2, 3]);
         let heads = state.pushed_heads(&marks[1]).unwrap();
-        assert_eq!(heads.into_values().collect::<Vec<_>>(), [head(7, 4)]);
+        assert_eq!((heads.len(), heads.get(&head(7, 4).feed)), (2, Some(&head(7, 4))));
     }
 
     #[test]
@@ -212,7 +233,7 @@ mod tests {
         let save = |heads: &[BatchHead]| {
             let mut pushed = Pushed::load(&state, to).unwrap();
             for head in heads {
-                pushed.reached(head);
+                pushed.reached(head, true);
             }
             pushed.save("file:/b", "b3:asked", Timestamp::from_micros(1), Some(&Token(vec![1]))).unwrap();
         };
@@ -225,6 +246,9 @@ mod tests {
         assert_eq!(heads.into_values().collect::<Vec<_>>(), [head(1, 5)]);
         fs::remove_file(&path).unwrap();
         assert!(Pushed::load(&state, to).unwrap().token().is_none());
+        save(&[head(1, 5)]);
+        Pushed::load(&state, to).unwrap().forget().unwrap();
+        assert_eq!(state.push_marks().unwrap(), []);
     }
 
     #[test]
@@ -235,7 +259,7 @@ mod tests {
         let heads: Vec<BatchHead> = (1..=4).map(|number| head(number, 9)).collect();
         for _ in 0..3 {
             for head in heads.iter().cycle().take(6000) {
-                pushed.reached(head);
+                pushed.reached(head, true);
             }
             pushed.save("file:/b", "b3:asked", Timestamp::from_micros(1), None).unwrap();
         }

@@ -50,16 +50,25 @@ pub(super) fn push(context: &Context, to: &str, wait: Duration, recheck: bool) -
         return Err(Error::new(ErrorKind::Invalid, "push", message).at(location.url).into());
     }
     let mut pushed = Pushed::load(&state, location.id)?;
-    let is_as_left = !recheck && is_as_left(&there, pushed.mark())?;
-    let since = if is_as_left { pushed.token() } else { None };
+    if !is_as_left(&there, pushed.mark())? {
+        // What it acknowledged before counts for nothing any more, also in what `status` says.
+        pushed.forget()?;
+    }
+    let since = pushed.token().filter(|_| !recheck);
     let total = from.stat()?.payload_bytes;
     let mut progress = Progress::start("pushing", global.quiet);
     let mut show = |done: ReplayProgress| progress.show(done.bytes_sent, total, done.entries, "entries");
-    let result = replay_since(&from, &there, since.as_ref(), &mut |head| pushed.reached(head), &mut show);
+    let result = replay_since(
+        &from,
+        &there,
+        since.as_ref(),
+        &mut |head, is_sent| pushed.reached(head, is_sent),
+        &mut show,
+    );
     progress.finish();
     // Also after a failure: what was acknowledged before it is there.
     let settled = result.as_ref().ok().filter(|(report, _)| report.divergences.is_empty());
-    let token = settled.map(|(_, token)| token);
+    let token = settled.map(|(_, token)| token).or(since.as_ref());
     let saved = pushed.save(&location.url, &asked(to), now(), token);
     let (report, _) = result?;
     saved?;
