@@ -22,9 +22,10 @@ pub(crate) fn open_feed(
         arch: std::env::consts::ARCH,
         version: env!("CARGO_PKG_VERSION"),
     };
+    let mut opened = None;
     let saved = |feed| {
-        let newest = CursorFile::open(state.cursors(), feed)?.newest();
-        Ok(newest.map(|point| (point.size, point.root)))
+        let cursors = opened.insert(CursorFile::open(state.cursors(), feed)?);
+        Ok(cursors.newest().map(|point| (point.size, point.root)))
     };
     let writer = HostWriter::open(ledger, state.clone(), given, &identity, saved)?;
     if let FeedStart::Restarted { feed, size, found_size } = writer.start() {
@@ -36,7 +37,10 @@ pub(crate) fn open_feed(
             ),
         );
     }
-    let cursors = CursorFile::open(state.cursors(), writer.feed())?;
+    let cursors = match opened.filter(|cursors| cursors.feed() == writer.feed()) {
+        Some(cursors) => cursors,
+        None => CursorFile::open(state.cursors(), writer.feed())?,
+    };
     if let Some(why) = cursors.damage() {
         say(
             global,

@@ -7,6 +7,7 @@ mod environment;
 mod failure;
 mod feed;
 mod filter;
+mod folding;
 mod graph;
 mod open;
 mod output;
@@ -19,6 +20,7 @@ mod settings;
 mod sheet;
 mod transcript;
 mod watch;
+mod zone;
 
 use args::Arguments;
 use clap::Parser;

@@ -41,15 +41,15 @@ pub(crate) struct Rebuilt {
 }
 
 /// Rebuilds streams of a ledger.
-pub(crate) struct Rebuilder<'a, Q> {
+pub(crate) struct Rebuilder<'a> {
     pub(crate) ledger: &'a Ledger,
-    pub(crate) queries: &'a Q,
+    pub(crate) queries: &'a dyn Queries,
 }
 
 /// One version of a record: its events in order (several for a record in parts).
 type Version = Vec<(Address, PayloadHash)>;
 
-impl<Q: Queries> Rebuilder<'_, Q> {
+impl Rebuilder<'_> {
     /// Returns the feed that saw most of a stream; of equals the one with the smaller id.
     pub(crate) fn best_witness(&self, source: &str, stream: &str) -> Result<Option<WriterId>> {
         let feeds = stream_feeds(self.queries, source, stream)?;
@@ -197,12 +197,7 @@ struct Chooser {
 }
 
 impl Chooser {
-    fn choose<Q: Queries>(
-        &self,
-        from: &Rebuilder<'_, Q>,
-        seq: u64,
-        places: &[RecordPlace],
-    ) -> Result<Version> {
+    fn choose(&self, from: &Rebuilder<'_>, seq: u64, places: &[RecordPlace]) -> Result<Version> {
         let skeletons = from.skeletons(places)?;
         let mut events = Vec::with_capacity(places.len());
         for (place, skeleton) in places.iter().zip(&skeletons) {
@@ -226,11 +221,7 @@ impl Chooser {
     }
 
     /// Of each part the one that the feed recorded last; what it did not record only when there is nothing else.
-    fn latest<Q: Queries>(
-        &self,
-        from: &Rebuilder<'_, Q>,
-        events: Vec<(Address, PayloadHash, u32)>,
-    ) -> Result<Version> {
+    fn latest(&self, from: &Rebuilder<'_>, events: Vec<(Address, PayloadHash, u32)>) -> Result<Version> {
         let addresses: Vec<Address> = events.iter().map(|(address, ..)| *address).collect();
         let found = from.ledger.find(&self.feed, &addresses)?;
         let latest = found.iter().map(|found| found.index.filter(|index| *index < self.before));

@@ -13,12 +13,14 @@ mod content;
 mod derived;
 mod diagnostics;
 mod dump;
+mod erasures;
 mod extents;
 mod feeds;
 mod fold;
 mod gemini;
 mod groups;
 mod json;
+mod lease;
 mod links;
 mod lookup;
 #[cfg(feature = "conformance")]
@@ -45,6 +47,7 @@ mod search_query;
 mod search_run;
 mod search_snippet;
 mod search_text;
+mod slice;
 mod sources;
 mod stamps;
 mod store;
@@ -62,10 +65,12 @@ pub use content::Content;
 pub use derived::Derived;
 pub use diagnostics::Diagnostic;
 pub use dump::{DumpOptions, dump};
+pub use erasures::{ErasureReceipt, RECEIPT_ADDRESSES_MAX};
 pub use extents::Extent;
 pub use feeds::{Feed, StreamFeed};
 pub use fold::FoldInput;
 pub use groups::{FactSet, Family, Group};
+pub use lease::{Lease, LeaseTerms, Leasing};
 pub use links::{
     CopiedHistory, KIND_COPY, KIND_PARENT, Link, SessionLinks, SessionStream, for_each_link, origins,
     relationships,
@@ -79,7 +84,9 @@ pub use memory::MemoryProjections;
 pub use notices::Notice;
 pub use prices::{LENGTHS, NanoUsd, PriceClass, PriceTable};
 pub use projector::{CaughtUp, FoldLimits, PROJECTIONS_VERSION, Projector};
-pub use queries::{Filter, Page, PageRequest, Queries, Resume, ResumeKey, Turn, Usage, UsageBy, UsageGroup};
+pub use queries::{
+    Filter, Page, PageRequest, Projections, Queries, Resume, ResumeKey, Turn, Usage, UsageBy, UsageGroup,
+};
 pub use records::{CHUNK_RECORDS, Chunk, RecordClass, RecordPlace, fingerprint};
 pub use relationships::{
     KIND_CONTINUATION, KIND_FORK, KIND_RESUMED_AGENT, KIND_SPAWN_ENV, KIND_SUBAGENT, Relationship,
@@ -96,9 +103,11 @@ pub use search_query::{SearchQuery, SearchTerm};
 pub use search_run::{RunBlock, RunRecord, SearchRun};
 pub use search_snippet::{Snippet, snippet};
 pub use search_text::SEARCH_TEXT_BYTES_MAX;
+pub use slice::{SLICE_VALUES, check_keys, check_rows};
 pub use stamps::{KEY_PARENT_AGENT, STAMP_CALL, STAMP_SESSION, STAMP_STREAM, Stamp};
 pub use store::{
-    FeedCursor, FoldStore, FoldTransaction, Generation, GenerationState, Promotion, RowReader, StoreState,
+    CursorMove, FeedCursor, FoldStore, FoldTransaction, Generation, GenerationState, Promotion, RowReader,
+    StoreState,
 };
 pub use streams::Stream;
 pub use table::{Column, ColumnKind, ColumnType, Merge, Rollup, Row, Table, Value, Values};

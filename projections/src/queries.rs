@@ -4,7 +4,7 @@
 use crate::calls::Call;
 use crate::relationships::Relationship;
 use crate::rollups::Session;
-use crate::store::RowReader;
+use crate::store::{FoldStore, RowReader};
 use crate::streams::Stream;
 use crate::text::{Name, Tokens};
 use crate::tool_uses::ToolUse;
@@ -184,6 +184,11 @@ pub trait Queries: RowReader {
     /// when there is no call. `session` and `project` go by the home.
     fn usage(&self, filter: &Filter, by: &[UsageBy]) -> Result<Vec<UsageGroup>>;
 }
+
+/// A store that keeps the rows and answers queries about them: what a program opens that does both.
+pub trait Projections: FoldStore + Queries {}
+
+impl<S: FoldStore + Queries> Projections for S {}
 
 /// The place in an order by an instant and a key, as a [`Resume`] holds it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

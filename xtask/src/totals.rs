@@ -223,7 +223,8 @@ impl Archive {
         self.home.join("relayburn")
     }
 
-    fn output(&self, arguments: &[&str]) -> Result<String> {
+    /// Runs burnlog with these arguments and returns what it prints. An error when it fails.
+    pub(crate) fn output(&self, arguments: &[&str]) -> Result<String> {
         let output = self.command(arguments).output().context("start burnlog")?;
         if !output.status.success() {
             let errors = String::from_utf8_lossy(&output.stderr);

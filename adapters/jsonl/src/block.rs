@@ -14,6 +14,8 @@ use memchr::memchr_iter;
 pub(crate) struct Block {
     bytes: Bytes,
     is_sealed: bool,
+    /// Whether it goes on behind the last line here.
+    is_cut_short: bool,
     /// Entry lines by ascending slot; only those that are sound.
     entries: Vec<Line>,
     /// Commit lines, each with the slot after its batch.
@@ -72,23 +74,24 @@ impl Block {
                 }
             }
         }
-        Self { bytes, is_sealed: false, entries, commits }
+        Self { bytes, is_sealed: false, is_cut_short: false, entries, commits }
     }
 
     /// Cuts the lines of a frame that begins with `first_slot`. The frame has a checksum, so the lines need none.
     pub(crate) fn of_sealed(bytes: Bytes, first_slot: u32) -> Self {
-        let (mut entries, mut commits) = (Vec::with_capacity(bytes.len() / 512), Vec::new());
-        let mut slot = first_slot;
-        for (start, end) in lines(&bytes) {
-            let line = &bytes[start as usize..end as usize];
-            if line.starts_with(b"{\"commit\":") {
-                commits.push(Line { slot, start, end });
-            } else if !line.starts_with(b"{\"segment\":") {
-                entries.push(Line { slot, start, end });
-                slot = slot.saturating_add(1);
-            }
-        }
-        Self { bytes, is_sealed: true, entries, commits }
+        let mut lines = SealedLines::new(first_slot, bytes.len());
+        lines.cut(&bytes);
+        lines.into_block(bytes, false)
+    }
+
+    /// Whether a slot may stand behind the last line here.
+    pub(crate) fn ends_before(&self, slot: u32) -> bool {
+        self.is_cut_short && self.last_slot().is_none_or(|last| last < slot)
+    }
+
+    /// Whether it goes on behind the last line here.
+    pub(crate) fn is_cut_short(&self) -> bool {
+        self.is_cut_short
     }
 
     /// Returns the memory that it takes.
@@ -154,6 +157,58 @@ impl Block {
         self.commits
             .iter()
             .map(|line| (line.slot, Commit::parse(&self.bytes[line.start as usize..line.end as usize])))
+    }
+}
+
+/// The lines of a frame, cut as its bytes come.
+#[derive(Debug)]
+pub(crate) struct SealedLines {
+    slot: u32,
+    /// Where the first line begins that is not cut yet, and how far a newline was looked for.
+    start: usize,
+    searched: usize,
+    entries: Vec<Line>,
+    commits: Vec<Line>,
+}
+
+impl SealedLines {
+    /// Begins before the first line. `bytes` is how long the frame is, about.
+    pub(crate) fn new(first_slot: u32, bytes: usize) -> Self {
+        let entries = Vec::with_capacity(bytes / 512);
+        Self { slot: first_slot, start: 0, searched: 0, entries, commits: Vec::new() }
+    }
+
+    /// Cuts the lines that end in `bytes`, which begin with those of the last call. Returns the slot of the next line.
+    pub(crate) fn cut(&mut self, bytes: &[u8]) -> u32 {
+        for end in memchr_iter(b'\n', &bytes[self.searched..]) {
+            self.line(bytes, self.searched + end);
+        }
+        self.searched = bytes.len();
+        self.slot
+    }
+
+    fn line(&mut self, bytes: &[u8], end: usize) {
+        let (start, slot) = (self.start, self.slot);
+        self.start = end + 1;
+        let line = Line { slot, start: start as u32, end: end as u32 };
+        match &bytes[start..end] {
+            [] => {}
+            text if text.starts_with(b"{\"commit\":") => self.commits.push(line),
+            text if text.starts_with(b"{\"segment\":") => {}
+            _ => {
+                self.entries.push(line);
+                self.slot = slot.saturating_add(1);
+            }
+        }
+    }
+
+    /// Makes the block of `bytes`, all of which went through [`SealedLines::cut`].
+    pub(crate) fn into_block(mut self, bytes: Bytes, is_cut_short: bool) -> Block {
+        if self.start < bytes.len() && !is_cut_short {
+            // The last line lacks its newline.
+            self.line(&bytes, bytes.len());
+        }
+        Block { bytes, is_sealed: true, is_cut_short, entries: self.entries, commits: self.commits }
     }
 }
 

@@ -58,19 +58,22 @@ impl Store {
         Ok(Source::Sealed(Arc::new(SealedFile::open(file, self.ledger)?)))
     }
 
-    /// Returns the block that holds a slot of a batch; where the line is damaged, the block in which it should be.
+    /// Returns the block that holds a slot of a batch; where the line is damaged, the block in which it should be. The
+    /// block of an entry that is wanted `alone` may end with it.
     pub(crate) fn block(
         &self,
         segment: &SegmentRef,
         place: &Place,
         slot: u32,
+        alone: bool,
     ) -> Result<Arc<Block>, Unreadable> {
         let unreadable = |reason: String| Unreadable { place: Self::place_text(segment, place), reason };
         match self.source(segment).map_err(unreadable)? {
             Source::Sealed(sealed) => {
                 let frame =
                     sealed.frame_of(slot).ok_or_else(|| unreadable(format!("no frame holds slot {slot}")))?;
-                self.sealed_block(segment, &sealed, frame).map_err(|reason| Unreadable {
+                let up_to = alone.then_some(slot);
+                self.sealed_block(segment, &sealed, frame, up_to).map_err(|reason| Unreadable {
                     place: format!("{} at {}", segment.display(), sealed.table.frames[frame].offset),
                     reason,
                 })
@@ -98,12 +101,17 @@ impl Store {
         segment: &SegmentRef,
         sealed: &SealedFile,
         frame: usize,
+        up_to: Option<u32>,
     ) -> Result<Arc<Block>, String> {
         let key = (segment.id, frame as u64);
-        if let Some(block) = self.cache().block(key) {
-            return Ok(block);
-        }
-        let block = Arc::new(sealed.block(frame)?);
+        let known = self.cache().block(key);
+        let lacks = |block: &Block| up_to.map_or(block.is_cut_short(), |slot| block.ends_before(slot));
+        let block = match (known, up_to) {
+            (Some(block), _) if !lacks(&block) => return Ok(block),
+            (None, Some(slot)) => Arc::new(sealed.block_up_to(frame, slot)?),
+            // Whoever asks for more of a frame will ask again.
+            _ => Arc::new(sealed.block(frame)?),
+        };
         self.cache().put_block(key, Arc::clone(&block));
         Ok(block)
     }
@@ -196,7 +204,9 @@ impl Store {
                 let frame = sealed.frame_of(last)?;
                 // The frame may end between the last entry and the commit line.
                 let mut frames = frame..sealed.table.frames.len().min(frame + 2);
-                frames.find_map(|frame| self.sealed_block(segment, &sealed, frame).ok()?.commit_after(last))
+                frames.find_map(|frame| {
+                    self.sealed_block(segment, &sealed, frame, None).ok()?.commit_after(last)
+                })
             }
         }
     }

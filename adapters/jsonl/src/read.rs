@@ -47,7 +47,11 @@ impl Budget {
 
 /// The block that was read last, so that neighbours need not look for it again.
 #[derive(Default)]
-struct Current(Option<(u64, Arc<Block>)>);
+struct Current {
+    block: Option<(u64, Arc<Block>)>,
+    /// Whether what stands behind an entry is not wanted.
+    alone: bool,
+}
 
 impl Store {
     /// Reads a page of a feed; see [`burnlog_log::Backend::read`].
@@ -162,15 +166,15 @@ impl Store {
         current: &mut Current,
         bodies: &mut Bodies,
     ) -> std::result::Result<Content, Unreadable> {
-        if let Some((id, block)) = &current.0
+        if let Some((id, block)) = &current.block
             && *id == segment.id
             && let Some(content) = bodies.read(block, slot)
         {
             return Ok(content);
         }
-        let block = self.block(segment, place, slot)?;
+        let block = self.block(segment, place, slot, current.alone)?;
         let content = bodies.read(&block, slot);
-        current.0 = Some((segment.id, block));
+        current.block = Some((segment.id, block));
         content.ok_or_else(|| Unreadable {
             place: format!("{}, slot {slot}", Self::place_text(segment, place)),
             reason: "the line is damaged".to_owned(),
@@ -206,7 +210,8 @@ impl Store {
     /// Gets events by address; see [`burnlog_log::Backend::get`].
     pub(crate) fn get(&self, addresses: &[Address], limit: Limit) -> Result<Vec<Option<Body>>> {
         let erased = self.with_state(|state| Ok(Arc::clone(&state.erased)))?;
-        let (mut bodies, mut current, mut bytes) = (Bodies::default(), Current::default(), 0u64);
+        let mut current = Current { alone: true, ..Current::default() };
+        let (mut bodies, mut bytes) = (Bodies::default(), 0u64);
         let mut is_there = Vec::new();
         for address in addresses {
             if !is_there.is_empty() && is_there.len() >= limit.entries {

@@ -5,7 +5,13 @@ use crate::extent::Extent;
 use crate::files::FileStat;
 use crate::source::Shape;
 use bincode::config::{Configuration, Limit};
+use bincode::de::read::BorrowReader;
+use bincode::de::{BorrowDecode, BorrowDecoder, Decode};
+use bincode::enc::write::Writer;
+use bincode::enc::{Encode, Encoder};
+use bincode::error::{DecodeError, EncodeError};
 use burnlog_log::{Frontier, PayloadHash, Root, leaf};
+use std::borrow::Cow;
 
 /// How many bytes of an unterminated last record are kept, so that it can still be recorded when the file is gone.
 pub(crate) const PENDING_BYTES_KEPT_MAX: u64 = 1 << 20;
@@ -179,31 +185,51 @@ impl Cursor {
     }
 }
 
-/// The stored form: plain fields in a fixed order.
-#[derive(bincode::Encode, bincode::Decode)]
+/// The stored form: plain fields in a fixed order. It borrows, so that looking at a cursor claims no memory: an ingest
+/// looks at every one of them and goes on with few.
+#[derive(Debug, Clone, PartialEq, Eq, bincode::Encode, bincode::BorrowDecode)]
 #[allow(clippy::struct_excessive_bools, reason = "the fields of a cursor, as they are stored")]
-struct Stored {
-    source: String,
-    stream: String,
+pub(crate) struct StoredCursor<'a> {
+    pub(crate) source: &'a str,
+    pub(crate) stream: &'a str,
     shape: Shape,
-    project: Option<String>,
-    folder: String,
-    stat: Option<FileStat>,
+    pub(crate) project: Option<&'a str>,
+    pub(crate) folder: &'a str,
+    pub(crate) stat: Option<FileStat>,
     offset: u64,
     records: u64,
     leaves: u64,
-    peaks: Vec<[u8; 32]>,
+    peaks: Peaks<'a>,
     prefix: [u8; 32],
     ends_with_newline: bool,
     ends_with_return: bool,
-    pending_bytes: u64,
-    pending: Vec<u8>,
+    pub(crate) pending_bytes: u64,
+    pending: &'a [u8],
     seen: u64,
     ambiguous: Vec<u64>,
     chosen: Vec<(u64, [u8; 32])>,
-    choose_all: bool,
-    closed: bool,
+    pub(crate) choose_all: bool,
+    pub(crate) closed: bool,
     point: (u64, [u8; 32]),
+}
+
+/// Hashes of 32 bytes side by side, stored as a list of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Peaks<'a>(Cow<'a, [u8]>);
+
+impl Encode for Peaks<'_> {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        (self.0.len() as u64 / 32).encode(encoder)?;
+        encoder.writer().write(&self.0)
+    }
+}
+
+impl<'a, Context> BorrowDecode<'a, Context> for Peaks<'a> {
+    fn borrow_decode<D: BorrowDecoder<'a, Context = Context>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        let bytes = u64::decode(decoder)?.checked_mul(32).ok_or(DecodeError::LimitExceeded)?;
+        // Refused by the reader when there are fewer.
+        Ok(Self(Cow::Borrowed(decoder.borrow_reader().take_bytes(bytes as usize)?)))
+    }
 }
 
 /// The limit keeps a wrong length from claiming memory.
@@ -211,63 +237,81 @@ fn codec() -> Configuration<bincode::config::LittleEndian, bincode::config::Vari
     bincode::config::standard().with_limit::<{ 1 << 30 }>()
 }
 
-/// Appends the stored form to `out`.
-pub(crate) fn encode(cursor: &Cursor, out: &mut Vec<u8>) {
-    let c = cursor.clone();
-    let stored = Stored {
-        source: c.source,
-        stream: c.stream,
-        shape: c.shape,
-        project: c.project,
-        folder: c.folder,
-        stat: c.stat,
-        offset: c.offset,
-        records: c.records,
-        leaves: c.frontier.size(),
-        peaks: c.frontier.peaks().iter().map(|peak| peak.0).collect(),
-        prefix: c.prefix,
-        ends_with_newline: c.ends_with_newline,
-        ends_with_return: c.ends_with_return,
-        pending_bytes: c.pending_bytes,
-        pending: c.pending,
-        seen: c.seen,
-        ambiguous: c.ambiguous,
-        chosen: c.chosen.into_iter().map(|(seq, payload)| (seq, payload.0)).collect(),
-        choose_all: c.choose_all,
-        closed: c.closed,
-        point: (c.point.size, c.point.root.0),
-    };
-    bincode::encode_into_std_write(stored, out, codec()).expect("writing to memory cannot fail");
+impl<'a> StoredCursor<'a> {
+    /// Reads the stored form; `None` for anything else.
+    pub(crate) fn read(bytes: &'a [u8]) -> Option<Self> {
+        let (stored, used): (Self, usize) = bincode::borrow_decode_from_slice(bytes, codec()).ok()?;
+        (used == bytes.len()).then_some(stored)
+    }
+
+    fn of(cursor: &'a Cursor) -> Self {
+        Self {
+            source: &cursor.source,
+            stream: &cursor.stream,
+            shape: cursor.shape,
+            project: cursor.project.as_deref(),
+            folder: &cursor.folder,
+            stat: cursor.stat,
+            offset: cursor.offset,
+            records: cursor.records,
+            leaves: cursor.frontier.size(),
+            peaks: Peaks(cursor.frontier.peaks().iter().flat_map(|peak| peak.0).collect()),
+            prefix: cursor.prefix,
+            ends_with_newline: cursor.ends_with_newline,
+            ends_with_return: cursor.ends_with_return,
+            pending_bytes: cursor.pending_bytes,
+            pending: &cursor.pending,
+            seen: cursor.seen,
+            ambiguous: cursor.ambiguous.clone(),
+            chosen: cursor.chosen.iter().map(|(seq, payload)| (*seq, payload.0)).collect(),
+            choose_all: cursor.choose_all,
+            closed: cursor.closed,
+            point: (cursor.point.size, cursor.point.root.0),
+        }
+    }
+
+    /// The feed when this was saved.
+    pub(crate) fn point(&self) -> FeedPoint {
+        FeedPoint { size: self.point.0, root: Root(self.point.1) }
+    }
+
+    /// See [`Cursor::is_blank`].
+    pub(crate) fn is_blank(&self) -> bool {
+        self.seen == 0 && self.offset == 0 && self.pending_bytes == 0
+    }
+
+    /// Returns the cursor; `None` where the peaks do not belong to a tree of that many leaves.
+    pub(crate) fn to_cursor(&self) -> Option<Cursor> {
+        let peaks = self.peaks.0.as_chunks().0.iter().map(|peak| Root(*peak)).collect();
+        Some(Cursor {
+            source: self.source.to_owned(),
+            stream: self.stream.to_owned(),
+            shape: self.shape,
+            project: self.project.map(str::to_owned),
+            folder: self.folder.to_owned(),
+            stat: self.stat,
+            offset: self.offset,
+            records: self.records,
+            frontier: Frontier::from_parts(self.leaves, peaks)?,
+            prefix: self.prefix,
+            ends_with_newline: self.ends_with_newline,
+            ends_with_return: self.ends_with_return,
+            pending_bytes: self.pending_bytes,
+            pending: self.pending.to_vec(),
+            seen: self.seen,
+            ambiguous: self.ambiguous.clone(),
+            chosen: self.chosen.iter().map(|(seq, payload)| (*seq, PayloadHash(*payload))).collect(),
+            choose_all: self.choose_all,
+            closed: self.closed,
+            point: self.point(),
+        })
+    }
 }
 
-/// Reads the stored form; `None` for anything else.
-pub(crate) fn decode(bytes: &[u8]) -> Option<Cursor> {
-    let (stored, used): (Stored, usize) = bincode::decode_from_slice(bytes, codec()).ok()?;
-    if used != bytes.len() {
-        return None;
-    }
-    Some(Cursor {
-        source: stored.source,
-        stream: stored.stream,
-        shape: stored.shape,
-        project: stored.project,
-        folder: stored.folder,
-        stat: stored.stat,
-        offset: stored.offset,
-        records: stored.records,
-        frontier: Frontier::from_parts(stored.leaves, stored.peaks.into_iter().map(Root).collect())?,
-        prefix: stored.prefix,
-        ends_with_newline: stored.ends_with_newline,
-        ends_with_return: stored.ends_with_return,
-        pending_bytes: stored.pending_bytes,
-        pending: stored.pending,
-        seen: stored.seen,
-        ambiguous: stored.ambiguous,
-        chosen: stored.chosen.into_iter().map(|(seq, payload)| (seq, PayloadHash(payload))).collect(),
-        choose_all: stored.choose_all,
-        closed: stored.closed,
-        point: FeedPoint { size: stored.point.0, root: Root(stored.point.1) },
-    })
+/// Appends the stored form to `out`.
+pub(crate) fn encode(cursor: &Cursor, out: &mut Vec<u8>) {
+    bincode::encode_into_std_write(StoredCursor::of(cursor), out, codec())
+        .expect("writing to memory cannot fail");
 }
 
 #[cfg(test)]
@@ -302,9 +346,10 @@ mod tests {
         assert_eq!(cursor.ambiguous, [1, 3]);
         let mut bytes = Vec::new();
         encode(&cursor, &mut bytes);
-        assert_eq!(decode(&bytes).as_ref(), Some(&cursor));
+        let decoded = StoredCursor::read(&bytes).and_then(|stored| stored.to_cursor());
+        assert_eq!(decoded.as_ref(), Some(&cursor));
         bytes.push(0);
-        assert_eq!(decode(&bytes), None);
+        assert_eq!(StoredCursor::read(&bytes), None);
     }
 
     /// Cursors of earlier versions must read for ever, or be refused as a whole: these bytes are one.

@@ -1,12 +1,14 @@
 //! The file that keeps the cursors of one feed: records appended, the newest for a path counts, rewritten when most
 //! of it is out of date. Host-local and expendable: without it files are read again, and dedup makes that safe.
 
-use crate::cursor::{self, Cursor, FeedPoint};
+use crate::cursor::{self, Cursor, FeedPoint, StoredCursor};
 use crate::files::io_error;
 use burnlog_log::{Result, WriterId, failpoint};
-use hashbrown::HashMap;
-use std::ffi::{OsStr, OsString};
+use hashbrown::hash_table::Entry;
+use hashbrown::{DefaultHashBuilder, HashTable};
+use std::ffi::OsStr;
 use std::fs::File;
+use std::hash::BuildHasher;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -17,7 +19,7 @@ const HEADER_BYTES: usize = MAGIC.len() + 32;
 /// Length and CRC32 of what follows.
 const FRAME_BYTES: usize = 8;
 /// Below this the file is never worth rewriting.
-const GARBAGE_BYTES_MIN: u64 = 256 << 10;
+const GARBAGE_BYTES_MIN: usize = 64 << 10;
 
 /// The cursors of one (ledger, feed), kept at one path.
 #[derive(Debug)]
@@ -26,19 +28,35 @@ pub struct CursorFile {
     feed: WriterId,
     /// Opened at the first save.
     file: Option<File>,
-    /// By path, as the system spells it: hashing a `Path` takes it apart every time.
-    cursors: HashMap<OsString, Kept>,
+    /// What the file holds up to where it is good; what it has behind that is cut off before the next save.
+    bytes: Vec<u8>,
+    /// The newest frame of each path.
+    frames: HashTable<Frame>,
+    hashing: DefaultHashBuilder,
     newest: Option<FeedPoint>,
-    /// The length up to which the file is good; what is behind it is cut off before the next save.
-    valid_bytes: u64,
-    live_bytes: u64,
+    live_bytes: usize,
     damage: Option<String>,
 }
 
-#[derive(Debug)]
-struct Kept {
-    cursor: Box<Cursor>,
-    frame_bytes: u64,
+/// Where a frame is in `CursorFile::bytes`.
+#[derive(Debug, Clone, Copy)]
+struct Frame {
+    start: usize,
+    bytes: usize,
+}
+
+impl Frame {
+    /// Returns the path and the cursor, which were looked at when the frame came in.
+    fn of(self, bytes: &[u8]) -> (&Path, StoredCursor<'_>) {
+        read_body(&bytes[self.start + FRAME_BYTES..self.start + self.bytes])
+            .expect("only frames that read are kept")
+    }
+
+    fn path(self, bytes: &[u8]) -> &Path {
+        split_body(&bytes[self.start + FRAME_BYTES..self.start + self.bytes])
+            .expect("only frames that read are kept")
+            .0
+    }
 }
 
 /// What the cursors say about one source.
@@ -62,15 +80,16 @@ impl CursorFile {
             path: path.into(),
             feed,
             file: None,
-            cursors: HashMap::new(),
+            bytes: Vec::new(),
+            frames: HashTable::new(),
+            hashing: DefaultHashBuilder::default(),
             newest: None,
-            valid_bytes: 0,
             live_bytes: 0,
             damage: None,
         };
         match std::fs::read(&cursors.path) {
             Ok(bytes) => {
-                if let Err(why) = cursors.load(&bytes) {
+                if let Err(why) = cursors.load(bytes) {
                     cursors.forget_all();
                     cursors.damage = Some(why);
                 }
@@ -100,18 +119,18 @@ impl CursorFile {
 
     /// Returns the number of files with a cursor.
     pub fn len(&self) -> usize {
-        self.cursors.len()
+        self.frames.len()
     }
 
     /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.cursors.is_empty()
+        self.frames.is_empty()
     }
 
     /// Returns what the cursors say about a source.
     pub fn source_state(&self, source: &str) -> SourceState {
         let mut state = SourceState::default();
-        for Kept { cursor, .. } in self.cursors.values().filter(|kept| kept.cursor.source == source) {
+        for (_, cursor) in self.iter().filter(|(_, cursor)| cursor.source == source) {
             state.files += 1;
             state.closed += u64::from(cursor.closed);
             state.pending_bytes += if cursor.closed { 0 } else { cursor.pending_bytes };
@@ -121,9 +140,10 @@ impl CursorFile {
 
     /// Drops every cursor that was saved when the feed was larger than `size`; returns how many.
     pub fn invalidate_after(&mut self, size: u64) -> Result<usize> {
-        let before = self.cursors.len();
-        self.cursors.retain(|_, kept| kept.cursor.point.size <= size);
-        let dropped = before - self.cursors.len();
+        let Self { bytes, frames, .. } = self;
+        let before = frames.len();
+        frames.retain(|frame| frame.of(bytes).1.point().size <= size);
+        let dropped = before - frames.len();
         if dropped > 0 {
             self.rewrite()?;
         }
@@ -136,53 +156,78 @@ impl CursorFile {
         self.rewrite()
     }
 
-    pub(crate) fn get(&self, path: &Path) -> Option<&Cursor> {
-        self.cursors.get(path.as_os_str()).map(|kept| &*kept.cursor)
+    /// Looks at the cursor of a file.
+    pub(crate) fn look(&self, path: &Path) -> Option<StoredCursor<'_>> {
+        let hash = self.hashing.hash_one(path.as_os_str());
+        let is = |frame: &Frame| frame.path(&self.bytes).as_os_str() == path.as_os_str();
+        self.frames.find(hash, is).map(|frame| frame.of(&self.bytes).1)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Path, &Cursor)> {
-        self.cursors.iter().map(|(path, kept)| (Path::new(path), &*kept.cursor))
+    /// Returns the cursor of a file, to go on from.
+    pub(crate) fn get(&self, path: &Path) -> Option<Cursor> {
+        self.look(path)?.to_cursor()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Path, StoredCursor<'_>)> {
+        self.frames.iter().map(|frame| frame.of(&self.bytes))
     }
 
     /// Keeps these cursors with one write.
     pub(crate) fn save(&mut self, cursors: impl Iterator<Item = (PathBuf, Cursor)>) -> Result<()> {
-        let mut bytes = Vec::new();
+        let mut frames = Vec::new();
         for (path, cursor) in cursors {
-            let start = bytes.len();
-            push_frame(&mut bytes, path.as_os_str(), &cursor);
-            self.insert(path.into_os_string(), Box::new(cursor), (bytes.len() - start) as u64);
+            push_frame(&mut frames, path.as_os_str(), &cursor);
         }
-        if bytes.is_empty() {
+        if frames.is_empty() {
             return Ok(());
         }
         failpoint("cursors-unsaved");
-        self.append(&bytes).map_err(|error| io_error("save cursors", &self.path, error))?;
+        self.append(&frames).map_err(|error| io_error("save cursors", &self.path, error))?;
         failpoint("cursors-saved");
-        if self.valid_bytes > self.live_bytes * 2 + GARBAGE_BYTES_MIN {
+        if self.bytes.len() > self.live_bytes * 2 + GARBAGE_BYTES_MIN {
             self.rewrite()?;
         }
         Ok(())
     }
 
-    fn insert(&mut self, path: OsString, cursor: Box<Cursor>, frame_bytes: u64) {
-        if self.newest.is_none_or(|newest| newest.size < cursor.point.size) {
-            self.newest = Some(cursor.point);
+    /// Takes in the frames of `bytes` from `at` on; returns where they end, and whether by a torn one.
+    fn index(&mut self, mut at: usize) -> (usize, bool) {
+        let Self { bytes, frames, hashing, newest, live_bytes, .. } = self;
+        while let Some((body, claimed)) = take_frame(&bytes[at..]) {
+            let Some((path, cursor)) = body.and_then(read_body) else {
+                // The last record can be half written; one in the middle cannot.
+                return (at, claimed >= bytes.len() - at);
+            };
+            if newest.is_none_or(|newest| newest.size < cursor.point().size) {
+                *newest = Some(cursor.point());
+            }
+            let frame = Frame { start: at, bytes: claimed };
+            let path = path.as_os_str();
+            let hash = |path: &OsStr| hashing.hash_one(path);
+            let is = |other: &Frame| other.path(bytes).as_os_str() == path;
+            match frames.entry(hash(path), is, |other| hash(other.path(bytes).as_os_str())) {
+                Entry::Occupied(mut known) => {
+                    *live_bytes -= known.get().bytes;
+                    *known.get_mut() = frame;
+                }
+                Entry::Vacant(vacant) => drop(vacant.insert(frame)),
+            }
+            *live_bytes += claimed;
+            at += claimed;
         }
-        self.live_bytes += frame_bytes;
-        if let Some(old) = self.cursors.insert(path, Kept { cursor, frame_bytes }) {
-            self.live_bytes -= old.frame_bytes;
-        }
+        (at, true)
     }
 
     fn forget_all(&mut self) {
-        self.cursors.clear();
-        (self.newest, self.valid_bytes, self.live_bytes, self.file) = (None, 0, 0, None);
+        self.frames.clear();
+        self.bytes.clear();
+        (self.newest, self.live_bytes, self.file) = (None, 0, None);
     }
 
-    fn load(&mut self, bytes: &[u8]) -> Result<(), String> {
-        let Some((header, mut rest)) = bytes.split_at_checked(HEADER_BYTES) else {
+    fn load(&mut self, bytes: Vec<u8>) -> Result<(), String> {
+        let Some((header, rest)) = bytes.split_at_checked(HEADER_BYTES) else {
             // Torn while it was made: nothing was kept yet. Anything else is no file of ours, however short.
-            let is_torn = self.header().starts_with(bytes) || bytes.iter().all(|byte| *byte == 0);
+            let is_torn = self.header().starts_with(&bytes) || bytes.iter().all(|byte| *byte == 0);
             return if is_torn { Ok(()) } else { Err("not a cursor file".to_owned()) };
         };
         if &header[..MAGIC.len()] != MAGIC {
@@ -191,45 +236,40 @@ impl CursorFile {
         if header[MAGIC.len()..] != self.feed.0 {
             return Err("the cursors of another feed".to_owned());
         }
-        self.valid_bytes = HEADER_BYTES as u64;
         // A cursor takes some 300 bytes.
-        self.cursors.reserve(rest.len() / 256);
-        while let Some((frame, length)) = take_frame(rest) {
-            let Some((path, cursor)) = frame.and_then(read_body) else {
-                // The last record can be half written; one in the middle cannot.
-                if length >= rest.len() {
-                    break;
-                }
-                return Err(format!("damaged at byte {}", self.valid_bytes));
-            };
-            self.insert(path, cursor, length as u64);
-            self.valid_bytes += length as u64;
-            rest = &rest[length..];
+        self.frames = HashTable::with_capacity(rest.len() / 256);
+        self.bytes = bytes;
+        let (end, is_torn) = self.index(HEADER_BYTES);
+        if !is_torn {
+            return Err(format!("damaged at byte {end}"));
         }
+        self.bytes.truncate(end);
         Ok(())
     }
 
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn append(&mut self, frames: &[u8]) -> io::Result<()> {
         let mut file = match self.file.take() {
             Some(file) => file,
             None => self.open_for_append()?,
         };
-        file.write_all(bytes)?;
-        self.valid_bytes += bytes.len() as u64;
+        file.write_all(frames)?;
         // Kept only after a whole write: after a failed one the next save cuts the torn record off.
         self.file = Some(file);
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(frames);
+        self.index(start);
         Ok(())
     }
 
     fn open_for_append(&mut self) -> io::Result<File> {
         let mut file = File::options().append(true).create(true).open(&self.path)?;
-        if file.metadata()?.len() != self.valid_bytes {
-            file.set_len(self.valid_bytes)?;
+        if file.metadata()?.len() != self.bytes.len() as u64 {
+            file.set_len(self.bytes.len() as u64)?;
         }
-        if self.valid_bytes == 0 {
-            file.write_all(&self.header())?;
+        if self.bytes.is_empty() {
+            self.bytes = self.header();
+            file.write_all(&self.bytes)?;
             failpoint("cursors-made");
-            self.valid_bytes = HEADER_BYTES as u64;
         }
         Ok(file)
     }
@@ -241,14 +281,8 @@ impl CursorFile {
     /// Writes what counts into a new file and puts it in the place of the old one.
     fn rewrite(&mut self) -> Result<()> {
         let mut bytes = self.header();
-        self.newest = None;
-        for (path, kept) in &mut self.cursors {
-            let start = bytes.len();
-            push_frame(&mut bytes, path, &kept.cursor);
-            kept.frame_bytes = (bytes.len() - start) as u64;
-            if self.newest.is_none_or(|newest| newest.size < kept.cursor.point.size) {
-                self.newest = Some(kept.cursor.point);
-            }
+        for frame in &self.frames {
+            bytes.extend_from_slice(&self.bytes[frame.start..frame.start + frame.bytes]);
         }
         self.file = None;
         let beside = self.path.with_extension("new");
@@ -261,8 +295,9 @@ impl CursorFile {
             std::fs::rename(&beside, &self.path)
         };
         replace().map_err(|error| io_error("rewrite cursors", &self.path, error))?;
-        self.valid_bytes = bytes.len() as u64;
-        self.live_bytes = self.valid_bytes - HEADER_BYTES as u64;
+        self.forget_all();
+        self.bytes = bytes;
+        self.index(HEADER_BYTES);
         Ok(())
     }
 }
@@ -297,9 +332,14 @@ fn take_frame(bytes: &[u8]) -> Option<(Option<&[u8]>, usize)> {
     Some((body, claimed))
 }
 
-fn read_body(body: &[u8]) -> Option<(OsString, Box<Cursor>)> {
+fn split_body(body: &[u8]) -> Option<(&Path, &[u8])> {
     let (length, rest) = body.split_at_checked(4)?;
     let length = u32::from_le_bytes(length.try_into().ok()?) as usize;
     let (path, cursor) = rest.split_at_checked(length)?;
-    Some((OsStr::from_bytes(path).to_owned(), Box::new(cursor::decode(cursor)?)))
+    Some((Path::new(OsStr::from_bytes(path)), cursor))
+}
+
+fn read_body(body: &[u8]) -> Option<(&Path, StoredCursor<'_>)> {
+    let (path, cursor) = split_body(body)?;
+    Some((path, StoredCursor::read(cursor)?))
 }

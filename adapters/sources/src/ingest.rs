@@ -1,7 +1,7 @@
 //! The ingest: closes what is gone, reads what changed, closes what is final. Decides for each file whether it
 //! is read; from where is in `reading`, what goes out in `records`, how in `outbox`.
 
-use crate::cursor::{Cursor, FeedPoint};
+use crate::cursor::{Cursor, FeedPoint, StoredCursor};
 use crate::cursor_file::CursorFile;
 use crate::discover::{Plan, PlannedFile};
 use crate::files::{Files, OsFiles, io_error};
@@ -16,6 +16,7 @@ use crate::source::Shape;
 use burnlog_log::limits::PAYLOAD_BYTES_MAX;
 use burnlog_log::{Batch, Outcome, Result};
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -180,18 +181,18 @@ impl Engine<'_> {
     /// Counts a file that need not be opened: nothing changed, or left out by what the cursor remembers.
     fn is_done(&mut self, file: &PlannedFile) -> bool {
         let options = self.out.options;
-        let Some(cursor) = self.out.cursors.get(&file.path) else { return false };
+        let Some(cursor) = self.out.cursors.look(&file.path) else { return false };
         let filtered = !options.filter.admits_all();
         if filtered && cursor.project.is_some() {
-            let admitted = options.filter.admits(cursor.project.as_deref(), &cursor.folder);
-            let (stream, project) = (cursor.stream.clone(), cursor.project.clone().unwrap_or_default());
+            let admitted = options.filter.admits(cursor.project, cursor.folder);
+            let (stream, project) =
+                (cursor.stream.to_owned(), cursor.project.map(str::to_owned).unwrap_or_default());
             self.projects.insert(stream, project);
             if !admitted {
                 self.out.report.of(file.source.name()).excluded += 1;
                 return true;
             }
         }
-        let Some(cursor) = self.out.cursors.get(&file.path) else { return false };
         let unchanged = cursor.stat == Some(file.stat) && !options.recheck;
         if !unchanged || (filtered && cursor.project.is_none()) {
             return false;
@@ -199,7 +200,7 @@ impl Engine<'_> {
         let (pending, closed, choose_all) = (cursor.pending_bytes, cursor.closed, cursor.choose_all);
         if options.close && !closed && !choose_all {
             // Its extent must name its records once another file has the stream.
-            let stream = cursor.stream.clone();
+            let stream = cursor.stream.to_owned();
             if self.is_shared(file, &stream) {
                 return false;
             }
@@ -225,8 +226,9 @@ impl Engine<'_> {
 
     /// Closes the streams of files that were below the planned roots and are not there any more.
     fn close_gone(&mut self) -> Result<()> {
-        let planned: HashSet<&Path> = self.plan.files.iter().map(|file| file.path.as_path()).collect();
-        let below_root = |cursor: &Cursor, path: &Path| {
+        // Not by `Path`, which is taken apart to be hashed.
+        let planned: HashSet<&OsStr> = self.plan.files.iter().map(|file| file.path.as_os_str()).collect();
+        let below_root = |cursor: &StoredCursor<'_>, path: &Path| {
             self.plan.roots.iter().any(|(source, root)| cursor.source == *source && path.starts_with(root))
         };
         let is_gone = |path: &Path| {
@@ -239,15 +241,15 @@ impl Engine<'_> {
             .cursors
             .iter()
             .filter(|(path, _)| self.plan.only.as_ref().is_none_or(|only| only.contains(*path)))
-            .filter(|(path, cursor)| !cursor.closed && !planned.contains(path) && below_root(cursor, path))
             .filter(|(path, cursor)| {
-                filter.admits(cursor.project.as_deref(), &cursor.folder) && is_gone(path)
+                !cursor.closed && !planned.contains(path.as_os_str()) && below_root(cursor, path)
             })
+            .filter(|(path, cursor)| filter.admits(cursor.project, cursor.folder) && is_gone(path))
             .map(|(path, _)| path.to_path_buf())
             .collect();
         gone.sort_unstable();
         for path in gone {
-            let Some(cursor) = self.out.cursors.get(&path).cloned() else { continue };
+            let Some(cursor) = self.out.cursors.get(&path) else { continue };
             let Some(source) = crate::source::names().find(|name| *name == cursor.source) else { continue };
             let lost = if cursor.pending.is_empty() { cursor.pending_bytes } else { 0 };
             if lost > 0 {
@@ -266,8 +268,7 @@ impl Engine<'_> {
     fn close_planned(&mut self) -> Result<()> {
         for index in std::mem::take(&mut self.closable) {
             let file = &self.plan.files[index];
-            let Some(cursor) = self.out.cursors.get(&file.path).filter(|cursor| !cursor.closed).cloned()
-            else {
+            let Some(cursor) = self.out.cursors.get(&file.path).filter(|cursor| !cursor.closed) else {
                 continue;
             };
             let mut state = cursor.clone();
@@ -324,7 +325,7 @@ fn owners_of(plan: &Plan, cursors: &CursorFile) -> HashMap<(&'static str, String
     let mut owners: HashMap<_, HashSet<PathBuf>> = HashMap::new();
     for (path, cursor) in cursors.iter().filter(|(_, cursor)| !cursor.is_blank()) {
         if let Some(source) = crate::source::names().find(|name| *name == cursor.source) {
-            owners.entry((source, cursor.stream.clone())).or_default().insert(path.to_path_buf());
+            owners.entry((source, cursor.stream.to_owned())).or_default().insert(path.to_path_buf());
         }
     }
     for file in &plan.files {

@@ -5,8 +5,10 @@ use crate::files::OpenFile;
 use std::io::{self, Read, SeekFrom};
 use std::ops::Range;
 
-/// How much one read asks for.
+/// How much of a file is looked at where its path does not say everything.
 pub(crate) const CHUNK_BYTES: usize = 1 << 20;
+/// How much one read asks for: what a file that grew by a little costs in fresh memory.
+const READ_BYTES: usize = 256 << 10;
 
 /// What comes next in a file.
 #[derive(Debug, PartialEq, Eq)]
@@ -202,7 +204,7 @@ impl<'b> Lines<'b> {
     }
 
     fn read_at(&mut self, at: usize) -> io::Result<usize> {
-        let to = at + CHUNK_BYTES;
+        let to = at + READ_BYTES;
         if self.buffer.len() < to {
             self.buffer.resize(to, 0);
         }

@@ -163,7 +163,7 @@ impl<'a> Outbox<'a> {
         let finished = std::mem::take(&mut self.runs);
         let mut saves = Vec::with_capacity(finished.len() + 1);
         let mut save = |path: &Path, cursor: &Cursor| {
-            if self.cursors.get(path) != Some(cursor) {
+            if self.cursors.get(path).as_ref() != Some(cursor) {
                 let point = point.unwrap_or(cursor.point);
                 saves.push((path.to_path_buf(), Cursor { point, ..cursor.clone() }));
             }

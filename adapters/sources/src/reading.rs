@@ -1,7 +1,8 @@
 //! One file: from where it is read, and what is said about a file that is not any more what it was. What is read is
 //! in `records`.
 
-use crate::cursor::Cursor;
+use crate::compressed;
+use crate::cursor::{Cursor, StoredCursor};
 use crate::discover::PlannedFile;
 use crate::files::FileKind;
 use crate::ingest::Engine;
@@ -46,8 +47,8 @@ impl Engine<'_> {
     /// Reads what is new in a planned file. Returns whether it was read to its end.
     pub(crate) fn read(&mut self, index: usize, again: Option<Again>) -> Result<bool, Trouble> {
         let file = &self.plan.files[index];
-        let handle =
-            self.files.open(&file.path).map_err(|error| Trouble::File("open session file", error))?;
+        let handle = compressed::open(self.files, &file.path)
+            .map_err(|error| Trouble::File("open session file", error))?;
         let stat = handle.stat()?;
         if stat.kind != FileKind::File {
             return Err(Trouble::File("open session file", io::ErrorKind::IsADirectory.into()));
@@ -83,7 +84,7 @@ impl Engine<'_> {
         let file = &self.plan.files[index];
         let old = match &again {
             Some(again) => Some(again.cursor.clone()),
-            None => self.out.cursors.get(&file.path).cloned(),
+            None => self.out.cursors.get(&file.path),
         };
         let head = self.head(file, lines, old.as_ref())?;
         if !self.admit(file, old.as_ref(), &head)? {
@@ -257,14 +258,14 @@ impl Engine<'_> {
     fn record_others(&mut self, file: &PlannedFile, stream: &str) -> Result<()> {
         // One of them may have been read just now.
         self.out.flush()?;
-        let is_other = |cursor: &Cursor| {
+        let is_other = |cursor: &StoredCursor<'_>| {
             cursor.source == file.source.name()
                 && cursor.stream == stream
                 && !(cursor.closed || cursor.choose_all || cursor.is_blank())
         };
         let mut others: Vec<_> = self.out.cursors.iter().filter(|(_, cursor)| is_other(cursor)).collect();
         others.sort_unstable_by_key(|(path, _)| *path);
-        let others: Vec<Cursor> = others.into_iter().map(|(_, cursor)| cursor.clone()).collect();
+        let others: Vec<Cursor> = others.into_iter().filter_map(|(_, cursor)| cursor.to_cursor()).collect();
         for mut state in others {
             let pending = std::mem::take(&mut state.pending);
             push_tail(&mut self.out, &mut state, &pending)?;

@@ -37,7 +37,7 @@ impl Engine<'_> {
             let handle = self.files.open(&file.path);
             Ledger::Lines(handle.map_err(|error| Trouble::File("open ledger", error))?)
         };
-        let known = self.out.cursors.get(&file.path).cloned();
+        let known = self.out.cursors.get(&file.path);
         let cursor = known.unwrap_or_else(|| Cursor::new(relayburn::NAME, stream.clone(), Shape::Rows));
         let stat = file.stat;
         let run = self.out.begin(Run::new(relayburn::NAME, file.path.clone(), Start::Continued, cursor));

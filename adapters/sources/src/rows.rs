@@ -19,7 +19,7 @@ impl Engine<'_> {
         let options = self.out.options;
         let database = Database::open(&file.path).map_err(|error| Trouble::File("open database", error))?;
         let Stream::Named(stream) = &file.identity.stream else { return Ok(false) };
-        let known = self.out.cursors.get(&file.path).cloned();
+        let known = self.out.cursors.get(&file.path);
         let cursor = known.unwrap_or_else(|| Cursor::new(file.source.name(), stream.clone(), Shape::Rows));
         let is_filtered = !options.filter.admits_all();
         let mark = (cursor.offset > 0).then(|| i64::try_from(cursor.offset).unwrap_or(i64::MAX));

@@ -31,7 +31,7 @@ const COLUMNS: &[Column<Line>] = &[
 
 pub(super) fn run(context: &Context) -> anyhow::Result<ExitCode> {
     let mut printer = Printer::new(&context.global, COLUMNS);
-    for conflict in conflicts(&context.queries()?)? {
+    for conflict in conflicts(&*context.queries()?)? {
         printer.row(&line(conflict))?;
     }
     if printer.finish()? == 0 {

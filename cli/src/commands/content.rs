@@ -58,8 +58,8 @@ const COLUMNS: &[Column<Line>] = &[
 pub(super) fn run(context: &Context, arguments: &Content) -> anyhow::Result<ExitCode> {
     let Context { global, environment } = context;
     let ledger = open::ledger(&StoreUrl::choose(global, environment)?, Access::Read, global)?;
-    let store = open::queries(&open::projections_path(environment, &ledger))?;
-    let filter = filter::of_arguments(&arguments.filter, &store)?;
+    let store = open::queries(&ledger, environment, global)?;
+    let filter = filter::of_arguments(&arguments.filter, &*store)?;
     let payloads = PayloadReader::new(&ledger);
     let mut printer = Printer::new(global, COLUMNS);
     let mut left = arguments.filter.limit.unwrap_or(usize::MAX);
@@ -68,7 +68,7 @@ pub(super) fn run(context: &Context, arguments: &Content) -> anyhow::Result<Exit
         |page| store.sessions(&filter, page),
         |session| {
             if left > 0 {
-                for_each_block(&store, &payloads, &session, &arguments.kind, &mut left, &mut |line| {
+                for_each_block(&*store, &payloads, &session, &arguments.kind, &mut left, &mut |line| {
                     printer.row(&line)
                 })?;
             }
@@ -81,7 +81,7 @@ pub(super) fn run(context: &Context, arguments: &Content) -> anyhow::Result<Exit
 
 /// Calls `each` with the blocks of a session, up to `left`, which is counted down.
 pub(super) fn for_each_block(
-    store: &impl Queries,
+    store: &dyn Queries,
     payloads: &PayloadReader<'_>,
     session: &Session,
     kinds: &[String],
@@ -111,7 +111,7 @@ pub(super) fn for_each_block(
 }
 
 /// The class of the record of each block.
-fn roles(store: &impl Queries, source: &str, blocks: &[BlockPlace]) -> Result<HashMap<Address, RecordClass>> {
+fn roles(store: &dyn Queries, source: &str, blocks: &[BlockPlace]) -> Result<HashMap<Address, RecordClass>> {
     let mut roles = HashMap::new();
     for run in blocks.chunk_by(|one, other| one.stream == other.stream) {
         let (first, last) = (&run[0], &run[run.len() - 1]);

@@ -34,7 +34,7 @@ const COLUMNS: &[Column<Line>] = &[
 
 pub(super) fn run(context: &Context) -> anyhow::Result<ExitCode> {
     let store = context.queries()?;
-    let mut lines: Vec<Line> = diagnostics(&store)?.iter().map(line).collect();
+    let mut lines: Vec<Line> = diagnostics(&*store)?.iter().map(line).collect();
     lines.sort_by(|one, two| {
         (&one.source, &one.record_type, &one.version).cmp(&(&two.source, &two.record_type, &two.version))
     });

@@ -10,7 +10,6 @@ use crate::sheet::{Cell, Field, FieldKind, IntoCell, Sheet, fields};
 use crate::transcript::PayloadReader;
 use burnlog_log::{Error, ErrorKind, Ledger, Timestamp, push_hex};
 use burnlog_projections::{Chunk, ColumnKind, Filter, Queries, Row, RowReader, TABLES, Table, Value, live};
-use burnlog_sqlite::SqliteProjections;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -37,16 +36,16 @@ pub(super) fn run(context: &Context, arguments: &Export) -> anyhow::Result<ExitC
         return Err(Error::new(ErrorKind::Invalid, "read arguments", message).into());
     }
     let ledger = open::ledger(&StoreUrl::choose(global, environment)?, Access::Read, global)?;
-    let store = open::queries(&open::projections_path(environment, &ledger))?;
+    let store = open::queries(&ledger, environment, global)?;
     let Some(path) = &arguments.to else {
         let out = io::BufWriter::with_capacity(1 << 16, io::stdout());
-        write(&ledger, &store, arguments, out)?;
+        write(&ledger, &*store, arguments, out)?;
         return Ok(ExitCode::SUCCESS);
     };
     let beside = PathBuf::from(format!("{}.part", path.display()));
     let failed = |error: io::Error| file_error(path, error);
     let file = File::create(&beside).map_err(failed)?;
-    let written = write(&ledger, &store, arguments, io::BufWriter::with_capacity(1 << 16, file));
+    let written = write(&ledger, &*store, arguments, io::BufWriter::with_capacity(1 << 16, file));
     let renamed = written.and_then(|rows| {
         std::fs::rename(&beside, path).map_err(failed)?;
         Ok(rows)
@@ -67,7 +66,7 @@ fn file_error(path: &Path, error: io::Error) -> Error {
 /// Writes one table and returns the number of rows.
 fn write<W: Write + Send>(
     ledger: &Ledger,
-    store: &SqliteProjections,
+    store: &dyn Queries,
     arguments: &Export,
     out: W,
 ) -> anyhow::Result<u64> {
@@ -127,7 +126,7 @@ fn cells<R>(fields: &[Field<R>], row: &R) -> Vec<Cell> {
 
 /// The rows of a table as they are: the columns of the projection, key first.
 fn rows<W: Write + Send>(
-    store: &impl RowReader,
+    store: &dyn RowReader,
     table: &'static Table,
     out: W,
     format: ExportFormat,
@@ -142,7 +141,7 @@ fn rows<W: Write + Send>(
 }
 
 /// The events of each record, one a row.
-fn records<W: Write + Send>(store: &impl RowReader, out: W, format: ExportFormat) -> anyhow::Result<u64> {
+fn records<W: Write + Send>(store: &dyn RowReader, out: W, format: ExportFormat) -> anyhow::Result<u64> {
     let columns = vec![
         ("source", FieldKind::Text),
         ("stream", FieldKind::Text),
@@ -167,7 +166,7 @@ fn records<W: Write + Send>(store: &impl RowReader, out: W, format: ExportFormat
 }
 
 fn for_each_row(
-    store: &impl RowReader,
+    store: &dyn RowReader,
     table: &'static Table,
     each: &mut dyn FnMut(Vec<Value<'static>>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {

@@ -5,17 +5,17 @@ use super::{Context, FOUND_WANTING};
 use crate::args::Ingest;
 use crate::environment::{Environment, now};
 use crate::feed::open_feed;
+use crate::folding;
 use crate::open::{self, Access, StoreUrl};
 use crate::output::{bytes, count, counted, print_one, say};
 use crate::progress;
 use crate::watch::Signals;
 use burnlog_host::{Config, IngestLock};
 use burnlog_log::{Batch, Error, ErrorKind, Ledger, Result, Root, WriterId};
-use burnlog_projections::{FoldLimits, Projector, diagnostics};
+use burnlog_projections::{Projector, Queries, diagnostics};
 use burnlog_sources::{
     Acknowledged, CursorFile, FeedPoint, Filter, Notice, Observer, Options, Places, Plan, Progress, Report,
 };
-use burnlog_sqlite::SqliteProjections;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -166,9 +166,13 @@ fn ingest(
     let _lock = IngestLock::acquire(&state.lock(), Duration::from_secs(arguments.wait))?;
     let (mut writer, mut cursors) = open_feed(environment, global, config, &ledger, &state)?;
     let feed = writer.feed();
-    let mut store = open::projections(&open::projections_path(environment, &ledger), environment, global)?;
-    let unreadable_before = unreadable(&store)?;
-    let mut projector = Projector::new(&mut store, &ledger, FoldLimits::default())?;
+    let mut store = open::projections(&ledger, environment, global)?;
+    let unreadable_before = unreadable(&*store)?;
+    let mut projector = Projector::new(
+        &mut *store,
+        &ledger,
+        folding::limits(environment, Duration::from_secs(arguments.wait)),
+    )?;
     let mut pass = |plan: Plan, options: &Options| -> anyhow::Result<Report> {
         let mut watch = Watch { bar: progress::Progress::start("reading", global.quiet), context };
         let report = burnlog_sources::ingest(
@@ -189,7 +193,7 @@ fn ingest(
         let remembered = writer.remember();
         let report = report?;
         remembered?;
-        projector.catch_up(&ledger)?;
+        folding::catch_up(&mut projector, &ledger, || open::queries(&ledger, environment, global), global)?;
         super::search::add_new(context, &ledger);
         Ok(report)
     };
@@ -197,7 +201,7 @@ fn ingest(
         Work::Once(plan) => pass(plan, options)?,
         Work::Follow(following) => following.run(context, arguments, options, &mut pass)?,
     };
-    let unreadable = unreadable(&store)?.saturating_sub(unreadable_before);
+    let unreadable = unreadable(&*store)?.saturating_sub(unreadable_before);
     if arguments.durability == crate::args::Durability::Os {
         say(global, "burnlog: stored with --durability os: synced once, at the end");
     }
@@ -206,7 +210,7 @@ fn ingest(
 }
 
 /// Sums what the folds could not read so far; 0 where nothing was folded yet.
-fn unreadable(store: &SqliteProjections) -> Result<u64> {
+fn unreadable(store: &dyn Queries) -> Result<u64> {
     match diagnostics(store) {
         Ok(rows) => Ok(rows.iter().map(|row| row.unreadable.max(0) as u64).sum()),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),

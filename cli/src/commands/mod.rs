@@ -5,6 +5,7 @@ mod compact;
 mod conflicts;
 mod content;
 mod diagnostics;
+mod erase;
 mod export;
 mod hook;
 mod hook_event;
@@ -31,7 +32,7 @@ pub(crate) use sessions::SessionLine;
 use crate::args::{Arguments, Command, Global, Hook};
 use crate::environment::Environment;
 use crate::open::{self, Access, StoreUrl};
-use burnlog_sqlite::SqliteProjections;
+use burnlog_projections::Queries;
 use clap::CommandFactory;
 use std::process::ExitCode;
 
@@ -47,10 +48,10 @@ struct Context {
 
 impl Context {
     /// Opens the projections of the chosen ledger for queries.
-    fn queries(&self) -> burnlog_log::Result<SqliteProjections> {
+    fn queries(&self) -> burnlog_log::Result<Box<dyn Queries>> {
         let url = StoreUrl::choose(&self.global, &self.environment)?;
         let ledger = open::ledger(&url, Access::Read, &self.global)?;
-        open::queries(&open::projections_path(&self.environment, &ledger))
+        open::queries(&ledger, &self.environment, &self.global)
     }
 }
 
@@ -58,6 +59,9 @@ impl Context {
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     // Whoever wants a completion script may have no home.
     let global = arguments.global;
+    if let Some(zone) = &global.tz {
+        crate::zone::choose(zone)?;
+    }
     let context = || Ok::<_, burnlog_log::Error>(Context { global, environment: Environment::read()? });
     match arguments.command {
         Command::Ingest(ingest) => ingest::run(&context()?, &ingest),
@@ -84,6 +88,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Stamp(stamp) => stamp::run(&context()?, &stamp),
         Command::Export(export) => export::run(&context()?, &export),
         Command::Show(show) => show::run(&context()?, &show),
+        Command::Erase(erase) => erase::run(&context()?, &erase),
         Command::Compact => compact::run(&context()?),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "burnlog", &mut std::io::stdout());

@@ -2,12 +2,13 @@
 
 use super::Context;
 use crate::args::Project;
+use crate::folding;
 use crate::open::{self, Access, StoreUrl};
 use crate::output::{Column, Printer, count, counted, print_one};
 use crate::progress::Waiting;
 use anyhow::Context as _;
 use burnlog_log::Ledger;
-use burnlog_projections::{CaughtUp, DumpOptions, FoldLimits, Projector, TABLES, dump, status};
+use burnlog_projections::{CaughtUp, DumpOptions, FoldLimits, FoldStore, Projector, TABLES, dump, status};
 use std::io::{BufWriter, Write};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -16,10 +17,10 @@ pub(super) fn run(context: &Context, project: &Project) -> anyhow::Result<ExitCo
     match project {
         Project::Status => show_status(context),
         Project::Update => {
-            fold(context, "updated", |store, ledger| Projector::new(store, ledger, FoldLimits::default()))
+            fold(context, "updated", |store, ledger, limits| Projector::new(store, ledger, limits))
         }
         Project::Rebuild => {
-            fold(context, "rebuilt", |store, ledger| Projector::rebuild(store, ledger, FoldLimits::default()))
+            fold(context, "rebuilt", |store, ledger, limits| Projector::rebuild(store, ledger, limits))
         }
         Project::Dump { projection, hosts } => {
             let options = DumpOptions { projection: projection.clone(), hosts: *hosts };
@@ -42,17 +43,19 @@ fn fold(
     context: &Context,
     verb: &str,
     open_projector: impl for<'s> Fn(
-        &'s mut burnlog_sqlite::SqliteProjections,
+        &'s mut dyn FoldStore,
         &Ledger,
+        FoldLimits,
     ) -> burnlog_log::Result<Projector<'s>>,
 ) -> anyhow::Result<ExitCode> {
     let start = Instant::now();
     let Context { global, environment } = context;
     let ledger = open::ledger(&StoreUrl::choose(global, environment)?, Access::Read, global)?;
-    let mut store = open::projections(&open::projections_path(environment, &ledger), environment, global)?;
+    let mut store = open::projections(&ledger, environment, global)?;
     let waiting = Waiting::start("folding", global.quiet);
     let CaughtUp { feeds, entries, damaged, unsupported } =
-        open_projector(&mut store, &ledger)?.catch_up(&ledger)?;
+        open_projector(&mut *store, &ledger, folding::limits(environment, folding::WAIT))?
+            .catch_up(&ledger)?;
     drop(waiting);
     let elapsed_ms = start.elapsed().as_millis() as u64;
     let folded = Folded { feeds, entries, damaged, unsupported, elapsed_ms };
@@ -106,20 +109,14 @@ fn show_status(context: &Context) -> anyhow::Result<ExitCode> {
 
 /// One line for each projection: how many entries of the ledger it lacks.
 pub(super) fn projection_lines(context: &Context, ledger: &Ledger) -> anyhow::Result<Vec<ProjectionLine>> {
-    let path = open::projections_path(&context.environment, ledger);
-    let folded = match open::queries(&path).and_then(|store| status(&store)) {
+    let store = open::queries(ledger, &context.environment, &context.global);
+    let folded = match store.and_then(|store| status(&*store)) {
         Ok(status) => Some(status),
         Err(error) if error.kind() == burnlog_log::ErrorKind::NotFound => None,
         Err(error) => return Err(error.into()),
     };
     let (version, cursors) = folded.map_or((0, Vec::new()), |status| (status.version, status.cursors));
-    let mut behind = 0;
-    ledger.for_each_feed(None, |head| {
-        let at = cursors.binary_search_by_key(&head.feed, |cursor| cursor.feed);
-        let next = at.map_or(0, |at| cursors[at].next);
-        behind += head.size.saturating_sub(next);
-        Ok(())
-    })?;
+    let behind = folding::behind(ledger, &cursors)?;
     Ok(TABLES.iter().map(|table| ProjectionLine { name: table.name, version, behind }).collect())
 }
 
@@ -127,7 +124,7 @@ fn print_dump(context: &Context, options: &DumpOptions) -> anyhow::Result<ExitCo
     let store = context.queries()?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut failed = None;
-    let result = dump(&store, options, &mut |line| {
+    let result = dump(&*store, options, &mut |line| {
         writeln!(out, "{line}").map_err(|error| {
             let kind = burnlog_log::ErrorKind::Unavailable;
             let ours = burnlog_log::Error::new(kind, "dump", "standard output failed");

@@ -49,10 +49,10 @@ pub(super) fn run(context: &Context, arguments: &Relationships) -> anyhow::Resul
         return Err(Error::new(ErrorKind::Invalid, "read arguments", message).into());
     }
     let store = context.queries()?;
-    let session = arguments.session.as_deref().map(|name| resolve_session(&store, name)).transpose()?;
+    let session = arguments.session.as_deref().map(|name| resolve_session(&*store, name)).transpose()?;
     if drawing {
         let mut graph = Graph::default();
-        for_each_link(&store, &mut |link| {
+        for_each_link(&*store, &mut |link| {
             graph.add(line(link));
             Ok(())
         })?;
@@ -70,9 +70,9 @@ pub(super) fn run(context: &Context, arguments: &Relationships) -> anyhow::Resul
     }
     let mut printer = Printer::new(global, COLUMNS);
     match &session {
-        None => for_each_line(&store, &mut |line| printer.row(&line))?,
+        None => for_each_line(&*store, &mut |line| printer.row(&line))?,
         Some((source, session)) => {
-            let known = relationships(&store, source, session)?;
+            let known = relationships(&*store, source, session)?;
             if known.root != *session {
                 say(global, &format!("burnlog: the chain of this session begins with {}", known.root));
             }
@@ -87,7 +87,7 @@ pub(super) fn run(context: &Context, arguments: &Relationships) -> anyhow::Resul
 
 /// Calls `each` with every relationship of the ledger.
 pub(super) fn for_each_line(
-    store: &impl burnlog_projections::Queries,
+    store: &dyn burnlog_projections::Queries,
     each: &mut dyn FnMut(LinkLine) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let mut failed = Ok(());

@@ -6,7 +6,7 @@ use crate::open::{self, Access, StoreUrl};
 use crate::output::{Column, Cut, Printer, count, say};
 use crate::rebuild::{Rebuilder, Wanted};
 use burnlog_log::{Error, ErrorKind, PayloadHash, Result, WriterId, push_hex};
-use burnlog_projections::{Queries, extents, is_imported, resolve_session};
+use burnlog_projections::{extents, is_imported, resolve_session};
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -37,9 +37,9 @@ const COLUMNS: &[Column<Line>] = &[
 pub(super) fn run(context: &Context, arguments: &Restore) -> anyhow::Result<ExitCode> {
     let Context { global, environment } = context;
     let ledger = open::ledger(&StoreUrl::choose(global, environment)?, Access::Read, global)?;
-    let store = open::queries(&open::projections_path(environment, &ledger))?;
-    let (source, session) = resolve_session(&store, &arguments.session)?;
-    let rebuilder = Rebuilder { ledger: &ledger, queries: &store };
+    let store = open::queries(&ledger, environment, global)?;
+    let (source, session) = resolve_session(&*store, &arguments.session)?;
+    let rebuilder = Rebuilder { ledger: &ledger, queries: &*store };
     let mut jobs: Vec<Job> = Vec::new();
     let mut streams = store.streams(&source, &session)?;
     // Records that another program made of a session are no file of it.
@@ -53,7 +53,7 @@ pub(super) fn run(context: &Context, arguments: &Restore) -> anyhow::Result<Exit
         );
     }
     for stream in streams {
-        let known = extents(&store, &source, &stream.stream)?;
+        let known = extents(&*store, &source, &stream.stream)?;
         let take = if arguments.all { known.len() } else { 1 };
         for extent in known.iter().take(take) {
             let mark = (known.len() > 1 && arguments.all).then(|| short(&extent.root));
@@ -102,8 +102,8 @@ pub(super) fn run(context: &Context, arguments: &Restore) -> anyhow::Result<Exit
 type Job = (String, PathBuf, Vec<Wanted>);
 
 /// Restores by the first testimony that gives the bytes.
-fn restore_by_any<Q: Queries>(
-    rebuilder: &Rebuilder<'_, Q>,
+fn restore_by_any(
+    rebuilder: &Rebuilder<'_>,
     source: &str,
     stream: &str,
     path: &Path,
@@ -119,8 +119,8 @@ fn restore_by_any<Q: Queries>(
     Err(last)
 }
 
-fn restore<Q: Queries>(
-    rebuilder: &Rebuilder<'_, Q>,
+fn restore(
+    rebuilder: &Rebuilder<'_>,
     source: &str,
     stream: &str,
     path: &Path,

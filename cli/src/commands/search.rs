@@ -12,7 +12,7 @@ use burnlog_projections::{
     Filter, PageRequest, Queries, SearchHit, SearchHits, SearchIndex, SearchIndexer, SearchKind, SearchOrder,
     SearchQuery, SearchRequest, Session, search,
 };
-use burnlog_sqlite::{SqliteProjections, SqliteSearch};
+use burnlog_sqlite::SqliteSearch;
 use std::collections::HashSet;
 use std::io::{BufWriter, IsTerminal, Write, stdout};
 use std::ops::Range;
@@ -60,15 +60,15 @@ pub(super) fn run(context: &Context, arguments: &args::Search) -> anyhow::Result
     let query = SearchQuery::parse(&arguments.query.join(" "))?;
     let Context { global, environment } = context;
     let ledger = open::ledger(&StoreUrl::choose(global, environment)?, Access::Read, global)?;
-    let store = open::queries(&open::projections_path(environment, &ledger))?;
-    let request = request(arguments, &store)?;
+    let store = open::queries(&ledger, environment, global)?;
+    let request = request(arguments, &*store)?;
     let path = environment.home.search(ledger.location().id);
-    let found = match find(context, &path, &ledger, &store, &query, &request) {
+    let found = match find(context, &path, &ledger, &*store, &query, &request) {
         Err(error)
             if error.kind() == ErrorKind::Corrupt && error.location() == path.display().to_string() =>
         {
             open::drop_search_index(&path, &error, global)?;
-            find(context, &path, &ledger, &store, &query, &request)?
+            find(context, &path, &ledger, &*store, &query, &request)?
         }
         result => result?,
     };
@@ -92,7 +92,7 @@ fn find(
     context: &Context,
     path: &Path,
     ledger: &Ledger,
-    store: &SqliteProjections,
+    store: &dyn Queries,
     query: &SearchQuery,
     request: &SearchRequest,
 ) -> Result<SearchHits> {
@@ -114,12 +114,7 @@ fn find(
     Ok(found)
 }
 
-fn update(
-    context: &Context,
-    index: &mut SqliteSearch,
-    ledger: &Ledger,
-    store: &SqliteProjections,
-) -> Result<()> {
+fn update(context: &Context, index: &mut SqliteSearch, ledger: &Ledger, store: &dyn Queries) -> Result<()> {
     let mut bar = Progress::start("indexing", context.global.quiet);
     let done = SearchIndexer::new(index, store, ledger)?.catch_up(&mut |at| {
         bar.show_items(at.entries, at.entries_total, "records");
@@ -146,9 +141,9 @@ pub(super) fn add_new(context: &Context, ledger: &Ledger) {
         return;
     }
     let add = || {
-        let store = open::queries(&open::projections_path(&context.environment, ledger))?;
+        let store = open::queries(ledger, &context.environment, &context.global)?;
         let mut index = open::search_index(&path, &context.environment, &context.global)?;
-        update(context, &mut index, ledger, &store)
+        update(context, &mut index, ledger, &*store)
     };
     if let Err(error) = add() {
         say(&context.global, &format!("burnlog: the search index was not brought up to date: {error}"));
@@ -156,7 +151,7 @@ pub(super) fn add_new(context: &Context, ledger: &Ledger) {
 }
 
 /// What is asked for beside the words. All that is said of sessions is asked of the projections.
-fn request(arguments: &args::Search, store: &SqliteProjections) -> Result<SearchRequest> {
+fn request(arguments: &args::Search, store: &dyn Queries) -> Result<SearchRequest> {
     let filter = filter::of_arguments(&arguments.filter, store)?;
     let Filter { since, until, .. } = filter;
     // Records have instants of their own: sessions are not asked for theirs.
@@ -175,7 +170,7 @@ fn request(arguments: &args::Search, store: &SqliteProjections) -> Result<Search
 }
 
 /// Returns the sessions that fit.
-fn sessions(filter: &Filter, store: &SqliteProjections) -> Result<HashSet<(String, String)>> {
+fn sessions(filter: &Filter, store: &dyn Queries) -> Result<HashSet<(String, String)>> {
     let mut found = HashSet::new();
     let mut after = None;
     loop {

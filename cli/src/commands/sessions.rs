@@ -6,7 +6,6 @@ use crate::filter;
 use crate::output::{Column, Cut, Printer, count, minute};
 use burnlog_log::Timestamp;
 use burnlog_projections::{HostLabels, Name, Queries, Session, session_hosts, stream_feeds};
-use burnlog_sqlite::SqliteProjections;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
@@ -71,8 +70,8 @@ const COLUMNS: &[Column<SessionLine>] = &[
 
 pub(super) fn run(context: &Context, arguments: &args::Filter) -> anyhow::Result<ExitCode> {
     let store = context.queries()?;
-    let filter = filter::of_arguments(arguments, &store)?;
-    let mut hosts = SessionHosts::new(&store)?;
+    let filter = filter::of_arguments(arguments, &*store)?;
+    let mut hosts = SessionHosts::new(&*store)?;
     let mut printer = Printer::new(&context.global, COLUMNS);
     filter::for_each(
         arguments.limit,
@@ -111,7 +110,7 @@ pub(super) fn line(row: Session, hosts: &mut SessionHosts<'_>) -> burnlog_log::R
 
 /// Tells which hosts have records of a session: of a few sessions by looking at each, of many by looking at all at once.
 pub(super) struct SessionHosts<'a> {
-    store: &'a SqliteProjections,
+    store: &'a dyn Queries,
     labels: HostLabels,
     looked: usize,
     all: Option<BTreeMap<(Name, Name), BTreeSet<String>>>,
@@ -121,7 +120,7 @@ pub(super) struct SessionHosts<'a> {
 const LOOKS_MAX: usize = 24;
 
 impl<'a> SessionHosts<'a> {
-    pub(super) fn new(store: &'a SqliteProjections) -> burnlog_log::Result<Self> {
+    pub(super) fn new(store: &'a dyn Queries) -> burnlog_log::Result<Self> {
         Ok(Self { store, labels: HostLabels::read(store)?, looked: 0, all: None })
     }
 

@@ -18,12 +18,12 @@ pub(super) fn run(context: &Context, arguments: &Show) -> anyhow::Result<ExitCod
         return Err(Error::new(ErrorKind::Invalid, "read arguments", message).into());
     }
     let ledger = open::ledger(&StoreUrl::choose(global, environment)?, Access::Read, global)?;
-    let store = open::queries(&open::projections_path(environment, &ledger))?;
-    let (source, session) = resolve_session(&store, &arguments.session)?;
-    let session = session_row(&store, &source, &session)?;
+    let store = open::queries(&ledger, environment, global)?;
+    let (source, session) = resolve_session(&*store, &arguments.session)?;
+    let session = session_row(&*store, &source, &session)?;
     let payloads = PayloadReader::new(&ledger);
-    let plan = plan(&store, &payloads, &session, !arguments.no_copied)?;
-    let head = sessions::line(session, &mut SessionHosts::new(&store)?)?;
+    let plan = plan(&*store, &payloads, &session, !arguments.no_copied)?;
+    let head = sessions::line(session, &mut SessionHosts::new(&*store)?)?;
     let format = if global.json { Format::Json } else { arguments.format };
     let mut out = if format == Format::Text { Pager::open() } else { Pager::straight() };
     let written = render(&mut out, format, arguments.full, &head, &plan, &payloads);
@@ -53,7 +53,7 @@ fn render(
 }
 
 /// Reads the row of a session that is known to be there.
-fn session_row(reader: &impl RowReader, source: &Name, session: &Name) -> Result<Session> {
+fn session_row(reader: &dyn RowReader, source: &Name, session: &Name) -> Result<Session> {
     let key = [Value::Text(Cow::Borrowed(&**source)), Value::Text(Cow::Borrowed(&**session))];
     let row = reader.get(live(reader)?, Session::TABLE, &key)?.map(Session::read).transpose()?;
     row.ok_or_else(|| {

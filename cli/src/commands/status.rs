@@ -63,7 +63,7 @@ pub(super) fn run(context: &Context) -> anyhow::Result<ExitCode> {
     let ledger = open::ledger(&StoreUrl::choose(global, environment)?, Access::Read, global)?;
     let (location, stat) = (ledger.location(), ledger.stat()?);
     let labels = match context.queries() {
-        Ok(store) => HostLabels::read(&store).ok(),
+        Ok(store) => HostLabels::read(&*store).ok(),
         Err(_) => None,
     };
     let heads = ledger.feeds()?;

@@ -5,7 +5,7 @@ use crate::args;
 use crate::filter;
 use crate::output::{Column, Cut, Printer, count, minute};
 use burnlog_log::Timestamp;
-use burnlog_projections::{Queries, Tokens, Turn};
+use burnlog_projections::{Tokens, Turn};
 use std::process::ExitCode;
 
 /// The fields of `turns --json`. Absent numbers are null, never 0.
@@ -52,7 +52,7 @@ const COLUMNS: &[Column<Line>] = &[
 
 pub(super) fn run(context: &Context, arguments: &args::Filter) -> anyhow::Result<ExitCode> {
     let store = context.queries()?;
-    let filter = filter::of_arguments(arguments, &store)?;
+    let filter = filter::of_arguments(arguments, &*store)?;
     let mut printer = Printer::new(&context.global, COLUMNS);
     filter::for_each(arguments.limit, |page| store.turns(&filter, page), |turn| printer.row(&line(turn)))?;
     printer.finish()?;

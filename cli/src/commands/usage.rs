@@ -39,12 +39,12 @@ struct Cost {
 
 pub(super) fn run(context: &Context, arguments: &args::Usage) -> anyhow::Result<ExitCode> {
     let store = context.queries()?;
-    let filter = filter::of_arguments(&arguments.filter, &store)?;
+    let filter = filter::of_arguments(&arguments.filter, &*store)?;
     let prices = prices(context, arguments)?;
     let by = distinct(&arguments.by);
-    let mut groups = groups(&store, &filter, &by, &prices)?;
+    let mut groups = groups(&*store, &filter, &by, &prices)?;
     let total =
-        self::groups(&store, &filter, &[], &prices)?.pop().context("a total without calls is a total")?;
+        self::groups(&*store, &filter, &[], &prices)?.pop().context("a total without calls is a total")?;
     order(&mut groups, &by, arguments.cost);
     groups.truncate(arguments.filter.limit.unwrap_or(usize::MAX));
     if context.global.json {

@@ -7,6 +7,7 @@ use crate::args::{Global, Ingest};
 use crate::environment::now;
 use crate::output::{count, counted, print_one, say};
 use crate::watch::{Changed, Signals, Watch};
+use crate::zone;
 use burnlog_log::Timestamp;
 use burnlog_sources::{Options, Plan, Report};
 use std::collections::BTreeSet;
@@ -116,8 +117,9 @@ pub(super) fn print_pass(global: &Global, pass: &Pass) -> anyhow::Result<()> {
 
 impl Pass {
     fn text(&self) -> String {
-        let time: String = self.at.to_string().chars().skip(11).take(8).collect();
-        let mut line = format!("{time} UTC  {}, {} new", counted(self.records, "record"), count(self.new));
+        let time: String = zone::shown(self.at).chars().skip(11).collect();
+        let zone = zone::name();
+        let mut line = format!("{time} {zone}  {}, {} new", counted(self.records, "record"), count(self.new));
         if self.files > 0 {
             line.push_str(&format!("  ({})", counted(self.files, "file")));
         }

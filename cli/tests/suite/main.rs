@@ -8,6 +8,7 @@ mod bad_input;
 mod bad_ledgers;
 mod chapter;
 mod crash;
+mod erase;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod flips;
@@ -22,6 +23,7 @@ mod running;
 mod search;
 mod storm;
 mod transcripts;
+mod traps;
 mod views;
 mod watching;
 

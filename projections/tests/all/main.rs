@@ -12,4 +12,5 @@ mod opencode;
 mod relations;
 mod relayburn;
 mod stamps;
+mod trap_table;
 mod traps;

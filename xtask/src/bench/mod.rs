@@ -2,6 +2,7 @@
 //! beside the raw loops over the same bytes in the same run. Asserts totals, never times.
 
 pub(crate) mod measure;
+mod questions;
 pub(crate) mod raw;
 mod rows;
 mod set;
@@ -87,9 +88,6 @@ const VERIFY: Plan = Plan {
     command: "verify",
     limit: &["zstd decode", "blake3 payload", "blake3 skeleton", "sha-256 frontier", "crc-32"],
 };
-const SESSIONS: Plan = Plan { name: "sessions", command: "sessions --json", limit: &["sqlite select"] };
-const TURNS: Plan = Plan { name: "turns", command: "turns --json", limit: &["sqlite select"] };
-const USAGE: Plan = Plan { name: "usage", command: "usage --cost --json", limit: &[] };
 const REPLAY: Plan = Plan {
     name: "replay",
     command: "replay file: to a new file:",
@@ -197,9 +195,7 @@ impl Bench {
         self.tenth(&folder.join("tenth"), number)?;
         self.weigh(REBUILD, &archive, &["project", "rebuild"])?;
         self.weigh(VERIFY, &archive, &["verify"])?;
-        self.weigh(SESSIONS, &archive, &["sessions", "--json"])?;
-        self.weigh(TURNS, &archive, &["turns", "--json"])?;
-        self.weigh(USAGE, &archive, &["usage", "--cost", "--json"])?;
+        self.questions(&archive)?;
         let from = format!("file:{}", archive.state().join("ledger").display());
         let to = format!("file:{}", other.join("ledger").display());
         self.weigh(REPLAY, &archive, &["replay", "--from", &from, "--to", &to])?;
@@ -376,9 +372,18 @@ mod tests {
         let truth = crate::generate::write_set(home.path(), &parameters).unwrap();
         let scratch = tempfile::tempdir().unwrap();
         let limits = raw::limits(home.path(), scratch.path()).unwrap();
-        for plan in
-            [&START, &COLD, &NO_OP, &ONE_TURN, &ONE_FILE, &REBUILD, &VERIFY, &SESSIONS, &TURNS, &REPLAY]
-        {
+        for plan in [
+            &START,
+            &COLD,
+            &NO_OP,
+            &ONE_TURN,
+            &ONE_FILE,
+            &REBUILD,
+            &VERIFY,
+            &questions::SESSIONS,
+            &questions::TURNS,
+            &REPLAY,
+        ] {
             for name in plan.limit {
                 assert!(limits.loops.contains_key(*name), "{name}");
             }

@@ -270,3 +270,39 @@ proptest! {
         assert_feed(&backend, &feed, &events);
     }
 }
+
+#[test]
+fn single_events_of_a_large_frame_are_those_of_the_feed_in_any_order() {
+    let system = Simulated::new(7);
+    // One frame of some 1.2 MB, which is decompressed piece by piece where one event is wanted.
+    let options = || JsonlOptions {
+        create: true,
+        frame_bytes: 2 << 20,
+        files: Arc::new(system.clone()),
+        ..JsonlOptions::default()
+    };
+    let backend = JsonlBackend::open(Path::new(FOLDER), options()).unwrap();
+    let text = |seq: u64| format!("{{\"n\":{seq},\"text\":\"{}\"}}", "word ".repeat(40 + seq as usize % 300));
+    let events: Vec<Event> = (0..1200).map(|seq| Event::line("s", seq, text(seq).as_bytes())).collect();
+    let mut feed = TestFeed::new(1);
+    for batch in events.chunks(300) {
+        feed.append(&backend, batch).unwrap();
+    }
+    backend.seal().unwrap();
+    let alone = Limit { entries: 1, bytes: u64::MAX };
+    // Each order with a cold cache: forwards, backwards, and with gaps that no piece of the frame has.
+    let orders: [Vec<usize>; 3] = [
+        (0..events.len()).collect(),
+        (0..events.len()).rev().collect(),
+        (0..events.len()).map(|at| at * 577 % events.len()).collect(),
+    ];
+    for order in orders {
+        let backend = JsonlBackend::open(Path::new(FOLDER), options()).unwrap();
+        for at in order {
+            let body = backend.get(&[events[at].address], alone).unwrap().remove(0);
+            let Some(Body::Present { payload, .. }) = body else { panic!("event {at}: {body:?}") };
+            assert_eq!(payload, text(at as u64).as_bytes());
+        }
+        assert_feed(&backend, &feed, &events);
+    }
+}

@@ -6,6 +6,7 @@ mod access;
 mod concurrency;
 mod damage;
 mod kill;
+mod projections;
 mod proxy;
 mod tls;
 
