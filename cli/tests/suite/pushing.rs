@@ -112,3 +112,42 @@ fn a_push_to_itself_or_to_nothing_sensible_is_refused() {
     let nothing = Machine::new("two").run(&["push", "--to", "file:/tmp/never-made"]);
     assert!(nothing.code == 2 && !std::path::Path::new("/tmp/never-made").exists(), "{}", nothing.stderr);
 }
+
+#[test]
+fn a_database_takes_what_two_hosts_push_and_its_password_is_nowhere() {
+    let database = crate::postgres::database();
+    let (one, two) = (Machine::new("one"), Machine::new("two"));
+    for machine in [&one, &two] {
+        machine.ok(&["ingest", "--root", &claude_fixtures()]);
+        let pushed = machine.json(&["push", "--to", database.url()]);
+        assert_eq!(pushed["divergences"], json!([]));
+        assert_eq!(machine.json(&["push", "--to", database.url()])["feeds"], 0);
+        for file in crate::files_below(&machine.path("burn/host")) {
+            assert!(!String::from_utf8_lossy(&fs::read(file).unwrap()).contains(database.url()));
+        }
+    }
+    one.ok(&["project", "update", "--store", database.url()]);
+    assert_eq!(one.ok(&["project", "dump", "--store", database.url()]), one.dump());
+    assert_eq!(one.json(&["status", "--store", database.url()])["feeds"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_feed_that_diverged_is_told_each_time_and_the_others_arrive() {
+    let key = "0202020202020202020202020202020202020202020202020202020202020202";
+    let (one, two) = (Machine::new("one"), Machine::new("two"));
+    let to = format!("file:{}", text(one.path("central")));
+    for (machine, message) in [(&one, "m1"), (&two, "m2")] {
+        machine.session("s", assistant("s", message, 2, Some("end_turn")));
+        let mut ingest = machine.command(&["ingest", "--quiet"]);
+        assert!(ingest.env("RELAYBURN_WRITER_KEY", key).status().unwrap().success());
+    }
+    grow(&two, "m3");
+    one.ok(&["push", "--to", &to]);
+    for entries in [3, 0] {
+        let ended = two.run(&["push", "--json", "--to", &to]);
+        let pushed: Value = serde_json::from_str(&ended.stdout).unwrap();
+        assert_eq!((ended.code, &pushed["divergences"][0]["code"]), (1, &json!("forked")));
+        assert_eq!(pushed["entries"], entries, "the feed of the host's own key");
+    }
+    assert_eq!(unpushed(&two)["records"], 2, "what diverged waits, and is not taken for pushed");
+}
