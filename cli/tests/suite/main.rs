@@ -6,6 +6,7 @@
 mod backends;
 mod bad_input;
 mod bad_ledgers;
+mod chapter;
 mod crash;
 mod erase;
 #[cfg(feature = "failpoints")]
@@ -13,6 +14,7 @@ mod failpoints;
 mod faulty;
 mod flips;
 mod golden;
+mod hooks;
 mod imports;
 mod laws;
 mod lifecycle;
@@ -20,8 +22,10 @@ mod many_hosts;
 mod matrix;
 mod postgres;
 mod prices;
+mod pushing;
 mod remote;
 mod restored;
+mod running;
 mod search;
 mod served;
 mod storm;

@@ -10,7 +10,7 @@ static PLACE: LazyLock<Place> = LazyLock::new(|| Place::new(Given::default()));
 
 /// Percent-encodes everything.
 fn escaped(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02x}")).collect()
+    text.bytes().fold(String::new(), |text, byte| text + &format!("%{byte:02x}"))
 }
 
 proptest! {
