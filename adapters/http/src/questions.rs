@@ -21,7 +21,7 @@ pub enum Question {
         /// Whether to wait.
         fresh: bool,
     },
-    /// One row by its key.
+    /// Rows by their keys: the values of one behind those of the one before.
     Get(Generation, TableName, Values),
     /// Rows in the order of their keys, from the first key greater than the one given.
     Scan(Generation, TableName, Option<Values>, usize),
@@ -218,11 +218,11 @@ impl Question {
                 out.byte(0);
                 out.byte(u8::from(*fresh));
             }
-            Self::Get(generation, table, key) => {
+            Self::Get(generation, table, keys) => {
                 out.byte(1);
                 put_generation(&mut out, *generation);
                 put_table(&mut out, *table);
-                put_values(&mut out, key);
+                put_values(&mut out, keys);
             }
             Self::Scan(generation, table, after, limit) => {
                 out.byte(2);
@@ -290,7 +290,9 @@ impl Question {
     /// Refuses keys that do not belong to their table: a store builds its statement from their number.
     fn checked(self) -> Result<Self> {
         let fits = match &self {
-            Self::Get(_, TableName(table), key) => key.len() == table.key,
+            Self::Get(_, TableName(table), keys) => {
+                keys.len().is_multiple_of(table.key) && keys.len() <= ROWS_MAX * table.key
+            }
             Self::Scan(_, TableName(table), Some(after), _) => after.len() <= table.key && !after.is_empty(),
             _ => true,
         };
@@ -340,6 +342,21 @@ pub(crate) fn decode_store_state(message: Bytes) -> Result<StoreState> {
     };
     from.end()?;
     Ok(state)
+}
+
+/// Encodes rows of any table, of which some are not there.
+pub(crate) fn encode_some(rows: &[Option<Values>]) -> Vec<u8> {
+    let mut out = Encoder::default();
+    out.list(rows.iter(), |out, row| out.option(row.as_deref(), put_values));
+    out.0
+}
+
+/// Decodes rows of any table, of which some are not there.
+pub(crate) fn decode_some(message: Bytes) -> Result<Vec<Option<Values>>> {
+    let mut from = Decoder::new(message);
+    let rows = from.list(1, |from| from.option(take_values))?;
+    from.end()?;
+    Ok(rows)
 }
 
 /// Encodes rows of any table.

@@ -9,7 +9,7 @@ use burnlog_log::{Result, WriterId};
 use burnlog_projections::{
     Call as ApiCall, FeedCursor, Filter, Generation, Name, Page, PageRequest, Queries, Relationship, Row,
     RowReader, Session, StoreState, Stream, Table, ToolUse, Turn, UsageBy, UsageGroup, UserTurn, Value,
-    Values, check_keys,
+    Values,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -80,20 +80,21 @@ impl RowReader for HttpQueries {
         table: &'static Table,
         key: &[Value<'_>],
     ) -> Result<Option<Values>> {
-        let question = Question::Get(generation, TableName(table), owned(key));
-        self.ask(&question, questions::decode_values).map(|mut rows| rows.pop())
+        self.get_many(generation, table, key).map(|mut rows| rows.pop().flatten())
     }
 
-    /// A request for each key: whoever wants many rows folds, and folds are the server's. Not all of one moment, but no
-    /// row is ever of two.
     fn get_many(
         &self,
         generation: Generation,
         table: &'static Table,
         keys: &[Value<'_>],
     ) -> Result<Vec<Option<Values>>> {
-        check_keys(table, keys)?;
-        keys.chunks_exact(table.key).map(|key| self.get(generation, table, key)).collect()
+        let mut rows = Vec::with_capacity(keys.len() / table.key);
+        for keys in keys.chunks(ROWS_MAX * table.key) {
+            let question = Question::Get(generation, TableName(table), owned(keys));
+            rows.extend(self.ask(&question, questions::decode_some)?);
+        }
+        Ok(rows)
     }
 
     fn scan(

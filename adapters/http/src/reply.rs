@@ -10,9 +10,8 @@ pub fn reply(queries: &dyn Queries, question: &Question) -> Result<Vec<u8>> {
         |page: &PageRequest| PageRequest { after: page.after.clone(), limit: page.limit.min(ROWS_MAX) };
     Ok(match question {
         Question::State { .. } => questions::encode_store_state(&queries.state()?),
-        Question::Get(generation, TableName(table), key) => {
-            let row = queries.get(*generation, table, key)?;
-            questions::encode_values(row.as_slice())
+        Question::Get(generation, TableName(table), keys) => {
+            questions::encode_some(&queries.get_many(*generation, table, keys)?)
         }
         Question::Scan(generation, TableName(table), after, limit) => {
             let rows = queries.scan(*generation, table, after.as_deref(), (*limit).min(ROWS_MAX))?;

@@ -29,7 +29,7 @@ struct State {
     /// Whether somebody waits for it.
     awaited: bool,
     stopping: bool,
-    failure: Option<String>,
+    failure: Option<ErrorKind>,
 }
 
 impl Shared {
@@ -73,7 +73,7 @@ impl Folds {
                         }
                         Err(error) => {
                             tracing::warn!(ledger = name, %error, "not folded");
-                            Some(error.to_string())
+                            Some(error.kind())
                         }
                     };
                     at = wanted;
@@ -109,9 +109,14 @@ impl Folds {
         matches!(waited, Ok(Ok(_))) && self.failure().is_none()
     }
 
-    /// Why the last fold failed, if it did.
-    pub(crate) fn failure(&self) -> Option<String> {
-        self.shared.lock().failure.clone()
+    /// How the last fold failed, if it did. `InUse`: somebody else is folding, and the rows come from there.
+    pub(crate) fn failure(&self) -> Option<ErrorKind> {
+        self.shared.lock().failure
+    }
+
+    /// Whether the last fold failed and nobody else does the work.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.failure().is_some_and(|kind| kind != ErrorKind::InUse)
     }
 
     /// Ends the thread after the fold that is under way.

@@ -327,7 +327,7 @@ impl Server {
                 false
             }
         };
-        self.ledgers.values().all(|hosted| answers(hosted) && hosted.folds.failure().is_none())
+        self.ledgers.values().all(|hosted| answers(hosted) && !hosted.folds.is_broken())
     }
 
     /// Counters are for whoever may read all ledgers; without tokens for this machine.
@@ -340,7 +340,7 @@ impl Server {
     }
 
     fn metrics_text(&self) -> String {
-        let failed = self.ledgers.values().filter(|hosted| hosted.folds.failure().is_some()).count() as u64;
+        let failed = self.ledgers.values().filter(|hosted| hosted.folds.is_broken()).count() as u64;
         self.metrics.text(&[
             ("burnlog_ledgers", "Ledgers that are served.", self.ledgers.len() as u64),
             ("burnlog_message_bytes", "Bytes of messages held now.", self.memory.taken()),

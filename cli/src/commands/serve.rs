@@ -43,15 +43,17 @@ pub(super) fn run(context: &Context, arguments: &Serve) -> anyhow::Result<ExitCo
     let Context { global, environment } = context;
     start_log(arguments.log, global.quiet);
     let mut ledgers = Vec::new();
-    for (name, url) in stores(context, arguments)? {
+    for Served { name, text, url } in stores(context, arguments)? {
         if matches!(url, StoreUrl::Http(_)) {
             let message = "a server does not serve the ledger of another server; give hosts its URL";
             return Err(Error::new(ErrorKind::Invalid, "serve", message).into());
         }
         let ledger = open::ledger(&url, Access::Create(Durability::Batch), global)?;
         say(global, &format!("burnlog: serving {} as {name}", ledger.location().url));
-        let own =
-            Context { global: Global { quiet: true, ..global.clone() }, environment: environment.clone() };
+        let own = Context {
+            global: Global { quiet: true, store: text, ..global.clone() },
+            environment: environment.clone(),
+        };
         let projections = Arc::new(Opened { ledger: ledger.clone(), context: own });
         ledgers.push(ProjectedLedger { name, ledger, projections });
     }
@@ -84,19 +86,28 @@ pub(super) fn run(context: &Context, arguments: &Serve) -> anyhow::Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
-/// Which ledgers are served, by name.
-fn stores(context: &Context, arguments: &Serve) -> Result<Vec<(String, StoreUrl)>> {
+/// A ledger that is to be served.
+struct Served {
+    name: String,
+    /// The URL as it was given; absent where the environment says it.
+    text: Option<String>,
+    url: StoreUrl,
+}
+
+/// Which ledgers are served.
+fn stores(context: &Context, arguments: &Serve) -> Result<Vec<Served>> {
     let mut stores = Vec::new();
     for text in &arguments.ledger {
         let Some((name, url)) = text.split_once('=') else {
             let message = "--ledger takes NAME=URL";
             return Err(Error::new(ErrorKind::Invalid, "read arguments", message));
         };
-        stores.push((name.to_owned(), StoreUrl::parse(url)?));
+        let text = Some(url.to_owned());
+        stores.push(Served { name: name.to_owned(), text, url: StoreUrl::parse(url)? });
     }
     if stores.is_empty() || context.global.store.is_some() {
         let url = StoreUrl::choose(&context.global, &context.environment)?;
-        stores.push((DEFAULT_LEDGER.to_owned(), url));
+        stores.push(Served { name: DEFAULT_LEDGER.to_owned(), text: context.global.store.clone(), url });
     }
     Ok(stores)
 }

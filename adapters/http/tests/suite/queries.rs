@@ -5,11 +5,12 @@ use burnlog_http::{HttpQueries, Link, Rights};
 use burnlog_log::{Ledger, LedgerId, MemoryBackend, Result, WriterId};
 use burnlog_projections::conformance::{Fixture, Store};
 use burnlog_projections::{
-    FeedCursor, Filter, FoldStore, FoldTransaction, Generation, MemoryProjections, Page, PageRequest,
-    Promotion, Queries, Relationship, RowReader, Session, StoreState, Stream, Table, ToolUse, Turn, UsageBy,
-    UsageGroup, UserTurn, Value, Values,
+    FeedCursor, Filter, FoldStore, FoldTransaction, Generation, Lease, Leasing, MemoryProjections, Page,
+    PageRequest, Promotion, Queries, Relationship, RowReader, Session, StoreState, Stream, Table, ToolUse,
+    Turn, UsageBy, UsageGroup, UserTurn, Value, Values,
 };
 use std::sync::Arc;
+use std::time::Duration;
 
 struct Http(MemoryProjections);
 
@@ -52,6 +53,15 @@ impl RowReader for Both {
         self.asked.get(generation, table, key)
     }
 
+    fn get_many(
+        &self,
+        generation: Generation,
+        table: &'static Table,
+        keys: &[Value<'_>],
+    ) -> Result<Vec<Option<Values>>> {
+        self.asked.get_many(generation, table, keys)
+    }
+
     fn scan(
         &self,
         generation: Generation,
@@ -76,25 +86,38 @@ impl FoldStore for Both {
         self.folds.bind(ledger)
     }
 
-    fn create(&mut self, version: u32) -> Result<Generation> {
-        self.folds.create(version)
+    fn lease(&mut self, holder: &str, time_to_live: Duration, gone: Option<u64>) -> Result<Leasing> {
+        self.folds.lease(holder, time_to_live, gone)
     }
 
-    fn promote(&mut self, generation: Generation, when: Promotion) -> Result<()> {
-        self.folds.promote(generation, when)
+    fn renew(&mut self, lease: &Lease) -> Result<()> {
+        self.folds.renew(lease)
     }
 
-    fn settle(&mut self, generation: Generation) -> Result<()> {
-        self.folds.settle(generation)
+    fn release(&mut self, lease: &Lease) -> Result<()> {
+        self.folds.release(lease)
+    }
+
+    fn create(&mut self, lease: &Lease, version: u32) -> Result<Generation> {
+        self.folds.create(lease, version)
+    }
+
+    fn promote(&mut self, lease: &Lease, generation: Generation, when: Promotion) -> Result<()> {
+        self.folds.promote(lease, generation, when)
+    }
+
+    fn settle(&mut self, lease: &Lease, generation: Generation) -> Result<()> {
+        self.folds.settle(lease, generation)
     }
 
     fn commit(
         &mut self,
+        lease: &Lease,
         generation: Generation,
         expected: u64,
         work: &mut dyn FnMut(&mut dyn FoldTransaction) -> Result<()>,
     ) -> Result<u64> {
-        self.folds.commit(generation, expected, work)
+        self.folds.commit(lease, generation, expected, work)
     }
 }
 
