@@ -52,6 +52,10 @@ pub(crate) struct Global {
     /// Prints nothing but data and errors.
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
+    /// Shows times in this zone: local, an offset like +05:30, or a name like Europe/Berlin. JSON, CSV, days and filters stay
+    /// in UTC.
+    #[arg(long, global = true, value_name = "ZONE", allow_hyphen_values = true)]
+    pub(crate) tz: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -91,6 +95,8 @@ pub(crate) enum Command {
     Verify,
     /// Writes the files of a session as they were.
     Restore(Restore),
+    /// Makes records unreadable for ever, and folds the rows without them.
+    Erase(Erase),
     /// Seals, compresses and merges; removes the bytes of erased payloads.
     Compact,
     /// Prints the completion script of a shell.
@@ -271,6 +277,31 @@ pub(crate) struct Stamp {
     /// What is attached. KEY= without a value takes the key away.
     #[arg(required = true, value_name = "KEY=VALUE")]
     pub(crate) settings: Vec<String>,
+    /// How long to wait for an ingest into the same ledger.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub(crate) wait: u64,
+}
+
+/// Makes records unreadable for ever, and folds the rows without them.
+///
+/// What is left of a record is its place, its hash and a receipt in this host's feed: `verify` goes on, the rows are those of
+/// a ledger that never read it, so calls that it told of no longer count. The bytes go with the next `burnlog compact`. Other
+/// ledgers that have the record keep it: erase it there as well. A fork's copy of the session is records of its own. The
+/// agent's own files are not touched; reading them again brings nothing back.
+#[derive(Debug, Clone, Args)]
+#[command(group(clap::ArgGroup::new("what").required(true).multiple(true).args(["session", "event"])))]
+pub(crate) struct Erase {
+    /// All records of this session: its id or a unique prefix.
+    pub(crate) session: Option<String>,
+    /// One record, by the address that `content --json` and `search --json` print. May be repeated.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) event: Vec<burnlog_log::Address>,
+    /// Why; stands in the receipt.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// Does it; without it, says what would be erased.
+    #[arg(long)]
+    pub(crate) yes: bool,
     /// How long to wait for an ingest into the same ledger.
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub(crate) wait: u64,

@@ -18,6 +18,7 @@ mod rebuild;
 mod sheet;
 mod transcript;
 mod watch;
+mod zone;
 
 use args::Arguments;
 use clap::Parser;

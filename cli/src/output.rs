@@ -2,6 +2,7 @@
 //! first few hundred are looked at to choose the widths of a table.
 
 use crate::args::Global;
+use crate::zone;
 use burnlog_log::Timestamp;
 use serde::Serialize;
 use std::borrow::Cow;
@@ -196,11 +197,9 @@ pub(crate) fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
-/// An instant to the minute, UTC; nothing where there is none.
+/// An instant to the minute, in the zone of `--tz`; nothing where there is none.
 pub(crate) fn minute(instant: Option<Timestamp>) -> String {
-    instant
-        .map(|instant| instant.to_string().chars().take(16).collect::<String>().replace('T', " "))
-        .unwrap_or_default()
+    instant.map(|instant| zone::shown(instant).chars().take(16).collect()).unwrap_or_default()
 }
 
 /// Prints one line on standard output.
@@ -269,11 +268,9 @@ fn fit(cell: &str, width: usize, cut: Cut) -> String {
     }
 }
 
-/// An instant to the second, UTC; nothing where there is none.
+/// An instant to the second, in the zone of `--tz`; nothing where there is none.
 pub(crate) fn second(instant: Option<Timestamp>) -> String {
-    instant
-        .map(|instant| instant.to_string().chars().take(19).collect::<String>().replace('T', " "))
-        .unwrap_or_default()
+    instant.map(zone::shown).unwrap_or_default()
 }
 
 /// A text of several lines of which nothing can do more on a terminal than be read: line breaks and tabs stay, other

@@ -18,11 +18,12 @@ use crate::streams::Stream;
 use crate::text::{Name, Tokens, instant_of, key_text, plain_text};
 use crate::tool_uses::ToolUse;
 use burnlog_log::Timestamp;
-use line::{Block, Line, Message, Usage};
+use line::{Block, Content, Line, Message, Usage};
 
 pub(crate) const FOLD: SourceFold = SourceFold {
     name: "claude-code",
     rewrites: false,
+    names_session: false,
     locate,
     fold,
     resolve: relayburn::resolve_compactions,
@@ -144,6 +145,7 @@ impl<'f> LineFold<'f> {
                 self.fold_user_turn();
                 RecordClass::User
             }
+            Some("attachment") if self.fold_queued() => RecordClass::User,
             Some("progress") => {
                 self.fold_progress();
                 RecordClass::Progress
@@ -227,7 +229,7 @@ impl<'f> LineFold<'f> {
     /// What a model answered: a call and the tools that it asks for, or a notice that no model gave.
     fn fold_answer(&mut self, envelope: &Envelope<'f>) {
         let Some(message) = envelope.message else { return };
-        self.fold_blocks(message);
+        self.fold_blocks(&message.content);
         if message.model.as_deref() == Some("<synthetic>") {
             return self.fold_notice(envelope);
         }
@@ -244,8 +246,7 @@ impl<'f> LineFold<'f> {
     }
 
     /// Where the blocks of a message are.
-    fn fold_blocks(&mut self, message: &Message<'_>) {
-        let content = &message.content;
+    fn fold_blocks(&mut self, content: &Content<'_>) {
         if let Some(text) = &content.text {
             self.facts.block("text", text.span, None);
         }
@@ -334,7 +335,7 @@ impl<'f> LineFold<'f> {
     /// What tools gave back.
     fn fold_results(&mut self, envelope: &Envelope<'_>) {
         let Some(message) = envelope.message else { return };
-        self.fold_blocks(message);
+        self.fold_blocks(&message.content);
         for block in message.content.blocks.iter().map(|block| &block.value) {
             let Some(id) = block.tool_use.as_deref() else { continue };
             let mut row = ToolUse::unseen(self.stream.source.clone(), key_text(id).into_owned());

@@ -19,8 +19,15 @@ use facts::{Counters, Dated, Fact, Meta, Said, TEXT_BYTES_MAX};
 use line::{Line, Payload, Usage};
 use std::borrow::Cow;
 
-pub(crate) const FOLD: SourceFold =
-    SourceFold { name: "codex", rewrites: true, locate, fold, resolve: resolve::resolve, family };
+pub(crate) const FOLD: SourceFold = SourceFold {
+    name: "codex",
+    rewrites: true,
+    names_session: false,
+    locate,
+    fold,
+    resolve: resolve::resolve,
+    family,
+};
 
 /// How much of a text is looked at to tell what it is, in bytes.
 const HEAD_BYTES: usize = 600;
@@ -81,7 +88,7 @@ fn family(name: &str) -> Option<&str> {
 }
 
 /// Notes a turn of which another program tells: among the facts of the rollout that it was made of, where the record names
-/// that, so that the lines of that rollout take its place.
+/// that, else among those of the session, so that the lines of the rollout take its place.
 pub(crate) fn note_imported(
     turn: &ImportedTurn,
     path: Option<&str>,
@@ -176,6 +183,16 @@ impl LineFold<'_> {
         self.facts.note(&self.stream.source, &self.stream.stream, key, fact);
     }
 
+    /// Notes under the session that the file tells of a turn: an imported record that names no rollout stands there.
+    fn note_told(&mut self, turn: Option<&String>) {
+        if let Some(turn) = turn.filter(|_| self.stream.session != self.stream.stream) {
+            let key = facts::key_of(self.record.seq, &self.record.address);
+            let fact = Fact::Turn { turn: Some(turn.clone()), model: None, cwd: None };
+            let fact = facts::encode(&Dated { at: None, fact });
+            self.facts.note(&self.stream.source, &self.stream.session, key, fact);
+        }
+    }
+
     /// Returns the version of the agent, if the session is this file's own.
     fn fold_meta(&mut self) -> Name {
         let payload = self.payload;
@@ -209,6 +226,7 @@ impl LineFold<'_> {
         }
         let (turn, model, cwd) = (&payload.turn, &payload.model, &payload.cwd);
         let (turn, model, cwd) = (owned(turn.as_deref()), owned(model.as_deref()), owned(cwd.as_deref()));
+        self.note_told(turn.as_ref());
         self.note(Fact::Turn { turn, model, cwd });
         RecordClass::System
     }
@@ -222,6 +240,7 @@ impl LineFold<'_> {
             }
             Some("task_started" | "turn_started") => {
                 let turn = owned(payload.turn.as_deref());
+                self.note_told(turn.as_ref());
                 self.note(Fact::Turn { turn, model: None, cwd: None });
                 RecordClass::Progress
             }

@@ -72,11 +72,23 @@ pub(crate) struct StoredChunks<'s> {
     pub(crate) generation: Generation,
 }
 
+impl StoredChunks<'_> {
+    fn open(&self, source: &str, stream: &str, chunk: u64) -> Result<OpenChunk> {
+        let key = [
+            Value::Text(Cow::Borrowed(source)),
+            Value::Text(Cow::Borrowed(stream)),
+            Value::Integer(chunk as i64),
+        ];
+        let stored = self.store.get(self.generation, Chunk::TABLE, &key)?;
+        Ok(OpenChunk::of_stored(stored.map(Chunk::read).transpose()?.map(|chunk| chunk.entries)))
+    }
+}
+
 /// How many chunks are read at once.
 const CHUNKS_AT_ONCE: usize = 512;
 
 /// An event that was parsed and is to be folded: where its stream is in memory, if it belongs to one.
-type Parsed<'i> = (&'i FoldInput<'i>, Skeleton<'i>, Option<usize>);
+pub(crate) type Parsed<'i> = (&'i FoldInput<'i>, Skeleton<'i>, Option<usize>);
 
 impl Pending {
     /// Returns about how much memory the rows take, in bytes.
@@ -85,9 +97,21 @@ impl Pending {
     }
 
     /// Folds events of one feed. Skeletons of a newer version are passed over; returns how many these were.
-    ///
-    /// What the store has of their streams is read for all of them at once, because it may be a network away.
     pub(crate) fn fold(&mut self, stored: StoredChunks<'_>, inputs: &[FoldInput<'_>]) -> Result<u64> {
+        let parsed = self.open(stored, inputs)?;
+        for (input, skeleton, at) in &parsed {
+            self.fold_event(input, skeleton, *at);
+        }
+        Ok((inputs.len() - parsed.len()) as u64)
+    }
+
+    /// Parses events of one feed, and reads what the store has of their streams: for all of them at once, because it may
+    /// be a network away. Those whose skeletons are of a newer version are left out.
+    pub(crate) fn open<'i>(
+        &mut self,
+        stored: StoredChunks<'_>,
+        inputs: &'i [FoldInput<'i>],
+    ) -> Result<Vec<Parsed<'i>>> {
         let mut parsed: Vec<Parsed<'_>> = Vec::with_capacity(inputs.len());
         let mut wanted: Vec<(u32, u64)> = Vec::new();
         let mut last = None;
@@ -106,10 +130,7 @@ impl Pending {
             parsed.push((input, skeleton, at));
         }
         self.open_chunks(stored, wanted)?;
-        for (input, skeleton, at) in &parsed {
-            self.fold_event(input, skeleton, *at);
-        }
-        Ok((inputs.len() - parsed.len()) as u64)
+        Ok(parsed)
     }
 
     /// Reads what the store has of chunks.
@@ -152,13 +173,32 @@ impl Pending {
                     self.facts.stamps.merge(stamp);
                 }
             }
-            // Erasures and seals make no rows of these tables.
+            // Erasures and seals make no rows; the projector looks at the former.
             _ => {
                 if let Some(stream) = stream {
                     self.fold_record(input, skeleton, stream);
                 }
             }
         }
+    }
+
+    /// Returns what kind of record an event was when it was folded, now or earlier; `None` for one that was not, or is
+    /// no record.
+    pub(crate) fn class_of(
+        &self,
+        stored: StoredChunks<'_>,
+        address: &Address,
+        skeleton: &[u8],
+    ) -> Result<Option<RecordClass>> {
+        let Ok(skeleton) = Skeleton::parse(skeleton) else { return Ok(None) };
+        let Position { source, stream, seq, .. } = &skeleton.position;
+        let chunk = seq / CHUNK_RECORDS;
+        let (source, stream) = (key_text(source), key_text(stream));
+        let open = self.stream_index.get(&(source.to_string(), stream.to_string()));
+        if let Some((open, _)) = open.and_then(|at| self.chunks.get(&(*at, chunk))) {
+            return Ok(open.class_of(*seq, address));
+        }
+        Ok(stored.open(&source, &stream, chunk)?.class_of(*seq, address))
     }
 
     fn fold_record(&mut self, input: &FoldInput<'_>, skeleton: &Skeleton<'_>, at: usize) {
@@ -176,7 +216,8 @@ impl Pending {
         if before.known {
             return;
         }
-        if is_of_file {
+        let is_told = input.payload.is_some() || open.fold.is_none_or(|fold| !fold.names_session);
+        if is_of_file && is_told {
             open.changed = true;
             open.row.records = open.row.records.max(records);
         }

@@ -20,6 +20,7 @@ use message::{Message, Record, Tool, Usage};
 pub(crate) const FOLD: SourceFold = SourceFold {
     name: "gemini-cli",
     rewrites: true,
+    names_session: false,
     locate,
     fold,
     resolve: |_| Resolved::default(),

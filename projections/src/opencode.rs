@@ -19,6 +19,7 @@ use object::{Fields, Form, Object};
 pub(crate) const FOLD: SourceFold = SourceFold {
     name: "opencode",
     rewrites: true,
+    names_session: true,
     locate: |stream| (stream, None),
     fold,
     resolve: resolve::resolve,

@@ -2,14 +2,16 @@
 //! commits them together with the cursors. Whoever loses a race writes nothing and starts again; the store's lease sees
 //! to it that there is seldom a race. It is held only inside a call, and never while a caller thinks.
 
+use crate::erasures;
 use crate::fold::{FoldInput, Pending, StoredChunks};
 use crate::lease::{Lease, LeaseTerms};
+use crate::records::RecordClass;
 use crate::store::{CursorMove, FoldStore, Generation, Promotion};
-use burnlog_log::{Batch, Body, Error, ErrorKind, Ledger, Limit, Outcome, Result, Token, WriterId};
+use burnlog_log::{Address, Batch, Body, Error, ErrorKind, Ledger, Limit, Outcome, Result, Token, WriterId};
 use std::collections::BTreeMap;
 
 /// The version of all folds and tables together. A change of any row that a fold makes raises it.
-pub const PROJECTIONS_VERSION: u32 = 3;
+pub const PROJECTIONS_VERSION: u32 = 4;
 /// How often a lost race is run again.
 const ATTEMPTS_MAX: u32 = 8;
 /// How many cursors are moved at once.
@@ -69,6 +71,8 @@ pub struct Projector<'s> {
     cursors: BTreeMap<WriterId, Cursor>,
     damaged: u64,
     unsupported: u64,
+    /// Whether rows tell of what was erased after it was folded.
+    is_outdated: bool,
 }
 
 impl<'s> Projector<'s> {
@@ -118,6 +122,7 @@ impl<'s> Projector<'s> {
             cursors: BTreeMap::new(),
             damaged: 0,
             unsupported: 0,
+            is_outdated: false,
         };
         projector.reread()?;
         Ok(projector)
@@ -128,6 +133,7 @@ impl<'s> Projector<'s> {
         self.let_go();
         self.pending = Pending::default();
         self.cursors.clear();
+        self.is_outdated = false;
         let state = self.store.state()?;
         self.is_live = state.live.as_ref().is_some_and(|live| live.generation == self.generation);
         let own =
@@ -196,6 +202,10 @@ impl<'s> Projector<'s> {
                 FoldInput { feed, index, address, skeleton, payload }
             })
             .collect();
+        // The ledger may have erased what another feed brought: it is asked. A receipt needs it as well.
+        if self.needs_ledger(&inputs, outcomes)? {
+            return Ok(false);
+        }
         self.fold(&inputs)?;
         let next = inputs.last().map_or(first, |last| last.index + 1);
         match self.moved(feed, next, 1) {
@@ -207,10 +217,71 @@ impl<'s> Projector<'s> {
         Ok(true)
     }
 
+    /// Whether one of these events, whose outcomes have an index, cannot be folded from memory alone.
+    fn needs_ledger(&mut self, inputs: &[FoldInput<'_>], outcomes: &[Outcome]) -> Result<bool> {
+        if inputs.iter().any(|input| erasures::is_receipt(input.skeleton)) {
+            return Ok(true);
+        }
+        // Ascending, as the entries of a feed are.
+        let known = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Known(_)));
+        let known: Vec<u64> = known.filter_map(|outcome| outcome.index()).collect();
+        if known.is_empty() {
+            return Ok(false);
+        }
+        let stored = StoredChunks { store: self.store, generation: self.generation };
+        for (input, _, stream) in self.pending.open(stored, inputs)? {
+            let is_record = stream.is_some() && known.binary_search(&input.index).is_ok();
+            if is_record && self.class_of(&input.address, input.skeleton)?.is_none() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     fn fold(&mut self, inputs: &[FoldInput<'_>]) -> Result<()> {
         let stored = StoredChunks { store: self.store, generation: self.generation };
         self.unsupported += self.pending.fold(stored, inputs)?;
         Ok(())
+    }
+
+    fn class_of(&self, address: &Address, skeleton: &[u8]) -> Result<Option<RecordClass>> {
+        let stored = StoredChunks { store: self.store, generation: self.generation };
+        self.pending.class_of(stored, address, skeleton)
+    }
+
+    /// Returns whether rows tell of an event that a receipt names and that the ledger has erased. One that it has not
+    /// was erased elsewhere: the receipt came with a replay and is a proposal.
+    fn is_outdated_by(&self, ledger: &Ledger, receipt: &[u8]) -> Result<bool> {
+        let named = erasures::named(receipt);
+        let mut rest = &named[..];
+        while !rest.is_empty() {
+            let bodies = ledger.get(rest, self.limits.page)?;
+            if bodies.is_empty() {
+                break;
+            }
+            let (asked, behind) = rest.split_at(bodies.len().min(rest.len()));
+            rest = behind;
+            for (address, body) in asked.iter().zip(&bodies) {
+                let Some(Body::Erased { skeleton }) = body else { continue };
+                let class = self.class_of(address, skeleton)?;
+                // Of tails and parts nothing is known but that they are there.
+                let untold =
+                    [RecordClass::Erased, RecordClass::Tail, RecordClass::Part, RecordClass::OtherKind];
+                if class.is_some_and(|class| !untold.contains(&class)) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Begins anew in tables beside those that queries read. The cursors of those stay in front of the receipt, so
+    /// whoever comes to it begins anew as well until one is done.
+    fn start_over(&mut self) -> Result<()> {
+        self.is_outdated = false;
+        self.generation =
+            under_lease(self.store, &self.limits, |store, lease| store.create(lease, PROJECTIONS_VERSION))?;
+        self.reread()
     }
 
     /// Notes how far a feed is folded; commits when enough is in memory. Never called in the midst of a batch.
@@ -261,6 +332,9 @@ impl<'s> Projector<'s> {
     /// Folds all that the ledger has and the store has not, commits it, and makes a generation that was being built
     /// the live one.
     ///
+    /// Where a receipt says that records were erased that were folded before, everything is folded anew: rows cannot be
+    /// taken apart again (`docs/decisions/0013`).
+    ///
     /// `Forked` when a feed is shorter than what was folded of it (the ledger was restored from a backup): rebuild.
     /// `InUse` when another is folding all the while; what is there by then can be read.
     pub fn catch_up(&mut self, ledger: &Ledger) -> Result<CaughtUp> {
@@ -272,6 +346,14 @@ impl<'s> Projector<'s> {
                 Err(error) if error.kind() == ErrorKind::Conflict && attempt < ATTEMPTS_MAX => {
                     attempt += 1;
                     self.reread()?;
+                }
+                Ok(_) if self.is_outdated => {
+                    if attempt == ATTEMPTS_MAX {
+                        let message = "records are being erased faster than they are folded; try again";
+                        return Err(Error::new(ErrorKind::Conflict, "fold", message));
+                    }
+                    attempt += 1;
+                    self.start_over()?;
                 }
                 result => return result,
             }
@@ -289,10 +371,16 @@ impl<'s> Projector<'s> {
             if cursor.next > head.size {
                 return Err(shrunk(&head.feed, cursor.next, head.size));
             }
+            if self.is_outdated {
+                return Ok(());
+            }
             done.feeds += u64::from(cursor.next < head.size);
             done.entries += head.size - cursor.next;
             self.fold_feed(ledger, &head.feed, head.size)
         })?;
+        if self.is_outdated {
+            return Ok(done);
+        }
         // A newer mark after which as many feeds have moved, none, is not worth a transaction.
         let token = if listed || since.is_none() { token } else { since.unwrap_or(token) };
         self.commit(Some(&token), self.limits.lease.attempts_max)?;
@@ -353,6 +441,14 @@ impl<'s> Projector<'s> {
                 let address = entry.address;
                 match &entry.body {
                     Body::Present { skeleton, payload } => {
+                        if erasures::is_receipt(skeleton) {
+                            // It may name what stands before it on this page.
+                            self.fold(&std::mem::take(&mut inputs))?;
+                            self.is_outdated = self.is_outdated_by(ledger, payload)?;
+                            if self.is_outdated {
+                                return Ok(());
+                            }
+                        }
                         inputs.push(FoldInput {
                             feed,
                             index,

@@ -209,6 +209,14 @@ impl OpenChunk {
         (before, place)
     }
 
+    /// Returns what kind of record an event was when it was folded; `None` for one that was not.
+    pub(crate) fn class_of(&self, seq: u64, address: &Address) -> Option<RecordClass> {
+        let offset = (seq % CHUNK_RECORDS) as u8;
+        let mut entries = self.packed.chunks_exact(ENTRY_BYTES);
+        let entry = entries.find(|entry| entry[0] == offset && entry[2..34] == address.0)?;
+        Some(RecordClass::of_byte(entry[1]))
+    }
+
     /// Inserts an event at the place that [`OpenChunk::look`] returned for it.
     pub(crate) fn insert(&mut self, at: usize, new: &RecordPlace) {
         let mut entry = [0; ENTRY_BYTES];

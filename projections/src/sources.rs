@@ -31,6 +31,8 @@ pub(crate) struct SourceFold {
     /// Whether two forms of one thing are no contradiction: its objects are rewritten in place, or what they mean depends
     /// on facts that may still come.
     pub(crate) rewrites: bool,
+    /// Whether a record alone says which session it belongs to: one that was erased then tells of no stream.
+    pub(crate) names_session: bool,
     /// Tells the session that a stream belongs to, and the subagent if it is one's.
     pub(crate) locate: fn(stream: &str) -> (&str, Option<&str>),
     /// Folds one record.

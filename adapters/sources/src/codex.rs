@@ -1,4 +1,5 @@
-//! Codex: `sessions/YYYY/MM/DD/rollout-<when>-<uuid>.jsonl` and `archived_sessions/` below `~/.codex`. Knows paths and the
+//! Codex: `sessions/YYYY/MM/DD/rollout-<when>-<uuid>.jsonl` and `archived_sessions/` below `~/.codex`, each perhaps
+//! compressed, `.jsonl.zst`. Knows paths and the
 //! one field that says where a session ran; what else a line holds is for the projections.
 
 use crate::files::Files;
@@ -50,7 +51,8 @@ impl Source for Codex {
 
     fn identify(&self, path: &Path) -> Option<Identity> {
         let name = name_text(path.file_name()?);
-        let stem = name.strip_suffix(".jsonl")?;
+        // Compressed or not, it is the same stream: the agent compresses what it does not write to any more.
+        let stem = name.strip_suffix(".zst").unwrap_or(&name).strip_suffix(".jsonl")?;
         stem.starts_with("rollout-").then(|| Identity {
             stream: Stream::Named(stem.to_owned()),
             shape: Shape::Lines,
@@ -120,9 +122,8 @@ mod tests {
             named("rollout-2026-07-06T09-18-06-1")
         );
         assert_eq!(stream("rollout-1.jsonl"), named("rollout-1"));
-        for other in
-            ["history.jsonl", "2026/07/06/rollout-1.json", "rollout-1.jsonl.zst", "session_index.jsonl"]
-        {
+        assert_eq!(stream("rollout-1.jsonl.zst"), named("rollout-1"));
+        for other in ["history.jsonl", "2026/07/06/rollout-1.json", "rollout-1.zst", "session_index.jsonl"] {
             assert_eq!(stream(other), None, "{other}");
         }
     }

@@ -5,6 +5,7 @@
 
 mod claude_code;
 mod codex;
+mod compressed;
 mod cursor;
 mod cursor_file;
 mod discover;

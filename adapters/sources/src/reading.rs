@@ -1,6 +1,7 @@
 //! One file: from where it is read, and what is said about a file that is not any more what it was. What is read is
 //! in `records`.
 
+use crate::compressed;
 use crate::cursor::{Cursor, StoredCursor};
 use crate::discover::PlannedFile;
 use crate::files::FileKind;
@@ -46,8 +47,8 @@ impl Engine<'_> {
     /// Reads what is new in a planned file. Returns whether it was read to its end.
     pub(crate) fn read(&mut self, index: usize, again: Option<Again>) -> Result<bool, Trouble> {
         let file = &self.plan.files[index];
-        let handle =
-            self.files.open(&file.path).map_err(|error| Trouble::File("open session file", error))?;
+        let handle = compressed::open(self.files, &file.path)
+            .map_err(|error| Trouble::File("open session file", error))?;
         let stat = handle.stat()?;
         if stat.kind != FileKind::File {
             return Err(Trouble::File("open session file", io::ErrorKind::IsADirectory.into()));

@@ -1,6 +1,7 @@
 //! The records of one file: which go out as they are, which in parts, which wait; and the tail and the extent that
 //! close a stream. From where a file is read is decided in `reading`.
 
+use crate::compressed;
 use crate::cursor::Cursor;
 use crate::ingest::Engine;
 use crate::json;
@@ -155,8 +156,8 @@ impl Engine<'_> {
     /// Sends the unterminated last record of a planned file whose cursor does not keep it, as a part of its closing.
     pub(crate) fn read_tail(&mut self, index: usize) -> Result<(Vec<PayloadHash>, u64), Trouble> {
         let file = &self.plan.files[index];
-        let handle =
-            self.files.open(&file.path).map_err(|error| Trouble::File("open session file", error))?;
+        let handle = compressed::open(self.files, &file.path)
+            .map_err(|error| Trouble::File("open session file", error))?;
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut lines = Lines::new(handle, &mut buffer);
         let cursor = self.out.current().cursor.clone();

@@ -9,6 +9,7 @@ use crate::open::{self, Access, StoreUrl};
 use crate::output::{bytes, count, counted, print_one, say};
 use crate::progress;
 use crate::watch::{self, Changed};
+use crate::zone;
 use burnlog_host::{Config, IngestLock};
 use burnlog_log::{Batch, Error, ErrorKind, Ledger, Result, Root, Timestamp, WriterId};
 use burnlog_projections::{Projector, Queries, diagnostics};
@@ -236,8 +237,9 @@ fn go_on(
 }
 
 fn pass_text(done: &Pass, is_first: bool) -> String {
-    let time: String = done.at.to_string().chars().skip(11).take(8).collect();
-    let mut line = format!("{time} UTC  {}, {} new", counted(done.records, "record"), count(done.new));
+    let time: String = zone::shown(done.at).chars().skip(11).collect();
+    let zone = zone::name();
+    let mut line = format!("{time} {zone}  {}, {} new", counted(done.records, "record"), count(done.new));
     if done.files > 0 {
         line.push_str(&format!("  ({})", counted(done.files, "file")));
     }

@@ -5,6 +5,7 @@ mod compact;
 mod conflicts;
 mod content;
 mod diagnostics;
+mod erase;
 mod export;
 mod ingest;
 mod project;
@@ -52,6 +53,9 @@ impl Context {
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     // Whoever wants a completion script may have no home.
     let global = arguments.global;
+    if let Some(zone) = &global.tz {
+        crate::zone::choose(zone)?;
+    }
     let context = || Ok::<_, burnlog_log::Error>(Context { global, environment: Environment::read()? });
     match arguments.command {
         Command::Ingest(ingest) => ingest::run(&context()?, &ingest),
@@ -71,6 +75,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Stamp(stamp) => stamp::run(&context()?, &stamp),
         Command::Export(export) => export::run(&context()?, &export),
         Command::Show(show) => show::run(&context()?, &show),
+        Command::Erase(erase) => erase::run(&context()?, &erase),
         Command::Compact => compact::run(&context()?),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "burnlog", &mut std::io::stdout());

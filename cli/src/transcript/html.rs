@@ -1,7 +1,9 @@
 //! A transcript as one HTML file that needs nothing else: no script, no request, everything recorded escaped. Tools and
 //! subagents are folded.
 
-use super::terminal::{copied_line, image_name, left_out_lines, lost_line, session_lines, tokens, turn_name};
+use super::terminal::{
+    copied_line, image_name, left_out_lines, lost_line, relative_line, session_lines, tokens, turn_name,
+};
 use super::text::{cut, one_line};
 use super::{Agent, Item, LeftOut, Renderer};
 use crate::commands::SessionLine;
@@ -101,6 +103,11 @@ impl<W: Write> Renderer for Html<W> {
                 self.heading("call", &[model, second(*timestamp), tokens(item), stop])
             }
             Item::Text { role: "assistant" | "user", text, .. } => self.text("", text),
+            Item::Text { text, .. } if text.trim().is_empty() => Ok(()),
+            Item::Text { role, text, .. } if one_line(text, SUMMARY_MAX).ends_with('…') => {
+                let line = one_line(text, SUMMARY_MAX);
+                self.folded("dim", &format!("{role}: {line}"), text)
+            }
             Item::Text { role, text, .. } => self.text("dim", &format!("{role}: {text}")),
             Item::Thinking { text, .. } if text.trim().is_empty() => Ok(()),
             Item::Thinking { text, .. } => self.folded("dim", "thinking", text),
@@ -143,6 +150,7 @@ impl<W: Write> Renderer for Html<W> {
                 let from = from_session.as_deref().unwrap_or("another session");
                 self.text("copied", &format!("end of what was copied from {from}"))
             }
+            Item::BegunBy { .. } | Item::Began { .. } => self.text("copied", &relative_line(item)),
         }
     }
 

@@ -1,7 +1,10 @@
 //! A transcript to paste into an issue: headings, quoted prompts, fenced results, subagents in `<details>`. What was
 //! recorded cannot break out of its fence or close a fold.
 
-use super::terminal::{copied_line, image_name, left_out_lines, lost_line, session_lines, tokens, turn_name};
+use super::terminal::{
+    copied_line, first_words, image_name, left_out_lines, lost_line, relative_line, session_lines, tokens,
+    turn_name,
+};
 use super::text::{cut, one_line};
 use super::{Agent, Item, LeftOut, Renderer};
 use crate::commands::SessionLine;
@@ -154,9 +157,10 @@ impl<W: Write> Renderer for Markdown<W> {
                 self.paragraph(text.trim_end())
             }
             Item::Text { role: "user", text, .. } => self.quoted(text),
+            Item::Text { text, .. } if text.trim().is_empty() => Ok(()),
             Item::Text { role, text, .. } => {
-                let (kept, more) = self.cut(text);
-                self.paragraph(&format!("*{}: {}{}*", inline(role), inline(kept), inline(&more)))
+                let text = if self.full { text.trim().to_owned() } else { first_words(text.trim()) };
+                self.paragraph(&format!("*{}: {}*", inline(role), inline(&text)))
             }
             Item::Thinking { text, .. } if text.trim().is_empty() => Ok(()),
             Item::Thinking { text, .. } => self.folded("thinking", text),
@@ -201,6 +205,9 @@ impl<W: Write> Renderer for Markdown<W> {
             Item::CopiedEnd { from_session } => {
                 let from = from_session.as_deref().unwrap_or("another session");
                 self.paragraph(&format!("*end of what was copied from {}*\n\n---", inline(from)))
+            }
+            Item::BegunBy { .. } | Item::Began { .. } => {
+                self.paragraph(&format!("*{}*", inline(&relative_line(item))))
             }
         }
     }

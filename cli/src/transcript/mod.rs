@@ -121,6 +121,10 @@ pub(crate) enum Item {
     Copied { from_session: Option<String>, records: u64, shown: bool },
     /// It ends.
     CopiedEnd { from_session: Option<String> },
+    /// Another session began this one, as a subagent or a process of its own.
+    BegunBy { kind: String, session: String },
+    /// This session began another one, which has a transcript of its own.
+    Began { kind: String, session: String, agent: Option<String> },
 }
 
 /// A subagent whose transcript is folded in.
@@ -207,6 +211,8 @@ mod tests {
                 address: Address([7; 32]),
             },
             Item::CopiedEnd { from_session: name() },
+            Item::BegunBy { kind: text(), session: text() },
+            Item::Began { kind: text(), session: text(), agent: name() },
         ]
     }
 

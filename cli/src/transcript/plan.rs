@@ -4,13 +4,14 @@
 mod telling;
 
 use super::read::PayloadReader;
-use super::rows::{AgentLink, Rows, Turn};
+use super::rows::{AgentLink, Relative, Rows, Turn};
 use super::{Agent, LeftOut};
 use burnlog_log::{Address, Result, Timestamp};
 use burnlog_projections::{
     BlockPlace, Call, CopiedHistory, Name, Queries, RecordClass, RecordPlace, Session, Stream, ToolUse,
 };
 use std::collections::{HashMap, HashSet};
+use std::mem;
 use telling::{Likeness, Telling, is_result, is_use};
 
 /// How deep subagents are folded into each other; deeper ones follow at the end.
@@ -54,6 +55,8 @@ pub(super) enum Step {
     CopiedEnd {
         from: Option<Name>,
     },
+    BegunBy(Relative),
+    Began(Relative),
     AgentBegin(Agent),
     AgentEnd,
 }
@@ -74,7 +77,7 @@ pub(crate) fn plan(
 ) -> Result<Plan> {
     let mut rows = Rows::read(queries, session)?;
     let is_content = |stream: &Stream| !stream.stream.ends_with(".meta");
-    let mut streams: Vec<Stream> = std::mem::take(&mut rows.streams).into_iter().filter(is_content).collect();
+    let mut streams: Vec<Stream> = mem::take(&mut rows.streams).into_iter().filter(is_content).collect();
     streams.sort_by_cached_key(in_order);
     let (own, mut unplaced): (Vec<_>, Vec<_>) = streams.into_iter().partition(|it| it.agent.is_none());
     // Those that a tool use names are told there.
@@ -90,12 +93,17 @@ pub(crate) fn plan(
         told: HashSet::new(),
         seen: HashMap::new(),
         speaker: "",
+        answer: None,
+        is_headed: false,
         plan: Plan::default(),
     };
+    let (begun_by, began) = (mem::take(&mut planner.rows.begun_by), mem::take(&mut planner.rows.began));
+    planner.plan.steps.extend(begun_by.into_iter().map(Step::BegunBy));
     for stream in &own {
         planner.stream(&stream.stream, 0)?;
     }
     planner.rest()?;
+    planner.plan.steps.extend(began.into_iter().map(Step::Began));
     Ok(planner.plan)
 }
 
@@ -121,6 +129,11 @@ struct Planner<'a> {
     seen: HashMap<Likeness, Address>,
     /// Who speaks, as far as a heading said so.
     speaker: &'static str,
+    /// Where an answer began of which no call was told yet, and in which stream. Some sources tell of a call behind what it
+    /// said.
+    answer: Option<(usize, Name)>,
+    /// Whether what is said now stands below the heading of its call.
+    is_headed: bool,
     plan: Plan,
 }
 
@@ -174,11 +187,12 @@ impl Planner<'_> {
         self.tell_unplaced(now.flatten(), depth)?;
         if let Some(turn) = turn {
             self.speaker = "user";
+            (self.answer, self.is_headed) = (None, false);
             self.push(Step::Turn(Box::new(turn)));
         }
+        let blocks = telling.blocks.get(&(place.seq, place.address)).cloned();
         for call in calls {
-            self.speaker = "assistant";
-            self.push(Step::Call(Box::new(call)));
+            self.call(call, &telling.stream, blocks.is_some());
         }
         if let Some(row) = self.rows.compaction(&place) {
             let step = Step::Compaction {
@@ -193,7 +207,6 @@ impl Planner<'_> {
             self.speaker = "assistant";
             self.push(Step::Notice { error, status, timestamp });
         }
-        let blocks = telling.blocks.get(&(place.seq, place.address)).cloned();
         match place.class {
             _ if blocks.is_some() => {}
             class if is_worth_telling(class) => {
@@ -209,6 +222,20 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// Tells of a call above what it said: that follows, but for sources that tell of a call in a record behind it.
+    fn call(&mut self, call: Call, stream: &Name, has_blocks: bool) {
+        let step = Step::Call(Box::new(call));
+        let said = self.answer.take().filter(|(_, said_in)| !has_blocks && said_in == stream);
+        (self.is_headed, self.speaker) = (has_blocks, if said.is_some() { "" } else { "assistant" });
+        match said {
+            Some((at, _)) if matches!(self.plan.steps[at], Step::Speaker { .. }) => {
+                self.plan.steps[at] = step;
+            }
+            Some((at, _)) => self.plan.steps.insert(at, step),
+            None => self.push(step),
+        }
+    }
+
     fn block(
         &mut self,
         telling: &mut Telling,
@@ -216,13 +243,19 @@ impl Planner<'_> {
         role: &'static str,
         depth: usize,
     ) -> Result<()> {
-        if telling.told_results.contains(&(block.seq, block.address, block.ordinal)) {
+        // Of a compaction the heading tells.
+        if block.kind == "compaction"
+            || telling.told_results.contains(&(block.seq, block.address, block.ordinal))
+        {
             return Ok(());
         }
         let tool = match &block.tool_use {
             Some(id) => self.rows.tool(self.queries, id)?.cloned().map(Box::new),
             None => None,
         };
+        if role == "assistant" && !is_result(&block) && !self.is_headed {
+            self.answer.get_or_insert((self.plan.steps.len(), telling.stream.clone()));
+        }
         if matches!(role, "user" | "assistant") && !is_result(&block) && self.speaker != role {
             self.speaker = role;
             self.push(Step::Speaker { role });
@@ -230,9 +263,9 @@ impl Planner<'_> {
         let (tool_use, seq) = (block.tool_use.clone().filter(|_| is_use(&block)), block.seq);
         self.push(Step::Block { place: block, role, tool: tool.clone(), follows: false });
         let Some(tool_use) = tool_use else { return Ok(()) };
-        let speaker = std::mem::take(&mut self.speaker);
+        let before = (mem::take(&mut self.speaker), self.answer.take(), self.is_headed);
         self.agents_of(telling, &tool_use, depth)?;
-        self.speaker = speaker;
+        (self.speaker, self.answer, self.is_headed) = before;
         self.results_of(telling, &tool_use, seq, tool.as_deref());
         Ok(())
     }
@@ -309,7 +342,7 @@ impl Planner<'_> {
 
     /// Whatever was not told yet.
     fn rest(&mut self) -> Result<()> {
-        for stream in std::mem::take(&mut self.unplaced) {
+        for stream in mem::take(&mut self.unplaced) {
             self.agent(&unlinked(&stream), 0)?;
         }
         for agent in self.rows.agents.clone() {

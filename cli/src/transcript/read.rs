@@ -130,6 +130,14 @@ fn item(step: &Step, body: Option<&Fetched>) -> Option<Item> {
             Item::Copied { from_session: text(from), records: *records, shown: *shown }
         }
         Step::CopiedEnd { from } => Item::CopiedEnd { from_session: text(from) },
+        Step::BegunBy(from) => {
+            Item::BegunBy { kind: from.kind.to_string(), session: from.session.to_string() }
+        }
+        Step::Began(other) => Item::Began {
+            kind: other.kind.to_string(),
+            session: other.session.to_string(),
+            agent: text(&other.agent),
+        },
         Step::AgentBegin(_) | Step::AgentEnd => return None,
     })
 }

@@ -2,13 +2,15 @@
 
 use burnlog_log::{Address, Result};
 use burnlog_projections::{
-    CLASS_PROMPT, Call, Compaction, CopiedHistory, Filter, Name, Notice, PageRequest, Queries, RecordPlace,
-    Row, RowReader, Session, Stream, ToolUse, UserTurn, Value, fingerprint, key_text, live, numbered_turns,
-    origins, records,
+    CLASS_PROMPT, Call, Compaction, CopiedHistory, Filter, KIND_RESUMED_AGENT, KIND_SPAWN_ENV, KIND_SUBAGENT,
+    Name, Notice, PageRequest, Queries, RecordPlace, Row, RowReader, Session, Stream, ToolUse, UserTurn,
+    Value, fingerprint, key_text, live, numbered_turns, origins, records,
 };
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+/// The kinds of relationships in which one session begins another one that has a transcript of its own.
+const STARTS: [&str; 3] = [KIND_SUBAGENT, KIND_RESUMED_AGENT, KIND_SPAWN_ENV];
 /// How many rows are read at once.
 const PAGE_ROWS: usize = 1024;
 
@@ -31,6 +33,14 @@ pub(super) struct AgentLink {
     pub(super) agent: Name,
     pub(super) tool_use: Option<String>,
     pub(super) stream: Option<Name>,
+}
+
+/// Another session that began this one or was begun by it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Relative {
+    pub(super) session: Name,
+    pub(super) kind: Name,
+    pub(super) agent: Option<Name>,
 }
 
 /// Rows of one record each: those at home here by its address, those of copied history by its fingerprint.
@@ -68,6 +78,10 @@ pub(super) struct Rows {
     pub(super) session: Name,
     pub(super) streams: Vec<Stream>,
     pub(super) agents: Vec<AgentLink>,
+    /// Which sessions began this one.
+    pub(super) begun_by: BTreeSet<Relative>,
+    /// Which sessions this one began.
+    pub(super) began: BTreeSet<Relative>,
     turns: Marks<Turn>,
     calls: HashMap<(Name, u64), Vec<Call>>,
     copied_calls: HashMap<[u8; 4], Vec<Call>>,
@@ -86,6 +100,8 @@ impl Rows {
         let mut this = Self {
             streams: queries.streams(&source, &id)?,
             agents: Vec::new(),
+            begun_by: BTreeSet::new(),
+            began: BTreeSet::new(),
             turns: Marks::default(),
             calls: HashMap::new(),
             copied_calls: HashMap::new(),
@@ -122,12 +138,21 @@ impl Rows {
     fn read_links(&mut self, queries: &dyn Queries, session: &Name) -> Result<BTreeSet<Name>> {
         let mut others = BTreeSet::new();
         for link in origins(queries, &self.source, session)? {
+            let from = link.from_session.clone().filter(|from| *from != link.to_session);
+            if let Some(from) = from.filter(|_| STARTS.contains(&&*link.kind)) {
+                let (kind, agent) = (link.kind.clone(), link.agent.clone());
+                if from == *session {
+                    self.began.insert(Relative { session: link.to_session.clone(), kind, agent });
+                } else if link.to_session == *session {
+                    self.begun_by.insert(Relative { session: from, kind, agent: None });
+                }
+            }
             if link.to_session != *session {
                 continue;
             }
             if let Some(agent) = link.agent {
                 let is_of_this = link.from_session.as_ref() == Some(session);
-                if is_of_this && &*link.kind == burnlog_projections::KIND_SUBAGENT {
+                if is_of_this && &*link.kind == KIND_SUBAGENT {
                     self.agents.push(AgentLink { agent, tool_use: link.tool_use, stream: link.to_stream });
                 }
             } else if let (Some(copied), Some(stream)) = (link.copied, link.to_stream) {

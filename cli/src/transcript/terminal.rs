@@ -5,6 +5,7 @@ use super::text::{cut, one_line};
 use super::{Agent, Item, LeftOut, Place, Renderer};
 use crate::commands::SessionLine;
 use crate::output::{bytes, count, counted, printable, second};
+use crate::zone;
 use serde_json::value::RawValue;
 use std::io::{self, Write};
 
@@ -94,6 +95,15 @@ impl<W: Write> Terminal<W> {
         Ok(())
     }
 
+    /// What the program said to the model, or of itself: a line that says how much more there is.
+    fn aside(&mut self, role: &str, text: &str) -> io::Result<()> {
+        let text = text.trim();
+        if self.full {
+            return self.text(Style::Dim, "", &format!("{role}: {text}"));
+        }
+        self.text(Style::Dim, "", &format!("{role}: {}", first_words(text)))
+    }
+
     fn heading(&mut self, style: Style, parts: &[String]) -> io::Result<()> {
         self.gap()?;
         let parts: Vec<&str> = parts.iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
@@ -108,14 +118,7 @@ impl<W: Write> Terminal<W> {
             let pretty = pretty.and_then(|value| serde_json::to_string_pretty(&value).ok());
             return self.text(Style::Plain, "    ", &pretty.unwrap_or_else(|| summary.to_owned()));
         }
-        let line = one_line(summary, SUMMARY_MAX);
-        let more = summary.len().saturating_sub(line.len());
-        let more = if line.ends_with('…') {
-            format!(" {} more", counted(more as u64, "byte"))
-        } else {
-            String::new()
-        };
-        self.text(Style::Cyan, "● ", &format!("{tool}  {line}{more}"))
+        self.text(Style::Cyan, "● ", &format!("{tool}  {}", first_words(summary)))
     }
 
     fn result(&mut self, tool: Option<&str>, error: bool, follows: bool, text: &str) -> io::Result<()> {
@@ -131,6 +134,17 @@ impl<W: Write> Terminal<W> {
             return Ok(());
         }
         self.long(style, "  │ ", text)
+    }
+}
+
+/// As much of a text as goes into a line, and how much more there is.
+pub(super) fn first_words(text: &str) -> String {
+    let line = one_line(text, SUMMARY_MAX);
+    match line.strip_suffix('…') {
+        Some(kept) if text.len() > kept.len() => {
+            format!("{line} {} more", counted((text.len() - kept.len()) as u64, "byte"))
+        }
+        _ => line,
     }
 }
 
@@ -192,7 +206,7 @@ pub(super) fn session_lines(session: &SessionLine) -> Vec<String> {
     let project = session.project.as_deref().unwrap_or("no project");
     vec![
         format!("session {}{title}", session.session),
-        format!("{} · {project} · {} to {} UTC", session.source, span[0], span[1]),
+        format!("{} · {project} · {} to {} {}", session.source, span[0], span[1], zone::name()),
         counts.join(" · "),
     ]
 }
@@ -233,6 +247,18 @@ pub(super) fn copied_line(from: Option<&str>, records: u64, shown: bool) -> Stri
     }
 }
 
+/// Another session that began this one or was begun by it.
+pub(super) fn relative_line(item: &Item) -> String {
+    match item {
+        Item::BegunBy { kind, session } => format!("{kind} of session {session}"),
+        Item::Began { kind, session, agent } => {
+            let agent = agent.as_deref().map(|agent| format!(" {agent}")).unwrap_or_default();
+            format!("{kind}{agent}: session {session}")
+        }
+        _ => String::new(),
+    }
+}
+
 impl<W: Write> Renderer for Terminal<W> {
     fn begin(&mut self, session: &SessionLine) -> io::Result<()> {
         for (at, line) in session_lines(session).iter().enumerate() {
@@ -269,7 +295,8 @@ impl<W: Write> Renderer for Terminal<W> {
                 }
                 "user" => self.long(Style::Dim, "", text),
                 "assistant" => self.text(Style::Plain, "", body(text)),
-                role => self.long(Style::Dim, "", &format!("{role}: {text}")),
+                _ if text.trim().is_empty() => Ok(()),
+                role => self.aside(role, text),
             },
             Item::Thinking { text, .. } if text.trim().is_empty() => Ok(()),
             Item::Thinking { text, .. } => self.long(Style::Dim, "  ", &format!("(thinking) {text}")),
@@ -312,6 +339,7 @@ impl<W: Write> Renderer for Terminal<W> {
                 let from = from_session.as_deref().unwrap_or("another session");
                 self.heading(Style::Yellow, &[format!("end of what was copied from {from}")])
             }
+            Item::BegunBy { .. } | Item::Began { .. } => self.heading(Style::Yellow, &[relative_line(item)]),
         }
     }
 

@@ -7,6 +7,7 @@ mod backends;
 mod bad_input;
 mod bad_ledgers;
 mod crash;
+mod erase;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod flips;
@@ -18,6 +19,7 @@ mod prices;
 mod search;
 mod storm;
 mod transcripts;
+mod traps;
 mod views;
 mod watching;
 

@@ -278,3 +278,86 @@ fn every_session_of_the_fixtures_is_shown_in_every_form() {
         }
     }
 }
+
+/// Sources whose subagents are sessions of their own: each names the other.
+#[test]
+fn a_session_names_those_that_it_began_and_the_one_that_began_it() {
+    let machine = Machine::new("laptop");
+    machine.ok(&["ingest", "--root", &text(crate::fixtures().join("sessions/opencode"))]);
+    let (parent, child) = ("ses_demo1", "ses_demo2");
+    for format in ["text", "markdown", "html"] {
+        let shown = |session: &str| machine.ok(&["show", session, "--format", format]);
+        assert!(
+            shown(parent).contains(
+                &format!("subagent: session {child}")
+                    .replace('_', if format == "markdown" { "\\_" } else { "_" })
+            ),
+            "{}",
+            shown(parent)
+        );
+        assert!(
+            shown(child).contains(
+                &format!("subagent of session {parent}")
+                    .replace('_', if format == "markdown" { "\\_" } else { "_" })
+            ),
+            "{}",
+            shown(child)
+        );
+    }
+    let items = |session: &str| machine.json(&["show", session])["items"].as_array().unwrap().clone();
+    let last = items(parent).pop().unwrap();
+    assert_eq!((&last["type"], &last["session"]), (&"began".into(), &child.into()));
+    let first = items(child).remove(0);
+    assert_eq!((&first["type"], &first["session"]), (&"begun_by".into(), &parent.into()));
+}
+
+/// Codex tells of a call behind what it said: its heading stands above that all the same, and instructions take one line.
+#[test]
+fn a_call_of_codex_stands_above_what_it_said() {
+    let machine = Machine::new("laptop");
+    let long = "Do as you are told. ".repeat(40);
+    let line = |second: u32, kind: &str, payload: &str| {
+        format!(
+            "{{\"timestamp\":\"2026-03-01T10:00:{second:02}Z\",\"type\":\"{kind}\",\"payload\":{payload}}}\n"
+        )
+    };
+    let said = |second: u32, role: &str, text: &str| {
+        let payload = format!(
+            r#"{{"type":"message","role":"{role}","content":[{{"type":"output_text","text":"{text}"}}]}}"#
+        );
+        line(second, "response_item", &payload)
+    };
+    let used = |second: u32, output: u32| {
+        let usage =
+            format!(r#"{{"input_tokens":10,"output_tokens":{output},"total_tokens":{}}}"#, 10 + output);
+        line(
+            second,
+            "event_msg",
+            &format!(r#"{{"type":"token_count","info":{{"total_token_usage":{usage}}}}}"#),
+        )
+    };
+    let lines = [
+        line(0, "session_meta", r#"{"id":"s","cwd":"/work"}"#),
+        line(1, "turn_context", r#"{"turn_id":"t","model":"model-a"}"#),
+        said(2, "developer", &long),
+        line(3, "event_msg", r#"{"type":"user_message","message":"go"}"#),
+        said(4, "assistant", "the first answer"),
+        used(5, 3),
+        said(6, "assistant", "the second answer"),
+        used(7, 8),
+        said(8, "assistant", "cut off"),
+    ]
+    .concat();
+    let folder = machine.path("home/.codex/sessions");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("rollout-a.jsonl"), lines).unwrap();
+    machine.ok(&["ingest"]);
+    let shown = machine.ok(&["show", "rollout-a"]);
+    let place = |what: &str| shown.find(what).unwrap_or_else(|| panic!("{what} in {shown}"));
+    let order = ["3 out", "the first answer", "5 out", "the second answer", "── assistant", "cut off"];
+    assert!(order.map(place).is_sorted(), "{shown}");
+    assert_eq!(shown.matches("model-a").count(), 2);
+    let instruction = shown.lines().find(|line| line.contains("Do as you are told")).unwrap();
+    assert!(instruction.contains("bytes more") && instruction.len() < 300, "{instruction}");
+    assert!(machine.ok(&["show", "rollout-a", "--full"]).contains(long.trim_end()));
+}

@@ -136,3 +136,26 @@ fn commands_that_make_no_sense_are_refused_with_code_two() {
         assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{arguments:?}");
     }
 }
+
+/// `--tz` changes what people are shown and nothing that a program reads.
+#[test]
+fn times_are_shown_in_the_zone_that_was_asked_for() {
+    let machine = Machine::new("laptop");
+    machine.session("s", crate::assistant("s", "m1", 2, Some("end_turn")));
+    machine.ok(&["ingest"]);
+    for arguments in [&["sessions"][..], &["turns"], &["show", "s"]] {
+        let shown = |zone: &str| machine.ok(&[arguments, &["--tz", zone]].concat());
+        assert!(machine.ok(arguments).contains("2026-03-01 10:00"), "{arguments:?}");
+        assert!(shown("+14").contains("2026-03-02 00:00"), "{arguments:?}");
+        assert!(shown("-11:30").contains("2026-02-28 22:30"), "{arguments:?}");
+        let json = |more: &[&str]| machine.ok(&[arguments, &["--json"], more].concat());
+        assert_eq!(json(&["--tz", "+14"]), json(&[]), "{arguments:?}");
+    }
+    let csv = |more: &[&str]| machine.ok(&[&["turns", "--csv"], more].concat());
+    assert_eq!(csv(&["--tz", "+14"]), csv(&[]));
+    let days = |more: &[&str]| machine.ok(&[&["usage", "--by", "day"], more].concat());
+    assert_eq!(days(&["--tz", "+14"]), days(&[]), "days are in UTC");
+    let refused = machine.run(&["sessions", "--tz", "Nowhere/At_All"]);
+    assert_eq!((refused.code, refused.stdout.as_str()), (2, ""));
+    assert!(refused.stderr.contains("local"), "{}", refused.stderr);
+}

@@ -36,7 +36,7 @@ lenient! {
         content: Spanned<Text<'a>> = b"content",
         custom_title: Text<'a> = b"customTitle",
         ai_title: Text<'a> = b"aiTitle",
-        attachment: Option<Box<Typed<'a>>> = b"attachment",
+        attachment: Option<Box<Attachment<'a>>> = b"attachment",
         data: Option<Box<Progress<'a>>> = b"data",
     }
 }
@@ -46,6 +46,16 @@ lenient! {
     struct Typed<'a> {
         kind: Text<'a> = b"type",
         origin: Text<'a> = b"kind",
+    }
+}
+
+lenient! {
+    /// What the agent puts into the conversation beside messages.
+    struct Attachment<'a> {
+        kind: Text<'a> = b"type",
+        mode: Text<'a> = b"commandMode",
+        prompt: Content<'a> = b"prompt",
+        origin: Option<Box<Typed<'a>>> = b"origin",
     }
 }
 

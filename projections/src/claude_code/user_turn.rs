@@ -1,5 +1,6 @@
 //! The turns of users: prompts, and all that stands in their place.
 
+use super::line::{Content, Typed};
 use super::user_text::{Prose, Shape};
 use super::{LineFold, is};
 use crate::json::Spanned;
@@ -21,8 +22,26 @@ impl LineFold<'_> {
 
     /// The prompt of a user, or what stands in its place.
     pub(super) fn fold_user_turn(&mut self) {
-        let Some(message) = &self.line.message else { return };
-        let content = &message.content;
+        let line = self.line;
+        if let Some(message) = &line.message {
+            self.fold_turn(&message.content, None, line.origin.as_deref());
+        }
+    }
+
+    /// A prompt that waited while the agent worked and then reached the model beside its tools: no message holds it. What
+    /// waited and became a message of its own is told by that. Returns whether the line is one.
+    pub(super) fn fold_queued(&mut self) -> bool {
+        let Some(attachment) = self.line.attachment.as_deref() else { return false };
+        if attachment.kind.as_deref() != Some("queued_command") {
+            return false;
+        }
+        self.fold_blocks(&attachment.prompt);
+        let mode = attachment.mode.as_deref();
+        self.fold_turn(&attachment.prompt, mode, attachment.origin.as_deref());
+        true
+    }
+
+    fn fold_turn(&mut self, content: &Content<'_>, mode: Option<&str>, origin: Option<&Typed<'_>>) {
         let blocks = || content.blocks.iter().map(|block| &block.value);
         let texts = || content.text.iter().chain(blocks().filter(|b| is(b, "text")).map(|b| &b.text));
         let mut shapes = texts().map(|prose| prose.value.shape);
@@ -34,7 +53,8 @@ impl LineFold<'_> {
         }
         let characters = texts().map(|prose| prose.value.characters).sum();
         let images = blocks().filter(|block| is(block, "image")).count() as i64;
-        let class = self.class_of_turn(shape, characters > 0 || images > 0);
+        let origin = origin.and_then(|origin| origin.origin.as_deref()).or(mode);
+        let class = self.class_of_turn(shape, origin, characters > 0 || images > 0);
         let row = UserTurn {
             source: self.stream.source.clone(),
             turn: self.own_id(),
@@ -54,16 +74,15 @@ impl LineFold<'_> {
     }
 
     /// Tells by purpose, where the line states one, and else by shape what stands in the user's place.
-    fn class_of_turn(&self, shape: Shape, has_content: bool) -> &'static str {
+    fn class_of_turn(&self, shape: Shape, origin: Option<&str>, has_content: bool) -> &'static str {
         let line = self.line;
-        let origin = line.origin.as_deref().and_then(|origin| origin.origin.as_deref());
         let delegated = line.sidechain.0 == Some(true) || self.stream.agent.is_some();
         match (shape, origin) {
             _ if line.compact_summary.0 == Some(true) => "compact_summary",
             _ if line.meta.0 == Some(true) => "meta",
             (_, Some("human")) => CLASS_PROMPT,
             (_, Some("task-notification")) | (Shape::Notification, _) => "notification",
-            (Shape::Command, _) => "command",
+            (Shape::Command, _) | (_, Some("bash")) => "command",
             (Shape::CommandOutput, _) => "command_output",
             (Shape::Interruption, _) => "interruption",
             (Shape::Plain, _) if delegated => "delegated",

@@ -1,8 +1,9 @@
 //! What the cases are built of: small made-up session records, ledgers of them, and dumps.
 
-use crate::{DumpOptions, FoldLimits, MemoryProjections, Projector, RowReader, dump};
+use crate::{DumpOptions, ErasureReceipt, FoldLimits, MemoryProjections, Projector, RowReader, dump};
 use burnlog_log::{
-    Batch, Kind, Ledger, LedgerId, MemoryBackend, Outcome, Part, Position, Timestamp, WriterId, WriterKey,
+    Address, Batch, Kind, Ledger, LedgerId, MemoryBackend, Outcome, Part, Position, Timestamp, WriterId,
+    WriterKey,
 };
 use std::fmt::Write;
 
@@ -91,6 +92,20 @@ pub fn stamp(selector: &str, set: &str, second: u32) -> Record {
         seq: 0,
         part: None,
         payload: payload.into_bytes(),
+    }
+}
+
+/// The receipt of an erasure.
+pub fn receipt(erased: &[Address], second: u32) -> Record {
+    let at = Timestamp::from_micros(i64::from(second) * 1_000_000);
+    let receipt = ErasureReceipt { erased: erased.to_vec(), at, reason: None };
+    Record {
+        kind: Kind::Erase,
+        source: "burnlog",
+        stream: "erasures".to_owned(),
+        seq: 0,
+        part: None,
+        payload: serde_json::to_vec(&receipt).unwrap(),
     }
 }
 
@@ -258,6 +273,13 @@ pub fn dumped(reader: &(impl RowReader + ?Sized)) -> String {
     })
     .unwrap();
     text
+}
+
+/// The dump that a memory store has of a ledger that it never saw before.
+pub fn dump_of(ledger: &Ledger) -> String {
+    let mut store = MemoryProjections::new();
+    catch_up(&mut store, ledger);
+    dumped(&store)
 }
 
 /// The dump that a memory store has of records in one feed.

@@ -4,8 +4,8 @@
 
 use super::Fixture;
 use super::build::{
-    Random, Record, answer, append, batch, catch_up, dumped, expected_dump, feed, ledger, line, made_up,
-    prompt, small_limits,
+    Random, Record, answer, append, batch, catch_up, dump_of, dumped, expected_dump, feed, ledger, line,
+    made_up, prompt, receipt, small_limits,
 };
 use crate::{Diagnostic, DumpOptions, FoldLimits, Projector, diagnostics, dump};
 use burnlog_log::{ErrorKind, Kind, Part, Timestamp, WriterKey};
@@ -149,6 +149,67 @@ pub fn an_erased_record_is_counted(fixture: &impl Fixture) {
     let counts = diagnostics(&*store).unwrap();
     assert_eq!(only(&counts, "").erased, 1);
     assert_eq!(only(&counts, "user").understood, 1);
+}
+
+pub fn what_is_erased_after_it_was_folded_leaves_what_a_rebuild_leaves(fixture: &impl Fixture) {
+    let records = made_up(7, 300);
+    let (ledger, mut store) = (ledger(), fixture.open());
+    append(&ledger, 1, &records);
+    catch_up(store.folds(), &ledger);
+    let before = store.state().unwrap().live.unwrap();
+    let whole = dumped(&*store);
+    let (batch, mut random) = (batch(&records), Random(7));
+    let mut erased: Vec<_> = batch
+        .events()
+        .zip(&records)
+        .filter(|(_, record)| record.kind == Kind::Line && random.below(3) == 0)
+        .map(|(event, _)| event.address)
+        .collect();
+    erased.sort_unstable();
+    erased.dedup();
+    ledger.erase(&erased).unwrap();
+    append(&ledger, 2, &[receipt(&erased, 1)]);
+    catch_up(store.folds(), &ledger);
+    let dump = dumped(&*store);
+    assert_ne!(dump, whole);
+    assert_eq!(dump, dump_of(&ledger));
+    let after = store.state().unwrap().live.unwrap();
+    assert!(after.generation > before.generation, "what was folded cannot be taken apart");
+    // Once is enough: the receipt has been dealt with.
+    append(&ledger, 2, &[receipt(&erased, 2)]);
+    catch_up(store.folds(), &ledger);
+    assert_eq!(store.state().unwrap().live.unwrap().generation, after.generation);
+    assert_eq!(dumped(&*store), dump_of(&ledger));
+}
+
+pub fn a_receipt_of_what_is_not_erased_here_changes_nothing(fixture: &impl Fixture) {
+    let records = made_up(8, 50);
+    let (ledger, mut store) = (ledger(), fixture.open());
+    append(&ledger, 1, &records);
+    catch_up(store.folds(), &ledger);
+    let (before, dump) = (store.state().unwrap().live.unwrap().generation, dumped(&*store));
+    let known = batch(&records).event(0).address;
+    let unknown = burnlog_log::Address([9; 32]);
+    let unreadable = Record { payload: b"{\"erased\":7}".to_vec(), ..receipt(&[], 1) };
+    append(&ledger, 2, &[receipt(&[unknown, known], 1), unreadable]);
+    catch_up(store.folds(), &ledger);
+    assert_eq!((store.state().unwrap().live.unwrap().generation, dumped(&*store)), (before, dump));
+}
+
+/// Another host reports what was erased here before anything was folded: its payload must not come in by the back door.
+pub fn what_was_erased_is_not_folded_from_memory(fixture: &impl Fixture) {
+    let records = [line("s", 0, prompt("s", 0, "secret")), line("s", 1, prompt("s", 1, "open"))];
+    let (ledger, mut store) = (ledger(), fixture.open());
+    append(&ledger, 1, &records);
+    ledger.erase(&[batch(&records).event(0).address]).unwrap();
+    let mut projector = Projector::new(store.folds(), &ledger, FoldLimits::default()).unwrap();
+    let (batch, mut writer) = (batch(&records), ledger.writer(WriterKey::from_secret([2; 32])).unwrap());
+    let outcomes = writer.append(&batch, Timestamp::from_micros(0)).unwrap();
+    assert!(!projector.fold_appended(&feed(2), &batch, &outcomes).unwrap());
+    projector.catch_up(&ledger).unwrap();
+    drop(projector);
+    assert_eq!(only(&diagnostics(&*store).unwrap(), "").erased, 1);
+    assert_eq!(dumped(&*store), dump_of(&ledger));
 }
 
 pub fn a_tail_counts_until_its_line_comes(fixture: &impl Fixture) {

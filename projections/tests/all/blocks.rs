@@ -91,7 +91,7 @@ fn blocks_of_a_rollout_are_the_items_of_its_conversation() {
 
 /// Trap 19 among them: each tool has its input elsewhere, and what it gave back comes in four forms.
 #[test]
-fn every_tool_of_a_rollout_has_its_input_and_result() {
+fn trap_19_every_tool_of_a_rollout_has_its_input_and_result() {
     let item = "response_item";
     let records = rollout(&[
         (item, r#""type":"custom_tool_call","name":"apply_patch","call_id":"a","input":"*** Begin""#),
@@ -143,7 +143,7 @@ fn every_tool_of_a_rollout_has_its_input_and_result() {
 
 /// Trap 26: odd lines have the blocks that can be read of them, at the right bytes.
 #[test]
-fn odd_lines_of_a_rollout_keep_their_places() {
+fn trap_26_odd_lines_of_a_rollout_keep_their_places() {
     let mut odd = b"{\"x\":\"\xff\xf0\x9f\",\"type\":\"response_item\",\"payload\":{\"type\":\"message\",\"role\":\"user\",\"content\":[{\"text\":\"no\",\"text\":\"a\xfeb\"},7,{\"type\":3}]}}".to_vec();
     odd.splice(0..0, *b"\xef\xbb\xbf");
     let records =
@@ -218,7 +218,7 @@ fn the_form_of_an_object_moves_its_blocks_alone() {
 /// Traps 5 and 20: of an object that was read several times only the version that counts has blocks, whatever came first,
 /// in one commit or in many; also where that version has none.
 #[test]
-fn blocks_of_older_versions_are_gone() {
+fn trap_20_blocks_of_older_versions_are_gone() {
     let tool = |status: &str, rest: &str, end: u32| {
         let time = format!(r#""time":{{"start":1,"end":{end}}}"#);
         part("p", &format!(r#""type":"tool","state":{{"status":"{status}","input":{{}},{time}{rest}}}"#))

@@ -8,7 +8,7 @@ use burnlog_projections::conformance::build::{
 };
 use burnlog_projections::{
     Call, CallSession, Compaction, Filter, MemoryProjections, Notice, Queries, Row, RowReader, Session,
-    Stream, Tokens, ToolUse, Usage, UserTurn, diagnostics, live, relationships,
+    Stream, Tokens, ToolUse, Usage, UserTurn, diagnostics, live, numbered_turns, relationships,
 };
 use proptest::prelude::*;
 
@@ -88,7 +88,7 @@ fn plain_session() -> Vec<String> {
 
 /// Trap 18, and what a call used is the difference to the snapshot before.
 #[test]
-fn each_request_of_a_turn_is_a_call() {
+fn trap_18_each_request_of_a_turn_is_a_call() {
     let store = folded(&rollout(A, &plain_session()));
     let calls: Vec<Call> = rows(&store);
     assert_eq!(calls.len(), 2);
@@ -105,7 +105,7 @@ fn each_request_of_a_turn_is_a_call() {
 
 /// Traps 4 and 5: the snapshot before came in an earlier ingest, or in a later one, and is read again.
 #[test]
-fn a_snapshot_finds_the_one_before_whenever_it_comes() {
+fn trap_04_and_05_a_snapshot_finds_the_one_before_whenever_it_comes() {
     let records = rollout(A, &plain_session());
     let expected = expected_dump(&records);
     for order in [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [4, 0, 3, 1, 2]] {
@@ -131,7 +131,7 @@ fn a_snapshot_that_does_not_move_or_says_nothing_is_no_call() {
 
 /// Trap 15: what was used after the counter began anew counts from nothing, also where the numbers come again.
 #[test]
-fn a_counter_that_begins_anew_is_counted_from_nothing() {
+fn trap_15_a_counter_that_begins_anew_is_counted_from_nothing() {
     let mut lines = plain_session();
     lines.extend([usage(5, (100, 0, 10)), usage(6, (300, 80, 15))]);
     let usage = total(&folded(&rollout(A, &lines)));
@@ -165,7 +165,7 @@ fn fork() -> Vec<String> {
 
 /// Traps 8, 13, 14 and 22: copies are the parent's calls, the rest is the child's, and the child keeps its own id.
 #[test]
-fn a_fork_counts_what_it_adds() {
+fn trap_08_13_14_and_22_a_fork_counts_what_it_adds() {
     let records = [rollout(A, &plain_session()), rollout(B, &fork())].concat();
     let store = folded(&records);
     assert_eq!((total(&store).calls, total(&store).output_tokens), (3, Tokens(20)));
@@ -191,7 +191,7 @@ fn a_copy_counts_where_the_original_is_missing() {
 
 /// Two children that were spawned with the same words may use the same numbers.
 #[test]
-fn calls_of_siblings_that_look_alike_stay_apart() {
+fn trap_09_and_12_calls_of_siblings_that_look_alike_stay_apart() {
     let child = |id: &str, turn_id: &str| {
         let spawn = format!(
             r#","source":{{"subagent":{{"thread_spawn":{{"parent_thread_id":"{A}","depth":1,"agent_nickname":"Ada"}}}}}}"#
@@ -208,9 +208,39 @@ fn calls_of_siblings_that_look_alike_stay_apart() {
     assert_eq!(session(&store, B).prompts, 0);
 }
 
+/// Trap 7: prompts have numbers of their own session, and the same whatever part of the file came first.
+#[test]
+fn trap_07_prompts_are_numbered_as_they_stand_whenever_they_came() {
+    let mut lines = plain_session();
+    lines.extend([prompt(5, "second"), prompt(6, "third")]);
+    let records = rollout(A, &lines);
+    let (ledger, mut store) = (ledger(), MemoryProjections::new());
+    for piece in [&records[5..], &records[..3], &records[3..5]] {
+        append(&ledger, 1, piece);
+        catch_up(&mut store, &ledger);
+    }
+    let turns = numbered_turns(&store, "codex", A).unwrap();
+    let numbers: Vec<_> = turns.iter().map(|turn| (turn.ordinal, turn.turn.turn.clone())).collect();
+    let name = |turn: &str| format!("{A}/{turn}");
+    let expected = [(Some(1), name("user-1-5")), (Some(2), name("user-2-6")), (Some(3), name("user-3-5"))];
+    assert_eq!(numbers, expected);
+}
+
+/// Trap 21: a command that failed and gave nothing back.
+#[test]
+fn trap_21_a_failed_command_without_output_is_an_error() {
+    let call =
+        line(5, "response_item", r#""type":"function_call","name":"shell","call_id":"c1","arguments":"{}""#);
+    let end = line(6, "event_msg", r#""type":"exec_command_end","call_id":"c1","exit_code":1"#);
+    let store = folded(&rollout(A, &[call, end]));
+    let tool = rows::<ToolUse>(&store).remove(0);
+    assert_eq!((tool.is_error, tool.result_bytes), (Some(true), None));
+    assert_eq!(session(&store, A).tool_errors, 1);
+}
+
 /// Trap 16: older versions do not name their turns, and forks of theirs count what they add all the same.
 #[test]
-fn turns_without_names_are_counted() {
+fn trap_16_turns_without_names_are_counted() {
     let without = |lines: Vec<String>| -> Vec<String> {
         lines.into_iter().map(|line| line.replace("\"turn_id\"", "\"other\"")).collect()
     };
@@ -222,7 +252,7 @@ fn turns_without_names_are_counted() {
 
 /// Traps 2 and 17: an aborted turn keeps what it used, and what follows counts.
 #[test]
-fn an_aborted_turn_hides_nothing() {
+fn trap_02_and_17_an_aborted_turn_hides_nothing() {
     let mut lines = plain_session();
     lines.push(line(5, "event_msg", r#""type":"turn_aborted","reason":"interrupted""#));
     lines.push(line(5, "response_item", r#""type":"message","role":"user","content":[{"type":"input_text","text":"<turn_aborted>\nThe user interrupted"}]"#));
@@ -235,7 +265,7 @@ fn an_aborted_turn_hides_nothing() {
 
 /// Traps 6 and 19: a command may be a list, and that it failed may be told in another record, before or after.
 #[test]
-fn a_failed_command_is_an_error_in_any_order() {
+fn trap_06_and_19_a_failed_command_is_an_error_in_any_order() {
     let call = line(
         5,
         "response_item",
@@ -351,7 +381,7 @@ fn a_prompt_is_where_its_blocks_are() {
 
 /// Trap 8: what a fork copied is measured, also where only the history itself tells that there was a copy.
 #[test]
-fn copied_history_of_a_rollout_is_measured() {
+fn trap_08_copied_history_of_a_rollout_is_measured() {
     let tool = |second, call: &str| {
         line(second, "response_item", &format!(r#""type":"function_call","name":"x","call_id":"{call}""#))
     };
@@ -369,7 +399,7 @@ fn copied_history_of_a_rollout_is_measured() {
 
 /// Trap 11: the file was written anew with a line before all others; nothing counts twice.
 #[test]
-fn a_rewritten_rollout_counts_once() {
+fn trap_11_a_rewritten_rollout_counts_once() {
     let lines = plain_session();
     let mut longer = lines.clone();
     longer.insert(0, line(0, "event_msg", r#""type":"warning","message":"x""#));
@@ -380,7 +410,7 @@ fn a_rewritten_rollout_counts_once() {
 
 /// Traps 9, 10 and 28: odd names, equal numbers in different sessions, clocks that are wrong, and lines without an instant.
 #[test]
-fn odd_names_and_clocks_stop_nothing() {
+fn trap_09_10_and_28_odd_names_and_clocks_stop_nothing() {
     let long = "x".repeat(300);
     let mut records = Vec::new();
     for stream in ["", "a b/c", "rollout-ä", &long, &format!("rollout-2026-01-01T00-00-00-{A}")] {
@@ -401,7 +431,7 @@ fn odd_names_and_clocks_stop_nothing() {
 
 /// Trap 26, and an unknown type is counted under the version of its session, whenever that becomes known.
 #[test]
-fn odd_bytes_and_unknown_types_are_counted() {
+fn trap_26_odd_bytes_and_unknown_types_are_counted() {
     let mut records = rollout(
         A,
         &[

@@ -80,7 +80,7 @@ fn blocks_inside_progress_lines_are_blocks() {
 
 /// Trap 26: what stands before a block and is not UTF-8 does not move its place, nor does a byte order mark.
 #[test]
-fn places_are_in_the_payload_and_not_in_what_was_read_of_it() {
+fn trap_26_places_are_in_the_payload_and_not_in_what_was_read_of_it() {
     let odd: &[u8] = b"{\"type\":\"user\",\"x\":\"\xff\xf0\x9f\xff..\xc3\",\"message\":{\"content\":\"a\xfeb\"},\"y\":\"\xff\"}";
     let marked = [b"\xef\xbb\xbf", odd].concat();
     let plain = b"\xef\xbb\xbf{\"type\":\"user\",\"message\":{\"content\":\"ok\"}}".to_vec();

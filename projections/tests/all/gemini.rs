@@ -5,7 +5,7 @@ use burnlog_log::Kind;
 use burnlog_projections::conformance::build::{Random, Record, append, catch_up, folded, instant, ledger};
 use burnlog_projections::{
     Call, Filter, MemoryProjections, Queries, Row, RowReader, Session, Tokens, ToolUse, Usage, diagnostics,
-    live,
+    live, numbered_turns,
 };
 use proptest::prelude::*;
 
@@ -80,7 +80,7 @@ fn an_object_and_lines_tell_the_same() {
 
 /// Traps 4, 11 and 20: each version holds all messages again.
 #[test]
-fn a_rewritten_object_counts_each_message_once() {
+fn trap_04_05_11_and_20_a_rewritten_object_counts_each_message_once() {
     let (ledger, mut store) = (ledger(), MemoryProjections::new());
     let first = object(2, &[user("u1", 1), answer("g1", 2, "null", "executing")]);
     let second =
@@ -99,7 +99,7 @@ fn a_rewritten_object_counts_each_message_once() {
 
 /// Traps 10, 12 and 26.
 #[test]
-fn subagents_and_odd_records_are_counted() {
+fn trap_10_12_and_26_subagents_and_odd_records_are_counted() {
     let store = folded(&[
         record("5a4b/c3", 0, user("u", 1)),
         record("5a4b/c3", 1, answer("g", 2, TOKENS, "success")),
@@ -114,6 +114,67 @@ fn subagents_and_odd_records_are_counted() {
     let counted: Vec<_> = diagnostics(&store).unwrap();
     let sum = |count: fn(&burnlog_projections::Diagnostic) -> i64| counted.iter().map(count).sum::<i64>();
     assert_eq!((sum(|row| row.understood), sum(|row| row.unknown), sum(|row| row.unreadable)), (3, 2, 1));
+}
+
+/// Trap 2: a call without tokens, which was interrupted, hides nothing behind it.
+#[test]
+fn trap_02_an_interrupted_call_hides_nothing() {
+    let store = folded(&[
+        record("session-1", 0, answer("g1", 1, "null", "executing")),
+        record("session-1", 1, answer("g2", 2, TOKENS, "success")),
+    ]);
+    let usage = total(&store);
+    assert_eq!((usage.calls, usage.incomplete_calls, usage.output_tokens), (2, 1, Tokens(20)));
+}
+
+/// Traps 6 and 21: that a tool failed comes in a later ingest, without a result.
+#[test]
+fn trap_06_and_21_a_tool_that_fails_later_without_a_result_is_an_error() {
+    let (ledger, mut store) = (ledger(), MemoryProjections::new());
+    for (seq, status) in [(0, "executing"), (1, "error")] {
+        append(&ledger, 1, &[record("session-1", seq, answer("g1", 1, TOKENS, status))]);
+        catch_up(&mut store, &ledger);
+        let expected = (status == "error").then_some(true);
+        assert_eq!(rows::<ToolUse>(&store)[0].is_error, expected);
+    }
+    assert_eq!(rows::<Session>(&store)[0].tool_errors, 1);
+}
+
+/// Trap 7: prompts are numbered as they stand, whatever came first.
+#[test]
+fn trap_07_prompts_are_numbered_as_they_stand_whenever_they_came() {
+    let (ledger, mut store) = (ledger(), MemoryProjections::new());
+    for (seq, id, second) in [(2, "u3", 9), (0, "u1", 1), (1, "u2", 5)] {
+        append(&ledger, 1, &[record("session-1", seq, user(id, second))]);
+        catch_up(&mut store, &ledger);
+    }
+    let turns = numbered_turns(&store, "gemini-cli", "session-1").unwrap();
+    let numbers: Vec<_> = turns.iter().map(|turn| (turn.ordinal, &*turn.turn.turn)).collect();
+    assert_eq!(numbers, [(Some(1), "u1"), (Some(2), "u2"), (Some(3), "u3")]);
+}
+
+/// Traps 9 and 28: messages that say the same at the same time are two, and clocks are taken at their word.
+#[test]
+fn trap_09_and_28_calls_that_look_alike_stay_apart_whatever_the_clock_says() {
+    let store = folded(&[
+        record("session-1", 0, answer("g1", 1, TOKENS, "success")),
+        record("session-1", 1, answer("g2", 1, TOKENS, "success")),
+        record(
+            "session-1",
+            2,
+            answer("g3", 1, TOKENS, "success").replace(&instant(1), "1969-12-31T23:59:59Z"),
+        ),
+        record(
+            "session-1",
+            3,
+            answer("g4", 1, TOKENS, "success").replace(&instant(1), "2093-05-05T05:05:05Z"),
+        ),
+        record("session-1", 4, answer("g5", 1, TOKENS, "success").replace(&instant(1), "soon")),
+    ]);
+    let days = store.usage(&Filter::default(), &[burnlog_projections::UsageBy::Day]).unwrap();
+    let days: Vec<_> = days.into_iter().map(|group| (group.key[0].clone(), group.usage.calls)).collect();
+    let expected = [("", 1), ("1969-12-31", 1), ("2026-01-01", 2), ("2093-05-05", 1)];
+    assert_eq!(days, expected.map(|(day, calls)| (day.to_owned(), calls)));
 }
 
 fn made_up(seed: u64, count: u32) -> Vec<Record> {

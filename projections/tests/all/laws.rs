@@ -1,9 +1,10 @@
 //! The laws: merges are joins, and a fold of the same events gives the same dump whatever their order, repetition,
 //! feeds and commits.
 
-use burnlog_log::{Address, Timestamp};
+use burnlog_log::{Address, Kind, Timestamp};
 use burnlog_projections::conformance::build::{
-    Random, Record, append, catch_up, dumped, expected_dump, ledger, made_up, small_limits,
+    Random, Record, append, batch, catch_up, dump_of, dumped, expected_dump, ledger, made_up, receipt,
+    small_limits,
 };
 use burnlog_projections::{
     Call, Compaction, Conflict, Content, Extent, Feed, MemoryProjections, Merge, Name, Notice, Projector,
@@ -352,6 +353,33 @@ proptest! {
     #[test]
     fn a_dump_depends_on_the_events_alone(seed: u64, lines in 1u32..120, feeds in 1u8..4, piece in 1usize..60) {
         converges(&made_up(seed, lines), seed, feeds, piece)?;
+    }
+
+    /// Law 4 with erasures between folds, by any host, of what was folded and of what was not: the rows are those of a
+    /// rebuild, and none of them was made of what is gone.
+    #[test]
+    fn an_erasure_leaves_what_a_rebuild_leaves(seed: u64, lines in 1u32..100, piece in 1usize..40) {
+        let (ledger, mut store, mut random) = (ledger(), MemoryProjections::new(), Random(seed));
+        let records = made_up(seed, lines);
+        let mut folded: Vec<Record> = Vec::new();
+        for (number, piece) in (1..).zip(records.chunks(piece)) {
+            append(&ledger, 1 + random.below(2) as u8, piece);
+            folded.extend(piece.iter().filter(|record| record.kind == Kind::Line).cloned());
+            if random.below(2) == 0 {
+                catch_up(&mut store, &ledger);
+            }
+            let batch = batch(&folded);
+            let mut erased: Vec<_> = batch.events().map(|event| event.address).collect();
+            erased.retain(|_| random.below(20) == 0);
+            erased.sort_unstable();
+            erased.dedup();
+            if random.below(2) == 0 && !erased.is_empty() {
+                ledger.erase(&erased).unwrap();
+                append(&ledger, 3, &[receipt(&erased, number)]);
+            }
+        }
+        catch_up(&mut store, &ledger);
+        prop_assert_eq!(dumped(&store), dump_of(&ledger));
     }
 
     /// No bytes stop a fold, and every record is counted once.

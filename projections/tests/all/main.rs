@@ -13,4 +13,5 @@ mod races;
 mod relations;
 mod relayburn;
 mod stamps;
+mod trap_table;
 mod traps;

@@ -6,7 +6,7 @@ use burnlog_log::Kind;
 use burnlog_projections::conformance::build::{Random, Record, append, catch_up, dumped, folded, ledger};
 use burnlog_projections::{
     Call, Compaction, DumpOptions, Filter, MemoryProjections, Notice, Queries, RecordClass, Row, RowReader,
-    Session, Stream, Tokens, ToolUse, Usage, UserTurn, diagnostics, dump, live, records,
+    Session, Stream, Tokens, ToolUse, Usage, UserTurn, diagnostics, dump, live, numbered_turns, records,
 };
 use proptest::prelude::*;
 
@@ -126,7 +126,7 @@ fn a_message_is_a_call_and_its_parts_say_the_rest() {
 
 /// Traps 4, 5 and 20: a message was read half-written; what it was then is not what it is.
 #[test]
-fn a_message_read_half_written_is_what_it_became() {
+fn trap_04_05_and_20_a_message_read_half_written_is_what_it_became() {
     let half = message("ses_1", "msg_2", &answer_fields(2, None, NO_TOKENS));
     let store = folded(std::slice::from_ref(&half));
     let call: Call = only(&store);
@@ -145,7 +145,7 @@ fn a_message_read_half_written_is_what_it_became() {
 
 /// Traps 2 and 3: the steps of a message that never ended are a floor.
 #[test]
-fn an_interrupted_message_keeps_what_its_steps_used() {
+fn trap_02_03_and_17_an_interrupted_message_keeps_what_its_steps_used() {
     let mut records = plain_session();
     records[5] = message("ses_1", "msg_2", &answer_fields(2, None, NO_TOKENS));
     records.push(part("ses_1", "msg_2", "prt_7", &format!(r#""type":"step-finish",{TOKENS}"#)));
@@ -159,7 +159,7 @@ fn an_interrupted_message_keeps_what_its_steps_used() {
 
 /// Of two versions the later by the object's own clock counts, then the complete one, whatever came first.
 #[test]
-fn the_version_that_counts_is_chosen_by_content() {
+fn trap_11_the_version_that_counts_is_chosen_by_content() {
     let few = r#""tokens":{"input":1,"output":2,"reasoning":0,"cache":{"read":0,"write":0}}"#;
     let earlier = message("ses_1", "msg_2", &answer_fields(2, Some(8), TOKENS));
     let later = message("ses_1", "msg_2", &answer_fields(2, Some(9), few));
@@ -170,7 +170,7 @@ fn the_version_that_counts_is_chosen_by_content() {
 
 /// Traps 6 and 21: a tool that failed has no output, and that it failed may come in a later ingest.
 #[test]
-fn an_errored_tool_is_an_error_when_it_is_known() {
+fn trap_06_and_21_an_errored_tool_is_an_error_when_it_is_known() {
     let (ledger, mut store) = (ledger(), MemoryProjections::new());
     let running =
         part("ses_1", "msg_2", "prt_5", &tool_fields("running", &format!(r#","time":{{"start":{START}}}"#)));
@@ -185,9 +185,23 @@ fn an_errored_tool_is_an_error_when_it_is_known() {
     assert_eq!(only::<Session>(&store).tool_errors, 1);
 }
 
+/// Trap 7: prompts are numbered as they stand, whatever came first.
+#[test]
+fn trap_07_prompts_are_numbered_as_they_stand_whenever_they_came() {
+    let (ledger, mut store) = (ledger(), MemoryProjections::new());
+    for (id, created) in [("msg_9", 9), ("msg_1", 1), ("msg_5", 5)] {
+        let text = part("ses_1", id, &format!("prt_{created}"), r#""type":"text","text":"hello""#);
+        append(&ledger, 1, &[user("ses_1", id, created), text]);
+        catch_up(&mut store, &ledger);
+    }
+    let turns = numbered_turns(&store, "opencode", "ses_1").unwrap();
+    let numbers: Vec<_> = turns.iter().map(|turn| (turn.ordinal, &*turn.turn.turn)).collect();
+    assert_eq!(numbers, [(Some(1), "msg_1"), (Some(2), "msg_5"), (Some(3), "msg_9")]);
+}
+
 /// Traps 12 and 13: a child session has its own calls; what it was told is no prompt.
 #[test]
-fn a_child_session_is_a_subagent() {
+fn trap_12_and_13_a_child_session_is_a_subagent() {
     let mut records = plain_session();
     records.push(user("ses_2", "msg_3", 3));
     records.push(message("ses_2", "msg_4", &answer_fields(4, Some(5), TOKENS)));
@@ -316,7 +330,7 @@ fn the_tree_the_database_and_an_export_tell_the_same() {
 
 /// Traps 9, 10, 26 and 28.
 #[test]
-fn odd_objects_are_counted_and_stop_nothing() {
+fn trap_09_10_26_and_28_odd_objects_are_counted_and_stop_nothing() {
     let long = "y".repeat(300);
     let mut records = vec![
         object(

@@ -28,7 +28,7 @@ fn copy_of(session: &str, payload: &str, to: &str) -> String {
 
 /// Trap 8: copied history is found by what both files begin with, and where it ends is told.
 #[test]
-fn copied_history_ends_where_the_files_part() {
+fn trap_08_copied_history_ends_where_the_files_part() {
     let shared: Vec<String> = (0..5).map(|second| prompt("a", second, "shared")).collect();
     let mut records: Vec<Record> = Vec::new();
     for (seq, payload) in shared.iter().enumerate() {
@@ -188,7 +188,7 @@ fn a_stamp_tells_who_started_a_session() {
 
 /// Trap 7.
 #[test]
-fn prompts_are_numbered_as_they_stand_whenever_they_came() {
+fn trap_07_prompts_are_numbered_as_they_stand_whenever_they_came() {
     let (ledger, mut store) = (ledger(), MemoryProjections::new());
     let at = |second: u32, text: &str| line("s", u64::from(second), prompt("s", second, text));
     append(&ledger, 1, &[at(5, "third"), at(1, "first"), at(2, "[Request interrupted by user]")]);

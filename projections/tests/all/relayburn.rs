@@ -242,12 +242,26 @@ fn a_turn_of_codex_gives_way_to_the_lines_of_its_rollout() {
     assert_eq!(total(&more).calls, 3);
 }
 
-/// Where a record does not name its rollout nothing says that the lines are the same: both are shown.
+/// Where a record does not name its rollout, the turn gives way to whichever rollout of its session tells it.
 #[test]
-fn a_turn_of_codex_without_a_path_has_a_key_of_its_own() {
-    let told = turn("codex", CODEX_SESSION, "turn-1", 9, "");
-    let store = folded(&[codex_lines(), vec![told]].concat());
-    assert_eq!(total(&store).calls, 3);
+fn a_turn_of_codex_without_a_path_gives_way_to_the_lines_of_its_session() {
+    let told = |session: &str, id: &str| turn("codex", session, id, 9, "");
+    let alone = folded(&codex_lines());
+    for records in [
+        [codex_lines(), vec![told(CODEX_SESSION, "turn-1")]].concat(),
+        [vec![told(CODEX_SESSION, "turn-1")], codex_lines()].concat(),
+    ] {
+        let (ledger, mut store) = (ledger(), MemoryProjections::new());
+        for record in &records {
+            append(&ledger, 1, std::slice::from_ref(record));
+            catch_up(&mut store, &ledger);
+        }
+        assert_eq!(rows::<Call>(&store), rows::<Call>(&alone));
+    }
+    // Another turn, or one of another session, is told by nothing else.
+    for other in [told(CODEX_SESSION, "turn-2"), told("019b0000-03e8-7000-8000-00000000000b", "turn-1")] {
+        assert_eq!(total(&folded(&[codex_lines(), vec![other]].concat())).calls, 3);
+    }
 }
 
 fn object(id: &str, payload: &str) -> Record {
@@ -347,6 +361,9 @@ fn mixed(seed: u64, lines: u32) -> Vec<Record> {
         let (id, second) = (format!("m{}", random.below(6)), random.below(9) as u32);
         let session = ["s1", "s2"][random.below(2) as usize];
         records.push(match random.below(8) {
+            0 if number % 2 == 0 => {
+                turn("codex", CODEX_SESSION, &format!("turn-{}", random.below(3)), second, "")
+            }
             0 => turn("codex", CODEX_SESSION, &format!("turn-{}", random.below(3)), second, &path),
             1 => turn("opencode", "ses_1", &format!("msg_{}", random.below(3)), second, TOOLS),
             2 => object(

@@ -47,9 +47,28 @@ fn one_call_in_several_lines_is_counted_once_by_its_last_line() {
     assert_eq!((usage.cache_write_5m_tokens, usage.cache_write_1h_tokens), (Tokens(5), Tokens(2)));
 }
 
+/// Trap 2: a call that was interrupted never gets its last line; what comes behind it counts, now and in later ingests.
+#[test]
+fn trap_02_an_interrupted_call_hides_nothing() {
+    let payloads = [
+        answer("s", 1, "m1", 2, None),
+        prompt("s", 2, "[Request interrupted by user]"),
+        prompt("s", 3, "again"),
+        answer("s", 4, "m2", 7, Some("end_turn")),
+    ];
+    let (ledger, mut store) = (ledger(), MemoryProjections::new());
+    for record in lines("s", &payloads) {
+        append(&ledger, 1, &[record]);
+        catch_up(&mut store, &ledger);
+    }
+    let usage = total(&store);
+    assert_eq!((usage.calls, usage.incomplete_calls, usage.output_tokens), (2, 1, Tokens(9)));
+    assert_eq!(only::<Session>(&store).prompts, 1);
+}
+
 /// Trap 3.
 #[test]
-fn a_stop_reason_that_is_null_everywhere_still_makes_calls() {
+fn trap_03_a_stop_reason_that_is_null_everywhere_still_makes_calls() {
     let payloads: Vec<String> =
         (0..4).map(|number| answer("s", number, &format!("m{number}"), 10 + number, None)).collect();
     let usage = total(&folded(&lines("s", &payloads)));
@@ -58,7 +77,7 @@ fn a_stop_reason_that_is_null_everywhere_still_makes_calls() {
 
 /// Trap 4.
 #[test]
-fn a_call_split_over_two_ingests_is_one_call() {
+fn trap_04_a_call_split_over_two_ingests_is_one_call() {
     let payloads = [answer("s", 1, "m1", 2, None), answer("s", 2, "m1", 80, Some("end_turn"))];
     let (ledger, records) = (ledger(), lines("s", &payloads));
     let mut store = MemoryProjections::new();
@@ -72,7 +91,7 @@ fn a_call_split_over_two_ingests_is_one_call() {
 
 /// Trap 5: the file is read again from its beginning, by the same host or another.
 #[test]
-fn a_stream_read_again_changes_nothing() {
+fn trap_05_a_stream_read_again_changes_nothing() {
     let records =
         lines("s", &[answer("s", 1, "m1", 2, None), prompt("s", 2, "go on"), tool_use("s", 3, "m2", "t1")]);
     let ledger = ledger();
@@ -89,7 +108,7 @@ fn a_stream_read_again_changes_nothing() {
 
 /// Trap 6.
 #[test]
-fn an_error_that_comes_in_a_later_ingest_finds_its_tool_use() {
+fn trap_06_an_error_that_comes_in_a_later_ingest_finds_its_tool_use() {
     let ledger = ledger();
     let mut store = MemoryProjections::new();
     append(&ledger, 1, &[line("s", 0, tool_use("s", 1, "m1", "t1"))]);
@@ -102,6 +121,18 @@ fn an_error_that_comes_in_a_later_ingest_finds_its_tool_use() {
     assert_eq!((tool.tool.as_deref(), tool.target.as_deref()), (Some("Edit"), Some("/work/demo/a.rs")));
     let session: Session = only(&store);
     assert_eq!((session.tool_uses, session.tool_errors), (1, 1));
+}
+
+/// Trap 21: a result that is an error and nothing else.
+#[test]
+fn trap_21_an_error_without_output_is_an_error() {
+    let result =
+        r#""message":{"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","is_error":true}]}"#;
+    let payloads = [tool_use("s", 1, "m1", "t1"), session_line("user", "s", 2, result)];
+    let store = folded(&lines("s", &payloads));
+    let tool: ToolUse = only(&store);
+    assert_eq!((tool.is_error, tool.result_bytes), (Some(true), Some(0)));
+    assert_eq!(only::<Session>(&store).tool_errors, 1);
 }
 
 #[test]
@@ -118,7 +149,7 @@ fn a_result_may_come_before_its_tool_use() {
 
 /// Trap 8, the copy rewrites the session id: the order is by time, then by session.
 #[test]
-fn a_fork_that_rewrites_the_session_id_shares_its_calls() {
+fn trap_08_a_fork_that_rewrites_the_session_id_shares_its_calls() {
     let mut records = lines("b", &[answer("b", 1, "m1", 5, Some("end_turn"))]);
     records.extend(lines(
         "a",
@@ -139,7 +170,7 @@ fn a_fork_that_rewrites_the_session_id_shares_its_calls() {
 
 /// Trap 8, the copy keeps the session id: the file that it stands in is not its home.
 #[test]
-fn a_fork_that_keeps_the_session_id_is_a_copy() {
+fn trap_08_a_fork_that_keeps_the_session_id_is_a_copy() {
     for (copy, original) in [("a", "z"), ("z", "a")] {
         let mut records = lines(copy, &[answer(original, 1, "m1", 5, Some("end_turn"))]);
         records.extend(lines(original, &[answer(original, 1, "m1", 5, Some("end_turn"))]));
@@ -166,7 +197,7 @@ fn a_home_that_turns_up_later_takes_the_call_over() {
 
 /// Trap 9.
 #[test]
-fn calls_and_notices_that_look_alike_stay_apart() {
+fn trap_09_calls_and_notices_that_look_alike_stay_apart() {
     let notice = |second: u32| {
         session_line(
             "assistant",
@@ -193,7 +224,7 @@ fn calls_and_notices_that_look_alike_stay_apart() {
 
 /// Trap 10.
 #[test]
-fn odd_session_ids_stop_nothing() {
+fn trap_10_odd_session_ids_stop_nothing() {
     let long = "x".repeat(300);
     let mut records = Vec::new();
     for (number, name) in ["", "a b", "\u{0}nul", "ünï", long.as_str(), "'; --"].iter().enumerate() {
@@ -208,7 +239,7 @@ fn odd_session_ids_stop_nothing() {
 
 /// Trap 11: the file was rewritten; both versions of a record are kept, and what they say is counted by its identity.
 #[test]
-fn both_versions_of_a_rewritten_record_are_kept() {
+fn trap_11_both_versions_of_a_rewritten_record_are_kept() {
     let mut records = lines("s", &[answer("s", 1, "m1", 5, Some("end_turn")), prompt("s", 2, "old")]);
     records.extend(lines("s", &[prompt("s", 9, "before all"), answer("s", 1, "m1", 5, Some("end_turn"))]));
     let store = folded(&records);
@@ -219,7 +250,7 @@ fn both_versions_of_a_rewritten_record_are_kept() {
 
 /// Trap 12, both layouts come with the same stream name.
 #[test]
-fn calls_of_subagent_files_belong_to_their_session() {
+fn trap_12_calls_of_subagent_files_belong_to_their_session() {
     let mut records = lines("s", &[answer("s", 1, "m1", 5, Some("end_turn"))]);
     records.extend(lines("s/subagents/agent-a1", &[prompt("s", 2, "do it"), answer("s", 3, "m2", 6, None)]));
     let meta = line("s/subagents/agent-a1.meta", 0, r#"{"agentType":"explore"}"#);
@@ -236,7 +267,7 @@ fn calls_of_subagent_files_belong_to_their_session() {
 
 /// Trap 12: calls that exist in progress lines alone.
 #[test]
-fn calls_inside_progress_lines_are_calls() {
+fn trap_12_calls_inside_progress_lines_are_calls() {
     let inner = |kind: &str, message: &str| {
         let at = instant(7);
         session_line(
@@ -265,7 +296,7 @@ fn calls_inside_progress_lines_are_calls() {
 
 /// Trap 26.
 #[test]
-fn odd_bytes_are_counted_and_what_is_understood_is_taken() {
+fn trap_26_odd_bytes_are_counted_and_what_is_understood_is_taken() {
     let two_megabytes = prompt("s", 1, &"x".repeat(2 << 20));
     let payloads: Vec<Vec<u8>> = vec![
         vec![0; 4096],
@@ -303,7 +334,7 @@ fn odd_bytes_are_counted_and_what_is_understood_is_taken() {
 
 /// Trap 28.
 #[test]
-fn clocks_that_are_wrong_are_taken_at_their_word() {
+fn trap_28_clocks_that_are_wrong_are_taken_at_their_word() {
     let at = |instant: &str, id: &str| {
         format!(
             r#"{{"type":"assistant","timestamp":"{instant}","message":{{"id":"{id}","usage":{{"output_tokens":1}}}}}}"#
@@ -402,6 +433,44 @@ fn what_stands_in_the_place_of_the_user_is_told_by_purpose_and_shape() {
     assert_eq!(classes, expected);
     assert_eq!((turns[9].images, turns[9].characters, turns[0].characters), (1, 3, 9));
     assert_eq!(only::<Session>(&store).prompts, 4);
+}
+
+/// A prompt that waited while the agent worked stands in an attachment alone.
+#[test]
+fn a_prompt_that_waited_is_a_turn() {
+    let queued = |second: u32, rest: &str| {
+        session_line(
+            "attachment",
+            "s",
+            second,
+            &format!(r#""attachment":{{"type":"queued_command",{rest}}}"#),
+        )
+    };
+    let payloads = [
+        prompt("s", 1, "begin"),
+        r#"{"type":"queue-operation","operation":"enqueue","sessionId":"s","content":"and the tests"}"#
+            .to_owned(),
+        queued(2, r#""prompt":"and the tests","commandMode":"prompt","origin":{"kind":"human"}"#),
+        queued(
+            3,
+            r#""prompt":"<task-notification>\n<task-id>a</task-id>\n</task-notification>","commandMode":"task-notification""#,
+        ),
+        queued(
+            4,
+            r#""prompt":[{"type":"text","text":"look"},{"type":"image","source":{}}],"commandMode":"prompt""#,
+        ),
+        session_line("attachment", "s", 5, r#""attachment":{"type":"todo","content":[]}"#),
+    ];
+    let store = folded(&lines("s", &payloads));
+    let turns: Vec<UserTurn> = rows(&store);
+    let mut turns: Vec<_> =
+        turns.iter().map(|turn| (turn.timestamp, &*turn.class, turn.characters, turn.images)).collect();
+    turns.sort_unstable();
+    let turns: Vec<_> =
+        turns.into_iter().map(|(_, class, characters, images)| (class, characters, images)).collect();
+    assert_eq!(turns, [("prompt", 5, 0), ("prompt", 13, 0), ("notification", 61, 0), ("prompt", 4, 1)]);
+    assert_eq!(only::<Session>(&store).prompts, 3);
+    assert!(diagnostics(&store).unwrap().iter().all(|row| row.unknown == 0));
 }
 
 #[test]

@@ -72,7 +72,7 @@ fn damage_is_said_and_read_around() {
 }
 
 #[test]
-fn cursors_of_another_feed_do_not_count() {
+fn trap_25_cursors_of_another_feed_do_not_count() {
     let host = host_with_three_files();
     let cursors = CursorFile::open(host.cursor_path(), WriterId([9; 32])).unwrap();
     assert!(cursors.is_empty());

@@ -83,7 +83,7 @@ fn what_goes_on_behind_a_complete_object_is_a_second_version_of_it() {
 }
 
 #[test]
-fn an_unterminated_record_is_pending_until_it_is_an_object() {
+fn trap_24_an_unterminated_record_is_pending_until_it_is_an_object() {
     let mut host = Host::new();
     host.write("s.jsonl", "{\"a\":1}\n{\"b\":");
     let counts = host.ingest().total();

@@ -95,7 +95,7 @@ fn the_environment_says_where_to_look() {
 }
 
 #[test]
-fn links_are_followed_and_loops_end() {
+fn trap_27_links_are_followed_and_loops_end() {
     let mut host = Host::new();
     host.write_at(&host.home().join("elsewhere/S.jsonl"), LINE.as_bytes());
     let projects = host.home().join(".claude/projects");
@@ -110,7 +110,7 @@ fn links_are_followed_and_loops_end() {
 }
 
 #[test]
-fn what_stands_in_the_way_is_counted_and_the_rest_goes_on() {
+fn trap_27_what_stands_in_the_way_is_counted_and_the_rest_goes_on() {
     let mut host = Host::new();
     host.write("S.jsonl", LINE);
     fs::create_dir_all(host.path("folder.jsonl")).unwrap();

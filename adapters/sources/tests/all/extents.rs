@@ -86,7 +86,7 @@ fn a_resurrected_file_goes_on_where_it_was() {
 }
 
 #[test]
-fn a_file_rewritten_in_place_to_a_larger_one_keeps_both() {
+fn trap_11_a_file_rewritten_in_place_to_a_larger_one_keeps_both() {
     let mut host = Host::new();
     host.write("s.jsonl", TWO);
     host.ingest();
@@ -187,7 +187,7 @@ fn an_answer_that_was_lost_in_the_middle_of_a_rewrite_is_made_up_for() {
 }
 
 #[test]
-fn the_same_session_in_two_homes_restores_from_either() {
+fn trap_29_the_same_session_in_two_homes_restores_from_either() {
     let mut host = Host::new();
     let other = host.home().join("other/projects/-work/s.jsonl");
     let homes = [host.home(), host.home().join("other")];

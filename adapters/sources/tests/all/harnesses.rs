@@ -84,9 +84,43 @@ fn the_environment_says_where_the_files_are() {
     );
 }
 
+/// A rollout that the agent compressed is the same stream, with the same records at the same numbers.
+#[test]
+fn a_compressed_rollout_is_the_same_stream() {
+    let lines = format!("{LINE}\n{{\"type\":\"compacted\"}}\n{{\"type\":\"world_state\"}}");
+    let packed = zstd::encode_all(lines.as_bytes(), 3).unwrap();
+    let (mut plain, mut compressed) = (Host::new(), Host::new());
+    let (path, packed_path) = (
+        codex(&plain, "sessions/2026/rollout-a.jsonl"),
+        codex(&plain, "archived_sessions/rollout-a.jsonl.zst"),
+    );
+    plain.write_at(&path, lines.as_bytes());
+    plain.ingest();
+    compressed.write_at(&codex(&compressed, "archived_sessions/rollout-a.jsonl.zst"), &packed);
+    let report = compressed.ingest();
+    assert_eq!((report.total().new, report.failed.len()), (4, 0));
+    let records = |host: &Host| {
+        let events = host.events().into_iter().filter(|event| event.kind == "line");
+        events.map(|event| (event.stream, event.seq, event.payload)).collect::<Vec<_>>()
+    };
+    assert_eq!(records(&compressed), records(&plain));
+    assert_eq!(compressed.ingest().total().unchanged, 1);
+    // The agent compresses a file that was read: nothing is new.
+    plain.write_at(&packed_path, &packed);
+    fs::remove_file(&path).unwrap();
+    let counts = plain.ingest().total();
+    assert_eq!((counts.new, counts.present), (0, 4));
+    // One that is cut short is a failure that says so, and goes through when it is whole.
+    let cut = codex(&compressed, "sessions/2026/rollout-b.jsonl.zst");
+    compressed.write_at(&cut, &packed[..packed.len() - 4]);
+    assert_eq!(compressed.ingest().failed.len(), 1);
+    compressed.write_at(&cut, &packed);
+    assert_eq!(compressed.ingest().total().new, 4);
+}
+
 /// Trap 27.
 #[test]
-fn links_in_circles_end() {
+fn trap_27_links_in_circles_end() {
     let mut host = Host::new();
     host.write_at(&codex(&host, "sessions/2026/rollout-a.jsonl"), LINE.as_bytes());
     symlink(codex(&host, "sessions"), codex(&host, "sessions/2026/again")).unwrap();
@@ -98,7 +132,7 @@ fn links_in_circles_end() {
 
 /// Traps 23 and 24: a rollout that grows between two readings, in the middle of a line.
 #[test]
-fn a_rollout_that_grows_is_read_on() {
+fn trap_23_and_24_a_rollout_that_grows_is_read_on() {
     let mut host = Host::new();
     let path = codex(&host, "sessions/rollout-a.jsonl");
     host.write_at(&path, format!("{LINE}{{\"type\":\"comp").as_bytes());
@@ -112,7 +146,7 @@ fn a_rollout_that_grows_is_read_on() {
 
 /// Traps 11 and 20: each version of an object is an event of its own; what is half-written waits.
 #[test]
-fn objects_are_read_again_when_they_change_and_only_then() {
+fn trap_11_and_20_objects_are_read_again_when_they_change_and_only_then() {
     let mut host = Host::new();
     let path = storage(&host, "message/ses_1/msg_1.json");
     host.write_at(&path, b"{\"id\":\"msg_1\"}");
@@ -134,7 +168,7 @@ fn objects_are_read_again_when_they_change_and_only_then() {
 
 /// Trap 29: the same session on two hosts with other home folders.
 #[test]
-fn objects_of_two_hosts_are_the_same_events() {
+fn trap_29_objects_of_two_hosts_are_the_same_events() {
     let (mut one, mut two) = (Host::new(), Host::new());
     for host in [&mut one, &mut two] {
         host.write_at(&storage(host, "session/p/ses_1.json"), b"{\"id\":\"ses_1\"}");
@@ -178,7 +212,7 @@ fn database(host: &Host) -> Connection {
 
 /// Traps 20 and 23 of a database: rows change while its agent runs, in the log alone.
 #[test]
-fn a_database_in_use_is_read_as_far_as_it_changed() {
+fn trap_20_and_23_a_database_in_use_is_read_as_far_as_it_changed() {
     let mut host = Host::new();
     let writer = database(&host);
     let first = host.ingest().total();

@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 #[test]
-fn odd_names_stop_nothing() {
+fn trap_10_odd_names_stop_nothing() {
     let mut host = Host::new();
     let long = "x".repeat(240);
     for name in ["with space", "", &long, "quo\"te\\", "..jsonl", "üñ"] {
@@ -25,7 +25,7 @@ fn odd_names_stop_nothing() {
 }
 
 #[test]
-fn odd_ids_in_the_content_stop_nothing() {
+fn trap_10_odd_ids_in_the_content_stop_nothing() {
     let mut host = Host::new();
     for (number, id) in ["a b", "../../etc", "", &"y".repeat(300), &"z".repeat(70_000)].iter().enumerate() {
         host.write(&format!("agent-{number}.jsonl"), format!("{{\"sessionId\":\"{id}\"}}\n"));
@@ -40,7 +40,7 @@ fn odd_ids_in_the_content_stop_nothing() {
 }
 
 #[test]
-fn odd_bytes_are_records_and_counted() {
+fn trap_26_odd_bytes_are_records_and_counted() {
     let mut host = Host::new();
     host.write("s.jsonl", b"{\"a\":1}\r\n\n\r\n\0\0\0\n\xff\xfe\n{\"a\":1}{\"b\":2}\n[1]\n{\"a\":\"\xff\"}\n{\"a\":1,\"a\":1e400}\n");
     let counts = host.ingest().total();
@@ -53,7 +53,7 @@ fn odd_bytes_are_records_and_counted() {
 }
 
 #[test]
-fn a_line_of_two_megabytes_is_one_record() {
+fn trap_26_a_line_of_two_megabytes_is_one_record() {
     let mut host = Host::new();
     let long = format!("{{\"a\":\"{}\"}}", "x".repeat(2 << 20));
     host.write("s.jsonl", format!("{{}}\n{long}\n{{\"b\":1}}\n{long}"));
