@@ -6,6 +6,7 @@ mod environment;
 mod failure;
 mod feed;
 mod filter;
+mod folding;
 mod graph;
 mod open;
 mod output;

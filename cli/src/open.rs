@@ -6,7 +6,7 @@ use crate::environment::Environment;
 use crate::output::say;
 use burnlog_jsonl::{JsonlBackend, JsonlOptions};
 use burnlog_log::{Error, ErrorKind, Ledger, Result};
-use burnlog_postgres::{PostgresBackend, PostgresOptions};
+use burnlog_postgres::{PostgresBackend, PostgresOptions, PostgresProjections};
 use burnlog_projections::{Projections, Queries};
 use burnlog_redb::{RedbBackend, RedbOptions};
 use burnlog_sqlite::{SqliteBackend, SqliteLedgerOptions, SqliteOptions, SqliteProjections, SqliteSearch};
@@ -161,13 +161,29 @@ fn redb(path: &Path, access: Access) -> Result<Ledger> {
 }
 
 /// Waits before retry 1, 2, …: 20 ms and up, doubled each time to 2 s, and of that a part that differs between processes.
-fn pause(attempt: u32) {
+pub(crate) fn pause(attempt: u32) {
     let longest = 20u64 << attempt.min(7);
     let jitter = u64::from(std::process::id()).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
     std::thread::sleep(Duration::from_millis((longest / 2 + jitter % (longest / 2 + 1)).min(2000)));
 }
 
-/// Where the projections of a ledger are kept: in the file of a SQLite ledger, else on this host.
+/// Opens the projections of a ledger in Postgres, which are in its schema; nothing for any other. `ledger` is the one of
+/// the chosen store: its location has no secrets, so the URL comes from there.
+fn in_postgres(
+    ledger: &Ledger,
+    environment: &Environment,
+    global: &Global,
+    create: bool,
+) -> Result<Option<PostgresProjections>> {
+    if ledger.location().backend != "postgres" {
+        return Ok(None);
+    }
+    let StoreUrl::Postgres(url) = StoreUrl::choose(global, environment)? else { return Ok(None) };
+    let options = PostgresOptions { create, connections: 2, ..PostgresOptions::default() };
+    PostgresProjections::open(&url, &options).map(Some)
+}
+
+/// Where the projections of a ledger are kept that is not in Postgres: in the file of a SQLite ledger, else on this host.
 fn projections_path(environment: &Environment, ledger: &Ledger) -> PathBuf {
     let location = ledger.location();
     match location.url.strip_prefix("sqlite:") {
@@ -183,6 +199,9 @@ pub(crate) fn projections(
     environment: &Environment,
     global: &Global,
 ) -> Result<Box<dyn Projections>> {
+    if let Some(store) = in_postgres(ledger, environment, global, true)? {
+        return Ok(Box::new(store));
+    }
     let path = &projections_path(environment, ledger);
     environment.home.create_projections_folder()?;
     let is_apart = path.starts_with(environment.home.folder().join("projections"));
@@ -199,7 +218,14 @@ pub(crate) fn projections(
 }
 
 /// Opens projections for queries; makes and changes nothing.
-pub(crate) fn queries(environment: &Environment, ledger: &Ledger) -> Result<Box<dyn Queries>> {
+pub(crate) fn queries(
+    ledger: &Ledger,
+    environment: &Environment,
+    global: &Global,
+) -> Result<Box<dyn Queries>> {
+    if let Some(store) = in_postgres(ledger, environment, global, false)? {
+        return Ok(Box::new(store));
+    }
     let options = SqliteOptions { read_only: true, ..SqliteOptions::default() };
     Ok(Box::new(SqliteProjections::open(&projections_path(environment, ledger), &options)?))
 }

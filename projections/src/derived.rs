@@ -6,9 +6,9 @@ use crate::diagnostics::Diagnostic;
 use crate::relationships::Relationship;
 use crate::resolved::{self, Change};
 use crate::rollups::{Session, UsageDay};
-use crate::rows::Rows;
+use crate::rows::{self, Rows};
 use crate::store::FoldTransaction;
-use crate::table::{Row, Value};
+use crate::table::Row;
 use crate::text::Name;
 use burnlog_log::Result;
 
@@ -74,15 +74,12 @@ impl Derived {
 
     /// Writes what stamps say of relationships, and what contradicts itself.
     fn write_relations(&mut self, to: &mut dyn FoldTransaction) -> Result<()> {
-        for unlinked in std::mem::take(&mut self.unlinks) {
-            to.delete(Relationship::TABLE, &values_of(&unlinked)[..Relationship::TABLE.key])?;
-        }
-        for linked in std::mem::take(&mut self.links) {
-            let values = values_of(&linked);
-            if !to.insert_new(Relationship::TABLE, &values)? {
-                to.replace(Relationship::TABLE, &values)?;
-            }
-        }
+        let unlinks = one_for_each_key(std::mem::take(&mut self.unlinks));
+        rows::delete_rows(&unlinks, to)?;
+        let links = one_for_each_key(std::mem::take(&mut self.links));
+        let inserted = rows::insert_rows(&links, to)?;
+        let known = links.into_iter().zip(inserted).filter(|(_, inserted)| !inserted).map(|(row, _)| row);
+        rows::replace_rows(&known.collect::<Vec<_>>(), to)?;
         let mut conflicts = Rows::default();
         for conflict in std::mem::take(&mut self.conflicts) {
             conflicts.merge(conflict);
@@ -96,15 +93,13 @@ impl Derived {
         if !changes.is_empty() {
             resolved::write(&changes, to, self)?;
         }
-        for left in std::mem::take(&mut self.leaves) {
-            if to.delete(CallSession::TABLE, &values_of(&left))? {
-                self.session(&left.source, &left.session).copied_calls -= 1;
-            }
+        let leaves = one_for_each_key(std::mem::take(&mut self.leaves));
+        for (left, was_there) in leaves.iter().zip(rows::delete_rows(&leaves, to)?) {
+            self.session(&left.source, &left.session).copied_calls -= i64::from(was_there);
         }
-        for joined in std::mem::take(&mut self.joins) {
-            if to.insert_new(CallSession::TABLE, &values_of(&joined))? {
-                self.session(&joined.source, &joined.session).copied_calls += 1;
-            }
+        let joins = one_for_each_key(std::mem::take(&mut self.joins));
+        for (joined, inserted) in joins.iter().zip(rows::insert_rows(&joins, to)?) {
+            self.session(&joined.source, &joined.session).copied_calls += i64::from(inserted);
         }
         self.write_relations(to)?;
         self.sessions.write_sums(to)?;
@@ -113,8 +108,10 @@ impl Derived {
     }
 }
 
-fn values_of<R: Row>(row: &R) -> Vec<Value<'_>> {
-    let mut values = Vec::with_capacity(R::TABLE.columns.len());
-    row.write(&mut values);
-    values
+/// Orders rows by key; of those with one key the last stays.
+fn one_for_each_key<R: Row>(mut rows: Vec<R>) -> Vec<R> {
+    rows.reverse();
+    rows.sort_by(R::compare_key);
+    rows.dedup_by(|later, kept| later.compare_key(kept).is_eq());
+    rows
 }

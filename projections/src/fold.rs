@@ -1,4 +1,4 @@
-//! One step of the fold: an event becomes rows in memory; many steps become one transaction. Order and
+//! One step of the fold: events become rows in memory; many steps become one transaction. Order and
 //! repetition change nothing: an event that stands in its chunk already was folded and is passed over.
 
 use crate::Derived;
@@ -7,7 +7,7 @@ use crate::extents::Extent;
 use crate::feeds::{Feed, StreamFeed};
 use crate::records::{CHUNK_RECORDS, Chunk, OpenChunk, RecordClass, RecordPlace};
 use crate::relayburn::{self, is_imported};
-use crate::rows::Rows;
+use crate::rows::{self, Rows};
 use crate::sources::{Facts, Reading, SOURCES, SourceFold, SourceRecord};
 use crate::stamps;
 use crate::store::{FoldTransaction, Generation, RowReader};
@@ -84,19 +84,78 @@ impl StoredChunks<'_> {
     }
 }
 
+/// How many chunks are read at once.
+const CHUNKS_AT_ONCE: usize = 512;
+
+/// An event that was parsed and is to be folded: where its stream is in memory, if it belongs to one.
+pub(crate) type Parsed<'i> = (&'i FoldInput<'i>, Skeleton<'i>, Option<usize>);
+
 impl Pending {
     /// Returns about how much memory the rows take, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.facts.bytes() + self.chunk_bytes + self.streams.len() * 1024
     }
 
-    /// Folds one event. Skeletons of a newer version are passed over; returns whether this one was read.
-    pub(crate) fn fold(&mut self, stored: StoredChunks<'_>, input: &FoldInput<'_>) -> Result<bool> {
-        let Ok(skeleton) = Skeleton::parse(input.skeleton) else { return Ok(false) };
-        match &skeleton.position.kind {
-            Kind::Line | Kind::Tail | Kind::Record | Kind::Other(_) => {
-                self.fold_record(stored, input, &skeleton)?;
+    /// Folds events of one feed. Skeletons of a newer version are passed over; returns how many these were.
+    pub(crate) fn fold(&mut self, stored: StoredChunks<'_>, inputs: &[FoldInput<'_>]) -> Result<u64> {
+        let parsed = self.open(stored, inputs)?;
+        for (input, skeleton, at) in &parsed {
+            self.fold_event(input, skeleton, *at);
+        }
+        Ok((inputs.len() - parsed.len()) as u64)
+    }
+
+    /// Parses events of one feed, and reads what the store has of their streams: for all of them at once, because it may
+    /// be a network away. Those whose skeletons are of a newer version are left out.
+    pub(crate) fn open<'i>(
+        &mut self,
+        stored: StoredChunks<'_>,
+        inputs: &'i [FoldInput<'i>],
+    ) -> Result<Vec<Parsed<'i>>> {
+        let mut parsed: Vec<Parsed<'_>> = Vec::with_capacity(inputs.len());
+        let mut wanted: Vec<(u32, u64)> = Vec::new();
+        let mut last = None;
+        for input in inputs {
+            let Ok(skeleton) = Skeleton::parse(input.skeleton) else { continue };
+            let Position { kind, source, stream, seq, .. } = &skeleton.position;
+            let mut at = None;
+            if matches!(kind, Kind::Line | Kind::Tail | Kind::Record | Kind::Other(_)) {
+                let stream = self.open_stream(source, stream);
+                at = Some(stream);
+                let chunk = (stream as u32, seq / CHUNK_RECORDS);
+                if last.replace(chunk) != Some(chunk) && !self.chunks.contains_key(&chunk) {
+                    wanted.push(chunk);
+                }
             }
+            parsed.push((input, skeleton, at));
+        }
+        self.open_chunks(stored, wanted)?;
+        Ok(parsed)
+    }
+
+    /// Reads what the store has of chunks.
+    fn open_chunks(&mut self, stored: StoredChunks<'_>, mut wanted: Vec<(u32, u64)>) -> Result<()> {
+        wanted.sort_unstable();
+        wanted.dedup();
+        for some in wanted.chunks(CHUNKS_AT_ONCE) {
+            let mut keys = Vec::with_capacity(some.len() * Chunk::TABLE.key);
+            for (at, chunk) in some {
+                let stream = &self.streams[*at as usize].row;
+                keys.push(Value::Text(Cow::Borrowed(&*stream.source)));
+                keys.push(Value::Text(Cow::Borrowed(&*stream.stream)));
+                keys.push(Value::Integer(*chunk as i64));
+            }
+            let found = stored.store.get_many(stored.generation, Chunk::TABLE, &keys)?;
+            for (chunk, row) in some.iter().zip(found) {
+                let entries = row.map(Chunk::read).transpose()?.map(|chunk| chunk.entries);
+                self.chunks.insert(*chunk, (OpenChunk::of_stored(entries), OpenContent::default()));
+            }
+        }
+        Ok(())
+    }
+
+    fn fold_event(&mut self, input: &FoldInput<'_>, skeleton: &Skeleton<'_>, stream: Option<usize>) {
+        match &skeleton.position.kind {
             Kind::Writer => self.feeds.merge(Feed::of_payload(input.feed, input.index, input.payload)),
             Kind::Extent => {
                 let source = self.facts.names.get(&skeleton.position.source);
@@ -115,9 +174,12 @@ impl Pending {
                 }
             }
             // Erasures and seals make no rows; the projector looks at the former.
-            _ => {}
+            _ => {
+                if let Some(stream) = stream {
+                    self.fold_record(input, skeleton, stream);
+                }
+            }
         }
-        Ok(true)
     }
 
     /// Returns what kind of record an event was when it was folded, now or earlier; `None` for one that was not, or is
@@ -138,14 +200,8 @@ impl Pending {
         Ok(stored.open(&key_text(source), &key_text(stream), chunk)?.class_of(*seq, address))
     }
 
-    fn fold_record(
-        &mut self,
-        stored: StoredChunks<'_>,
-        input: &FoldInput<'_>,
-        skeleton: &Skeleton<'_>,
-    ) -> Result<()> {
+    fn fold_record(&mut self, input: &FoldInput<'_>, skeleton: &Skeleton<'_>, at: usize) {
         let Position { kind, source, stream, seq, part } = &skeleton.position;
-        let at = self.open_stream(source, stream);
         let is_import = *kind == Kind::Record && (is_imported(stream) || source == relayburn::SOURCE);
         let is_of_file = matches!(kind, Kind::Line | Kind::Tail) || (is_import && is_imported(stream));
         let open = &mut self.streams[at];
@@ -153,16 +209,11 @@ impl Pending {
         if is_of_file {
             open.seen_by(input.feed, records);
         }
-        let (chunk, content) = match self.chunks.entry((at as u32, seq / CHUNK_RECORDS)) {
-            hashbrown::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            hashbrown::hash_map::Entry::Vacant(entry) => {
-                let chunk = stored.open(&open.row.source, &open.row.stream, seq / CHUNK_RECORDS)?;
-                entry.insert((chunk, OpenContent::default()))
-            }
-        };
+        // Opened before, with those of all events that are folded together with this one.
+        let Some((chunk, content)) = self.chunks.get_mut(&(at as u32, seq / CHUNK_RECORDS)) else { return };
         let (before, place) = chunk.look(*seq, &input.address);
         if before.known {
-            return Ok(());
+            return;
         }
         let is_told = input.payload.is_some() || open.fold.is_none_or(|fold| !fold.names_session);
         if is_of_file && is_told {
@@ -205,7 +256,6 @@ impl Pending {
             counts.unreadable -= before.tails;
             counts.superseded += before.tails;
         }
-        Ok(())
     }
 
     fn count(&mut self, source: &Name, reading: &Reading, line_is_there: bool) {
@@ -227,7 +277,8 @@ impl Pending {
         if self.streams.get(self.current_stream).is_some_and(is) {
             return self.current_stream;
         }
-        let key = (source.to_owned(), stream.to_owned());
+        // As their rows name them: two names that a database could not tell apart are one stream.
+        let key = (key_text(source).into_owned(), key_text(stream).into_owned());
         let next = self.streams.len() as u32;
         let at = *self.stream_index.entry(key).or_insert(next) as usize;
         if at == self.streams.len() {
@@ -286,26 +337,18 @@ impl Pending {
             name(*one).cmp(&name(*two)).then(first.cmp(second))
         });
         let mut contents: Rows<Content> = Rows::default();
+        let (mut new, mut grown) = (Vec::new(), Vec::new());
         for ((at, chunk), (open, content)) in chunks {
             let (source, stream) = name(at);
             if let Some(content) = content.into_row(source, stream, chunk) {
                 contents.merge(content);
             }
-            let stored = open.stored;
-            let row = Chunk {
-                source: source.clone(),
-                stream: stream.clone(),
-                chunk: chunk as i64,
-                entries: open.into_packed(),
-            };
-            let mut values = Vec::with_capacity(4);
-            row.write(&mut values);
-            if stored {
-                to.replace(Chunk::TABLE, &values)?;
-            } else {
-                to.insert_new(Chunk::TABLE, &values)?;
-            }
+            let list = if open.stored { &mut grown } else { &mut new };
+            let (source, stream, entries) = (source.clone(), stream.clone(), open.into_packed());
+            list.push(Chunk { source, stream, chunk: chunk as i64, entries });
         }
+        rows::insert_rows(&new, to)?;
+        rows::replace_rows(&grown, to)?;
         contents.write(to, &mut self.derived)
     }
 }

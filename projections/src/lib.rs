@@ -20,6 +20,7 @@ mod fold;
 mod gemini;
 mod groups;
 mod json;
+mod lease;
 mod links;
 mod lookup;
 #[cfg(feature = "conformance")]
@@ -46,6 +47,7 @@ mod search_query;
 mod search_run;
 mod search_snippet;
 mod search_text;
+mod slice;
 mod sources;
 mod stamps;
 mod store;
@@ -68,6 +70,7 @@ pub use extents::Extent;
 pub use feeds::{Feed, StreamFeed};
 pub use fold::FoldInput;
 pub use groups::{FactSet, Family, Group};
+pub use lease::{Lease, LeaseTerms, Leasing};
 pub use links::{
     CopiedHistory, KIND_COPY, KIND_PARENT, Link, SessionLinks, SessionStream, for_each_link, origins,
     relationships,
@@ -100,9 +103,11 @@ pub use search_query::{SearchQuery, SearchTerm};
 pub use search_run::{RunBlock, RunRecord, SearchRun};
 pub use search_snippet::{Snippet, snippet};
 pub use search_text::SEARCH_TEXT_BYTES_MAX;
+pub use slice::{SLICE_VALUES, check_keys, check_rows};
 pub use stamps::{KEY_PARENT_AGENT, STAMP_CALL, STAMP_SESSION, STAMP_STREAM, Stamp};
 pub use store::{
-    FeedCursor, FoldStore, FoldTransaction, Generation, GenerationState, Promotion, RowReader, StoreState,
+    CursorMove, FeedCursor, FoldStore, FoldTransaction, Generation, GenerationState, Promotion, RowReader,
+    StoreState,
 };
 pub use streams::Stream;
 pub use table::{Column, ColumnKind, ColumnType, Merge, Rollup, Row, Table, Value, Values};

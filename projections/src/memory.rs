@@ -1,13 +1,17 @@
 //! A fold store in memory, for tests: as strict as the contract allows, and nothing shared with real ones.
 
+use crate::lease::{Lease, Leasing};
 use crate::queries_scan::ScanQueries;
+use crate::slice::{check_keys, check_rows};
 use crate::store::{
-    FeedCursor, FoldStore, FoldTransaction, Generation, GenerationState, Promotion, RowReader, StoreState,
+    CursorMove, FeedCursor, FoldStore, FoldTransaction, Generation, GenerationState, Promotion, RowReader,
+    StoreState,
 };
 use crate::table::{ColumnKind, Table, Value, Values};
 use burnlog_log::{Error, ErrorKind, LedgerId, Result, Token, WriterId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 type Rows = BTreeMap<Values, Values>;
 
@@ -28,12 +32,29 @@ struct Kept {
     last_generation: u32,
     live: Option<Generation>,
     generations: BTreeMap<Generation, Tables>,
+    lease: Grant,
+    /// The store's clock, which stands still unless a test moves it.
+    now: Duration,
+}
+
+/// The last grant of the lease.
+#[derive(Debug, Default)]
+struct Grant {
+    token: u64,
+    holder: String,
+    /// Until when; nothing once it was given back.
+    until: Option<Duration>,
 }
 
 impl MemoryProjections {
     /// Makes an empty store.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Lets time pass on the store's clock.
+    pub fn pass(&self, time: Duration) {
+        self.lock().now += time;
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
@@ -44,6 +65,15 @@ impl MemoryProjections {
 impl Kept {
     fn tables(&self, generation: Generation) -> Result<&Tables> {
         self.generations.get(&generation).ok_or_else(|| gone(generation))
+    }
+
+    /// Refuses a lease whose time is over, or that is not the last.
+    fn check(&self, lease: &Lease) -> Result<()> {
+        if self.lease.token == lease.token && self.lease.until.is_some_and(|until| until > self.now) {
+            return Ok(());
+        }
+        let message = "the lease is over, or another was granted; ask for it again";
+        Err(Error::new(ErrorKind::Conflict, "write projections", message))
     }
 
     fn building(&self) -> Option<Generation> {
@@ -111,6 +141,19 @@ impl RowReader for MemoryProjections {
         Ok(rows.and_then(|rows| rows.get(&owned(key))).cloned())
     }
 
+    fn get_many(
+        &self,
+        generation: Generation,
+        table: &'static Table,
+        keys: &[Value<'_>],
+    ) -> Result<Vec<Option<Values>>> {
+        check_keys(table, keys)?;
+        let kept = self.lock();
+        let rows = kept.tables(generation)?.rows.get(table.name);
+        let get = |key| rows.and_then(|rows| rows.get(&owned(key))).cloned();
+        Ok(keys.chunks(table.key).map(get).collect())
+    }
+
     fn scan(
         &self,
         generation: Generation,
@@ -145,8 +188,39 @@ impl FoldStore for MemoryProjections {
         Err(Error::new(ErrorKind::Invalid, "bind projections", "they belong to another ledger"))
     }
 
-    fn create(&mut self, version: u32) -> Result<Generation> {
+    fn lease(&mut self, holder: &str, time_to_live: Duration, gone: Option<u64>) -> Result<Leasing> {
         let mut kept = self.lock();
+        let now = kept.now;
+        let grant = &mut kept.lease;
+        if let Some(until) = grant.until.filter(|until| *until > now && gone != Some(grant.token)) {
+            let (holder, token) = (grant.holder.clone(), grant.token);
+            return Ok(Leasing::Held { holder, token, remaining: until.saturating_sub(now) });
+        }
+        *grant = Grant { token: grant.token + 1, holder: holder.to_owned(), until: Some(now + time_to_live) };
+        Ok(Leasing::Granted(Lease { token: grant.token, time_to_live }))
+    }
+
+    fn renew(&mut self, lease: &Lease) -> Result<()> {
+        let mut kept = self.lock();
+        if kept.lease.token != lease.token || kept.lease.until.is_none() {
+            let message = "another lease was granted; ask for it again";
+            return Err(Error::new(ErrorKind::Conflict, "renew lease", message));
+        }
+        kept.lease.until = Some(kept.now + lease.time_to_live);
+        Ok(())
+    }
+
+    fn release(&mut self, lease: &Lease) -> Result<()> {
+        let mut kept = self.lock();
+        if kept.lease.token == lease.token {
+            kept.lease.until = None;
+        }
+        Ok(())
+    }
+
+    fn create(&mut self, lease: &Lease, version: u32) -> Result<Generation> {
+        let mut kept = self.lock();
+        kept.check(lease)?;
         if let Some(stale) = kept.building() {
             kept.generations.remove(&stale);
         }
@@ -159,8 +233,9 @@ impl FoldStore for MemoryProjections {
         Ok(generation)
     }
 
-    fn promote(&mut self, generation: Generation, when: Promotion) -> Result<()> {
+    fn promote(&mut self, lease: &Lease, generation: Generation, when: Promotion) -> Result<()> {
         let mut kept = self.lock();
+        kept.check(lease)?;
         let conflict = |message: &str| {
             Err(Error::new(ErrorKind::Conflict, "promote projections", message)
                 .at(format_args!("generation {}", generation.0)))
@@ -180,8 +255,9 @@ impl FoldStore for MemoryProjections {
         Ok(())
     }
 
-    fn settle(&mut self, generation: Generation) -> Result<()> {
+    fn settle(&mut self, lease: &Lease, generation: Generation) -> Result<()> {
         let mut kept = self.lock();
+        kept.check(lease)?;
         let tables = kept.generations.get_mut(&generation).ok_or_else(|| gone(generation))?;
         tables.state.settled = true;
         Ok(())
@@ -189,11 +265,14 @@ impl FoldStore for MemoryProjections {
 
     fn commit(
         &mut self,
+        lease: &Lease,
         generation: Generation,
         expected: u64,
         work: &mut dyn FnMut(&mut dyn FoldTransaction) -> Result<()>,
     ) -> Result<u64> {
         let mut kept = self.lock();
+        kept.check(lease)?;
+        let until = kept.now + lease.time_to_live;
         let tables = kept.generations.get_mut(&generation).ok_or_else(|| gone(generation))?;
         if tables.state.revision != expected {
             let message = format!("revision {} instead of {expected}", tables.state.revision);
@@ -204,48 +283,66 @@ impl FoldStore for MemoryProjections {
         changed.state.revision += 1;
         let revision = changed.state.revision;
         *tables = changed;
+        kept.lease.until = Some(until);
         Ok(revision)
     }
 }
 
 impl FoldTransaction for Tables {
-    fn insert_new(&mut self, table: &'static Table, row: &[Value<'_>]) -> Result<bool> {
-        check(table, row)?;
-        let rows = self.rows.entry(table.name).or_default();
-        let key = owned(&row[..table.key]);
-        if rows.contains_key(&key) {
-            return Ok(false);
-        }
-        rows.insert(key, owned(row));
-        Ok(true)
-    }
-
-    fn get(&mut self, table: &'static Table, key: &[Value<'_>]) -> Result<Option<Values>> {
-        Ok(self.rows.get(table.name).and_then(|rows| rows.get(&owned(key))).cloned())
-    }
-
-    fn replace(&mut self, table: &'static Table, row: &[Value<'_>]) -> Result<()> {
-        check(table, row)?;
-        let kept = self.rows.get_mut(table.name).and_then(|rows| rows.get_mut(&owned(&row[..table.key])));
-        let Some(kept) = kept else {
-            return Err(Error::new(ErrorKind::NotFound, "replace projection row", "no row has this key")
-                .at(table.name));
+    fn insert_new(&mut self, table: &'static Table, rows: &[Value<'_>]) -> Result<Vec<bool>> {
+        check_rows(table, rows)?;
+        let kept = self.rows.entry(table.name).or_default();
+        let mut insert = |row: &[Value<'_>]| {
+            check(table, row)?;
+            let key = owned(&row[..table.key]);
+            if kept.contains_key(&key) {
+                return Ok(false);
+            }
+            kept.insert(key, owned(row));
+            Ok(true)
         };
-        *kept = owned(row);
+        rows.chunks(table.columns.len()).map(&mut insert).collect()
+    }
+
+    fn get(&mut self, table: &'static Table, keys: &[Value<'_>]) -> Result<Vec<Option<Values>>> {
+        check_keys(table, keys)?;
+        let kept = self.rows.get(table.name);
+        let get = |key| kept.and_then(|rows| rows.get(&owned(key))).cloned();
+        Ok(keys.chunks(table.key).map(get).collect())
+    }
+
+    fn replace(&mut self, table: &'static Table, rows: &[Value<'_>]) -> Result<()> {
+        check_rows(table, rows)?;
+        for row in rows.chunks(table.columns.len()) {
+            check(table, row)?;
+            let kept = self.rows.get_mut(table.name).and_then(|rows| rows.get_mut(&owned(&row[..table.key])));
+            let Some(kept) = kept else {
+                let message = "no row has this key";
+                return Err(
+                    Error::new(ErrorKind::NotFound, "replace projection rows", message).at(table.name)
+                );
+            };
+            *kept = owned(row);
+        }
         Ok(())
     }
 
-    fn delete(&mut self, table: &'static Table, key: &[Value<'_>]) -> Result<bool> {
-        Ok(self.rows.get_mut(table.name).is_some_and(|rows| rows.remove(&owned(key)).is_some()))
+    fn delete(&mut self, table: &'static Table, keys: &[Value<'_>]) -> Result<Vec<bool>> {
+        check_keys(table, keys)?;
+        let mut kept = self.rows.get_mut(table.name);
+        let delete = |key| kept.as_mut().is_some_and(|rows| rows.remove(&owned(key)).is_some());
+        Ok(keys.chunks(table.key).map(delete).collect())
     }
 
-    fn advance(&mut self, feed: &WriterId, from: u64, to: u64) -> Result<()> {
-        let at = self.cursors.entry(*feed).or_insert(0);
-        if *at != from {
-            let message = format!("the cursor stands at {at}, not at {from}");
-            return Err(Error::new(ErrorKind::Conflict, "advance cursor", message).at(feed));
+    fn advance(&mut self, moves: &[CursorMove]) -> Result<()> {
+        for CursorMove { feed, from, to } in moves {
+            let at = self.cursors.entry(*feed).or_insert(0);
+            if at != from {
+                let message = format!("the cursor stands at {at}, not at {from}");
+                return Err(Error::new(ErrorKind::Conflict, "advance cursor", message).at(feed));
+            }
+            *at = *to;
         }
-        *at = to;
         Ok(())
     }
 

@@ -1,10 +1,12 @@
 //! The one who folds: reads what feeds have grown by since last time, keeps the rows in memory up to a limit,
-//! commits them together with the cursors. Whoever loses a race writes nothing and starts again.
+//! commits them together with the cursors. Whoever loses a race writes nothing and starts again; the store's lease sees
+//! to it that there is seldom a race. It is held only inside a call, and never while a caller thinks.
 
 use crate::erasures;
 use crate::fold::{FoldInput, Pending, StoredChunks};
+use crate::lease::{Lease, LeaseTerms};
 use crate::records::RecordClass;
-use crate::store::{FoldStore, Generation, GenerationState, Promotion};
+use crate::store::{CursorMove, FoldStore, Generation, GenerationState, Promotion};
 use burnlog_log::{Address, Batch, Body, Error, ErrorKind, Ledger, Limit, Outcome, Result, Token, WriterId};
 use std::collections::BTreeMap;
 
@@ -12,20 +14,24 @@ use std::collections::BTreeMap;
 pub const PROJECTIONS_VERSION: u32 = 4;
 /// How often a lost race is run again.
 const ATTEMPTS_MAX: u32 = 8;
+/// How many cursors are moved at once.
+const MOVES_AT_ONCE: usize = 1000;
 
-/// How much a fold keeps in memory before it commits.
-#[derive(Debug, Clone, Copy)]
+/// How much a fold keeps in memory before it commits, and how it shares the store with others who fold.
+#[derive(Debug, Clone)]
 pub struct FoldLimits {
     /// Rows in memory, in bytes, about.
     pub pending_bytes_max: usize,
     /// How much is read from the ledger at once.
     pub page: Limit,
+    /// The lease under which it writes.
+    pub lease: LeaseTerms,
 }
 
 impl Default for FoldLimits {
-    /// 18 MiB of rows; pages of 4 MiB.
+    /// 18 MiB of rows; pages of 4 MiB; the lease as [`LeaseTerms`] has it.
     fn default() -> Self {
-        Self { pending_bytes_max: 18 << 20, page: Limit::default() }
+        Self { pending_bytes_max: 18 << 20, page: Limit::default(), lease: LeaseTerms::default() }
     }
 }
 
@@ -58,6 +64,8 @@ pub struct Projector<'s> {
     revision: u64,
     token: Option<Token>,
     is_live: bool,
+    /// Held inside a call, from the first thing to fold on.
+    lease: Option<Lease>,
     pending: Pending,
     cursors: BTreeMap<WriterId, Cursor>,
     damaged: u64,
@@ -69,7 +77,8 @@ pub struct Projector<'s> {
 impl<'s> Projector<'s> {
     /// Opens the projections of `ledger` for folding, making them if need be.
     ///
-    /// `Invalid` when the store belongs to another ledger, `Unsupported` when a newer program made its tables.
+    /// `Invalid` when the store belongs to another ledger, `Unsupported` when a newer program made its tables, `InUse`
+    /// when tables are to be made and another is folding.
     pub fn new(store: &'s mut dyn FoldStore, ledger: &Ledger, limits: FoldLimits) -> Result<Self> {
         store.bind(ledger.location().id)?;
         let state = store.state()?;
@@ -83,16 +92,18 @@ impl<'s> Projector<'s> {
         }
         let chosen = match known(&state.live).or_else(|| known(&state.building)) {
             Some(chosen) => chosen.generation,
-            None => store.create(PROJECTIONS_VERSION)?,
+            None => create(store, &limits)?,
         };
         Self::into_generation(store, chosen, limits)
     }
 
     /// Starts all over in new tables beside the live ones, which queries go on reading until this one has caught up.
+    ///
+    /// `InUse` when another is folding.
     pub fn rebuild(store: &'s mut dyn FoldStore, ledger: &Ledger, limits: FoldLimits) -> Result<Self> {
         store.bind(ledger.location().id)?;
         store.state()?;
-        let generation = store.create(PROJECTIONS_VERSION)?;
+        let generation = create(store, &limits)?;
         Self::into_generation(store, generation, limits)
     }
 
@@ -108,6 +119,7 @@ impl<'s> Projector<'s> {
             revision: 0,
             token: None,
             is_live: false,
+            lease: None,
             pending: Pending::default(),
             cursors: BTreeMap::new(),
             damaged: 0,
@@ -118,8 +130,9 @@ impl<'s> Projector<'s> {
         Ok(projector)
     }
 
-    /// Forgets what is in memory and takes up where the store is.
+    /// Forgets what is in memory and takes up where the store is. The lease goes back: what was lost may be the lease.
     fn reread(&mut self) -> Result<()> {
+        self.let_go();
         self.pending = Pending::default();
         self.cursors.clear();
         self.is_outdated = false;
@@ -134,6 +147,32 @@ impl<'s> Projector<'s> {
         self.revision = own.revision;
         self.token = own.token;
         Ok(())
+    }
+
+    /// Takes the lease, asking up to `attempts_max` times, unless it is held already.
+    ///
+    /// `Conflict` when somebody else folded since the store was read: whoever begins to fold now would fold it twice.
+    fn hold(&mut self, attempts_max: u32) -> Result<Lease> {
+        if let Some(lease) = self.lease {
+            return Ok(lease);
+        }
+        let lease = self.limits.lease.acquire(self.store, attempts_max)?;
+        self.lease = Some(lease);
+        let state = self.store.state()?;
+        let mut states = [state.live, state.building].into_iter().flatten();
+        if states.any(|state| state.generation == self.generation && state.revision == self.revision) {
+            return Ok(lease);
+        }
+        let message = "somebody else folded meanwhile; read again";
+        Err(Error::new(ErrorKind::Conflict, "fold", message).at(self.store.location()))
+    }
+
+    /// Gives the lease back, if it is held.
+    fn let_go(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            // Where this fails the lease ends by itself, a little later.
+            let _ = self.store.release(&lease);
+        }
     }
 
     fn cursor(&mut self, feed: &WriterId) -> Result<Cursor> {
@@ -156,29 +195,53 @@ impl<'s> Projector<'s> {
         if self.cursor(feed)?.next != first {
             return Ok(false);
         }
-        let mut next = first;
-        for (event, outcome) in batch.events().zip(outcomes) {
-            let Some(index) = outcome.index() else { continue };
-            let is_known = matches!(outcome, Outcome::Known(_));
-            // The ledger may have erased what another feed brought: it is asked. A receipt needs it as well.
-            if is_known && self.class_of(&event.address, event.skeleton)?.is_none()
-                || erasures::is_receipt(event.skeleton)
-            {
-                return Ok(false);
-            }
-            let (address, skeleton, payload) = (event.address, event.skeleton, Some(event.payload));
-            self.fold(&FoldInput { feed, index, address, skeleton, payload })?;
-            next = index + 1;
+        let indexed =
+            batch.events().zip(outcomes).filter_map(|(event, outcome)| Some((event, outcome.index()?)));
+        let inputs: Vec<FoldInput<'_>> = indexed
+            .map(|(event, index)| {
+                let (address, skeleton, payload) = (event.address, event.skeleton, Some(event.payload));
+                FoldInput { feed, index, address, skeleton, payload }
+            })
+            .collect();
+        // The ledger may have erased what another feed brought: it is asked. A receipt needs it as well.
+        if self.needs_ledger(&inputs, outcomes)? {
+            return Ok(false);
         }
-        self.moved(feed, next)?;
+        self.fold(&inputs)?;
+        let next = inputs.last().map_or(first, |last| last.index + 1);
+        match self.moved(feed, next, 1) {
+            // What was in memory is dropped and will be read from the ledger.
+            Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::InUse) => self.reread()?,
+            moved => moved?,
+        }
+        self.let_go();
         Ok(true)
     }
 
-    fn fold(&mut self, input: &FoldInput<'_>) -> Result<()> {
-        let stored = StoredChunks { store: self.store, generation: self.generation };
-        if !self.pending.fold(stored, input)? {
-            self.unsupported += 1;
+    /// Whether one of these events, whose outcomes have an index, cannot be folded from memory alone.
+    fn needs_ledger(&mut self, inputs: &[FoldInput<'_>], outcomes: &[Outcome]) -> Result<bool> {
+        if inputs.iter().any(|input| erasures::is_receipt(input.skeleton)) {
+            return Ok(true);
         }
+        // Ascending, as the entries of a feed are.
+        let known = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Known(_)));
+        let known: Vec<u64> = known.filter_map(|outcome| outcome.index()).collect();
+        if known.is_empty() {
+            return Ok(false);
+        }
+        let stored = StoredChunks { store: self.store, generation: self.generation };
+        for (input, _, stream) in self.pending.open(stored, inputs)? {
+            let is_record = stream.is_some() && known.binary_search(&input.index).is_ok();
+            if is_record && self.class_of(&input.address, input.skeleton)?.is_none() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn fold(&mut self, inputs: &[FoldInput<'_>]) -> Result<()> {
+        let stored = StoredChunks { store: self.store, generation: self.generation };
+        self.unsupported += self.pending.fold(stored, inputs)?;
         Ok(())
     }
 
@@ -217,40 +280,42 @@ impl<'s> Projector<'s> {
     /// whoever comes to it begins anew as well until one is done.
     fn start_over(&mut self) -> Result<()> {
         self.is_outdated = false;
-        self.generation = self.store.create(PROJECTIONS_VERSION)?;
+        self.generation = create(self.store, &self.limits)?;
         self.reread()
     }
 
     /// Notes how far a feed is folded; commits when enough is in memory. Never called in the midst of a batch.
-    fn moved(&mut self, feed: &WriterId, next: u64) -> Result<()> {
+    fn moved(&mut self, feed: &WriterId, next: u64, attempts_max: u32) -> Result<()> {
         if let Some(cursor) = self.cursors.get_mut(feed) {
             cursor.next = next;
         }
         if self.pending.bytes() > self.limits.pending_bytes_max {
-            match self.flush() {
-                // What was in memory is dropped and will be read from the ledger.
-                Err(error) if error.kind() == ErrorKind::Conflict => self.reread()?,
-                result => result?,
-            }
+            self.commit(None, attempts_max)
+        } else {
+            Ok(())
         }
-        Ok(())
     }
 
-    /// Commits what is in memory. `Conflict` when somebody else folded meanwhile; nothing is written then.
+    /// Commits what is in memory. `Conflict` when somebody else folded meanwhile, `InUse` when another is folding; nothing
+    /// is written then.
     pub fn flush(&mut self) -> Result<()> {
-        self.commit(None)
+        let committed = self.commit(None, self.limits.lease.attempts_max);
+        self.let_go();
+        committed
     }
 
-    fn commit(&mut self, token: Option<&Token>) -> Result<()> {
+    fn commit(&mut self, token: Option<&Token>, attempts_max: u32) -> Result<()> {
         let moved = self.cursors.iter().filter(|(_, cursor)| cursor.next != cursor.committed);
-        let moved: Vec<(WriterId, Cursor)> = moved.map(|(feed, cursor)| (*feed, *cursor)).collect();
+        let moved: Vec<CursorMove> =
+            moved.map(|(feed, at)| CursorMove { feed: *feed, from: at.committed, to: at.next }).collect();
         if moved.is_empty() && token == self.token.as_ref() {
             return Ok(());
         }
+        let lease = self.hold(attempts_max)?;
         let mut pending = std::mem::take(&mut self.pending);
-        self.revision = self.store.commit(self.generation, self.revision, &mut |to| {
-            for (feed, cursor) in &moved {
-                to.advance(feed, cursor.committed, cursor.next)?;
+        self.revision = self.store.commit(&lease, self.generation, self.revision, &mut |to| {
+            for moves in moved.chunks(MOVES_AT_ONCE) {
+                to.advance(moves)?;
             }
             pending.write(to)?;
             token.map_or(Ok(()), |token| to.set_token(token))
@@ -271,10 +336,13 @@ impl<'s> Projector<'s> {
     /// taken apart again (`docs/decisions/0013`).
     ///
     /// `Forked` when a feed is shorter than what was folded of it (the ledger was restored from a backup): rebuild.
+    /// `InUse` when another is folding all the while; what is there by then can be read.
     pub fn catch_up(&mut self, ledger: &Ledger) -> Result<CaughtUp> {
         let mut attempt = 0;
         loop {
-            match self.try_catch_up(ledger) {
+            let result = self.try_catch_up(ledger);
+            self.let_go();
+            match result {
                 Err(error) if error.kind() == ErrorKind::Conflict && attempt < ATTEMPTS_MAX => {
                     attempt += 1;
                     self.reread()?;
@@ -296,7 +364,9 @@ impl<'s> Projector<'s> {
         let mut done = CaughtUp::default();
         (self.damaged, self.unsupported) = (0, 0);
         let since = self.token.clone();
+        let mut listed = false;
         let token = ledger.for_each_feed(since.as_ref(), |head| {
+            listed = true;
             let cursor = self.cursor(&head.feed)?;
             if cursor.next > head.size {
                 return Err(shrunk(&head.feed, cursor.next, head.size));
@@ -311,20 +381,32 @@ impl<'s> Projector<'s> {
         if self.is_outdated {
             return Ok(done);
         }
-        self.commit(Some(&token))?;
+        // A newer mark after which as many feeds have moved, none, is not worth a transaction.
+        let token = if listed || since.is_none() { token } else { since.unwrap_or(token) };
+        self.commit(Some(&token), self.limits.lease.attempts_max)?;
         if !self.is_live {
             self.promote(ledger)?;
         }
-        self.store.settle(self.generation)?;
+        if !self.is_settled()? {
+            let lease = self.hold(self.limits.lease.attempts_max)?;
+            self.store.settle(&lease, self.generation)?;
+        }
         (done.damaged, done.unsupported) = (self.damaged, self.unsupported);
         Ok(done)
     }
 
+    fn is_settled(&self) -> Result<bool> {
+        let state = self.store.state()?;
+        let mut states = [state.live, state.building].into_iter().flatten();
+        Ok(states.any(|state| state.generation == self.generation && state.settled))
+    }
+
     /// Makes the generation the live one, also in place of one that has folded what the ledger no longer has.
     fn promote(&mut self, ledger: &Ledger) -> Result<()> {
-        match self.store.promote(self.generation, Promotion::CaughtUp) {
+        let lease = self.hold(self.limits.lease.attempts_max)?;
+        match self.store.promote(&lease, self.generation, Promotion::CaughtUp) {
             Err(error) if error.kind() == ErrorKind::Conflict && self.has_all_of(ledger)? => {
-                self.store.promote(self.generation, Promotion::Replacing)?;
+                self.store.promote(&lease, self.generation, Promotion::Replacing)?;
             }
             result => result?,
         }
@@ -348,35 +430,59 @@ impl<'s> Projector<'s> {
     fn fold_feed(&mut self, ledger: &Ledger, feed: &WriterId, size: u64) -> Result<()> {
         let mut next = self.cursor(feed)?.next;
         while next < size {
+            let is_held = self.lease.is_some();
+            let lease = self.hold(self.limits.lease.attempts_max)?;
+            if is_held {
+                // Reading and folding a page takes a while, and many pages go into one commit.
+                self.store.renew(&lease)?;
+            }
             let page = ledger.read(feed, next, self.limits.page)?;
             if page.entries.is_empty() {
                 return Err(shrunk(feed, size, next));
             }
-            for entry in &page.entries {
-                let (skeleton, payload) = match &entry.body {
-                    Body::Present { skeleton, payload } => (skeleton, Some(&payload[..])),
-                    Body::Erased { skeleton } => (skeleton, None),
-                    Body::Damaged { .. } => {
-                        self.damaged += 1;
-                        next += 1;
-                        continue;
+            let first = next;
+            let mut inputs = Vec::with_capacity(page.entries.len());
+            for (index, entry) in (first..).zip(&page.entries) {
+                let address = entry.address;
+                match &entry.body {
+                    Body::Present { skeleton, payload } => {
+                        if erasures::is_receipt(skeleton) {
+                            // It may name what stands before it on this page.
+                            self.fold(&std::mem::take(&mut inputs))?;
+                            self.is_outdated = self.is_outdated_by(ledger, payload)?;
+                            if self.is_outdated {
+                                return Ok(());
+                            }
+                        }
+                        inputs.push(FoldInput {
+                            feed,
+                            index,
+                            address,
+                            skeleton,
+                            payload: Some(&payload[..]),
+                        });
                     }
-                };
-                if let Some(receipt) = payload.filter(|_| erasures::is_receipt(skeleton)) {
-                    self.is_outdated = self.is_outdated_by(ledger, receipt)?;
-                    if self.is_outdated {
-                        return Ok(());
+                    Body::Erased { skeleton } => {
+                        inputs.push(FoldInput { feed, index, address, skeleton, payload: None });
                     }
+                    Body::Damaged { .. } => self.damaged += 1,
                 }
-                self.fold(&FoldInput { feed, index: next, address: entry.address, skeleton, payload })?;
-                next += 1;
             }
-            self.moved(feed, next)?;
-            // A lost race put the cursor back to where the store is.
-            next = self.cursor(feed)?.next;
+            self.fold(&inputs)?;
+            // A lost race ends the pass: feeds before this one may have lost what was in memory.
+            next = first + page.entries.len() as u64;
+            self.moved(feed, next, self.limits.lease.attempts_max)?;
         }
         Ok(())
     }
+}
+
+/// Makes a generation under a lease of its own.
+fn create(store: &mut dyn FoldStore, limits: &FoldLimits) -> Result<Generation> {
+    let lease = limits.lease.acquire(store, limits.lease.attempts_max)?;
+    let created = store.create(&lease, PROJECTIONS_VERSION);
+    let released = store.release(&lease);
+    created.and_then(|generation| released.map(|()| generation))
 }
 
 fn shrunk(feed: &WriterId, folded: u64, size: u64) -> Error {

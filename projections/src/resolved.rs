@@ -7,7 +7,8 @@ use crate::compactions::Compaction;
 use crate::groups::{FactSet, Family, Group};
 use crate::notices::Notice;
 use crate::relationships::Relationship;
-use crate::rows::Rows;
+use crate::rows::{self, Rows};
+use crate::slice;
 use crate::sources::{SOURCES, SourceFold};
 use crate::store::FoldTransaction;
 use crate::table::{Merge, Row, Value};
@@ -194,57 +195,88 @@ struct Groups {
 }
 
 impl Groups {
-    /// Returns what all groups together say of one thing.
-    fn joined<R: Resolvable>(
+    /// Returns, for each row that a change took back, what all groups together say of its thing by now.
+    fn join_all<R: Resolvable>(
         &mut self,
         to: &mut dyn FoldTransaction,
-        change: &Change,
-        row: &R,
-    ) -> Result<Option<R>> {
-        let source = &change.source;
-        let family = fold_of(source).and_then(|fold| (fold.family)(row.name())).map(Name::from);
-        let mut names = match family {
-            Some(family) => self.family(to, source, &family)?,
-            None => Vec::new(),
-        };
-        if !names.contains(&change.group) {
-            names.push(change.group.clone());
-        }
+        taken_back: &[(&Change, &R)],
+    ) -> Result<Vec<Option<R>>> {
+        let families = taken_back.iter().filter_map(|(change, row)| family_of(change, *row));
+        self.read_families(to, families.collect())?;
+        let groups = taken_back.iter().flat_map(|(change, row)| self.groups_of(change, *row));
+        let groups = groups.collect();
+        self.read_groups(to, groups)?;
+        Ok(taken_back.iter().map(|(change, row)| self.joined(change, *row)).collect())
+    }
+
+    /// Returns what all groups together say of one thing.
+    fn joined<R: Resolvable>(&self, change: &Change, row: &R) -> Option<R> {
         let mut joined: Option<R> = None;
-        for name in names {
-            let rows = R::of(self.group(to, source, &name)?);
+        for name in self.groups_of(change, row) {
+            let rows = self.resolved.get(&name).map_or(&[][..], |group| R::of(group));
             let Ok(at) = rows.binary_search_by(|other| other.compare_key(row)) else { continue };
             match &mut joined {
                 Some(joined) => joined.merge(rows[at].clone()),
                 None => joined = Some(rows[at].clone()),
             }
         }
-        Ok(joined)
+        joined
     }
 
-    fn family(&mut self, to: &mut dyn FoldTransaction, source: &Name, family: &Name) -> Result<Vec<Name>> {
-        let key = (source.clone(), family.clone());
-        if let Some(names) = self.families.get(&key) {
-            return Ok(names.clone());
+    /// Returns the sources and names of the groups that may tell of the thing of a row. Its family was read before.
+    fn groups_of<R: Resolvable>(&self, change: &Change, row: &R) -> Vec<(Name, Name)> {
+        let family = family_of(change, row).and_then(|family| self.families.get(&family));
+        let mut names = family.cloned().unwrap_or_default();
+        if !names.contains(&change.group) {
+            names.push(change.group.clone());
         }
-        let row = to.get(Family::TABLE, &[text(source), text(family)])?.map(Family::read).transpose()?;
-        let names = row.iter().flat_map(|row| row.groups.iter());
-        let names: Vec<Name> = names.map(|(name, _)| Name::from(&*String::from_utf8_lossy(name))).collect();
-        Ok(self.families.entry(key).or_insert(names).clone())
+        names.into_iter().map(|name| (change.source.clone(), name)).collect()
     }
 
-    fn group(&mut self, to: &mut dyn FoldTransaction, source: &Name, group: &Name) -> Result<&Resolved> {
-        let key = (source.clone(), group.clone());
-        if !self.resolved.contains_key(&key) {
-            let row = to.get(Group::TABLE, &[text(source), text(group)])?.map(Group::read).transpose()?;
-            self.resolved.insert(key.clone(), row.as_ref().map(resolve).unwrap_or_default());
-        }
-        Ok(&self.resolved[&key])
+    fn read_families(&mut self, to: &mut dyn FoldTransaction, wanted: BTreeSet<(Name, Name)>) -> Result<()> {
+        let wanted: Vec<_> = wanted.into_iter().filter(|key| !self.families.contains_key(key)).collect();
+        read_all(to, &wanted, |key, row: Option<Family>| {
+            let names = row.iter().flat_map(|row| row.groups.iter());
+            let names = names.map(|(name, _)| Name::from(&*String::from_utf8_lossy(name)));
+            self.families.insert(key, names.collect());
+        })
     }
+
+    fn read_groups(&mut self, to: &mut dyn FoldTransaction, wanted: BTreeSet<(Name, Name)>) -> Result<()> {
+        let wanted: Vec<_> = wanted.into_iter().filter(|key| !self.resolved.contains_key(key)).collect();
+        read_all(to, &wanted, |key, row: Option<Group>| {
+            self.resolved.insert(key, row.as_ref().map(resolve).unwrap_or_default());
+        })
+    }
+}
+
+/// How many rows of groups are read at once: one may be as large as a session.
+const GROUPS_AT_ONCE: usize = 64;
+
+/// Reads the rows with these keys, a few at a time, and hands out each with its key.
+fn read_all<R: Row>(
+    to: &mut dyn FoldTransaction,
+    wanted: &[(Name, Name)],
+    mut take: impl FnMut((Name, Name), Option<R>),
+) -> Result<()> {
+    for some in wanted.chunks(GROUPS_AT_ONCE) {
+        let keys: Vec<Value<'_>> =
+            some.iter().flat_map(|(source, name)| [text(source), text(name)]).collect();
+        for (key, row) in some.iter().zip(to.get(R::TABLE, &keys)?) {
+            take(key.clone(), row.map(R::read).transpose()?);
+        }
+    }
+    Ok(())
 }
 
 fn text(name: &Name) -> Value<'_> {
     Value::Text(Cow::Borrowed(name))
+}
+
+/// Returns the source and name of the family that the thing of a row belongs to.
+fn family_of<R: Resolvable>(change: &Change, row: &R) -> Option<(Name, Name)> {
+    let family = fold_of(&change.source).and_then(|fold| (fold.family)(row.name()))?;
+    Some((change.source.clone(), Name::from(family)))
 }
 
 /// Writes one table: joins what only came, and makes anew what changed or went.
@@ -255,6 +287,7 @@ fn write_rows<R: Resolvable>(
     derived: &mut Derived,
 ) -> Result<()> {
     let mut came = Rows::<R>::default();
+    let mut taken_back = Vec::new();
     for change in changes {
         let (before, after) = (R::of(&change.before), R::of(&change.after));
         let mut after = after.iter().peekable();
@@ -263,42 +296,52 @@ fn write_rows<R: Resolvable>(
                 came.merge(new.clone());
             }
             if after.next_if(|new| new.compare_key(old).is_eq()) != Some(old) {
-                let now = groups.joined(to, change, old)?;
-                R::left(old, now.as_ref(), derived);
-                replace(now, old, to, derived)?;
+                taken_back.push((change, old));
             }
         }
         after.for_each(|new| came.merge(new.clone()));
     }
+    let anew = groups.join_all(to, &taken_back)?;
+    let mut anew: Vec<(&R, Option<R>)> = taken_back.iter().map(|(_, old)| *old).zip(anew).collect();
+    for (old, now) in &anew {
+        R::left(old, now.as_ref(), derived);
+    }
+    // Whatever group a row was taken back by, what all say now is the same.
+    anew.sort_by(|(one, _), (two, _)| one.compare_key(two));
+    anew.dedup_by(|(one, _), (two, _)| one.compare_key(two).is_eq());
+    for rows in anew.chunks(slice::SLICE_VALUES / R::TABLE.columns.len()) {
+        replace(rows, to, derived)?;
+    }
     came.write(to, derived)
 }
 
-/// Puts a row in the place of the one that has its key.
+/// Puts rows in the places of those that have their keys, or nothing.
 fn replace<R: Resolvable>(
-    now: Option<R>,
-    key_row: &R,
+    anew: &[(&R, Option<R>)],
     to: &mut dyn FoldTransaction,
     derived: &mut Derived,
 ) -> Result<()> {
-    let mut key = Vec::with_capacity(R::TABLE.columns.len());
-    key_row.write(&mut key);
-    key.truncate(R::TABLE.key);
-    let stored = to.get(R::TABLE, &key)?.map(R::read).transpose()?;
-    match (stored, now) {
-        (None, None) => {}
-        (Some(stored), None) => {
-            to.delete(R::TABLE, &key)?;
-            R::removed(&stored, derived);
-        }
-        (stored, Some(now)) => {
-            let mut values = Vec::with_capacity(R::TABLE.columns.len());
-            now.write(&mut values);
-            match &stored {
-                Some(_) => to.replace(R::TABLE, &values)?,
-                None => drop(to.insert_new(R::TABLE, &values)?),
+    let mut keys = Vec::new();
+    for (key_row, _) in anew {
+        slice::push_key(*key_row, &mut keys);
+    }
+    let stored = to.get(R::TABLE, &keys)?;
+    let (mut gone, mut changed, mut new) = (Vec::new(), Vec::new(), Vec::new());
+    for ((_, now), stored) in anew.iter().zip(stored) {
+        match (stored.map(R::read).transpose()?, now) {
+            (None, None) => {}
+            (Some(stored), None) => {
+                R::removed(&stored, derived);
+                gone.push(stored);
             }
-            R::changed(stored.as_ref(), &now, derived);
+            (stored, Some(now)) => {
+                R::changed(stored.as_ref(), now, derived);
+                let list = if stored.is_some() { &mut changed } else { &mut new };
+                list.push(now.clone());
+            }
         }
     }
-    Ok(())
+    rows::delete_rows(&gone, to)?;
+    rows::replace_rows(&changed, to)?;
+    rows::insert_rows(&new, to).map(drop)
 }

@@ -1,11 +1,14 @@
-//! Rows in memory between two commits: one for each key, joined or summed as they come, written out in key order.
+//! Rows in memory between two commits: one for each key, joined or summed as they come, written out in key order and
+//! in slices, so that a store at a distance is spoken to a few times and not once a row.
 
 use crate::Derived;
+use crate::slice;
 use crate::store::FoldTransaction;
-use crate::table::{Merge, Rollup, Row, Value};
+use crate::table::{Merge, Rollup, Row, Values};
 use burnlog_log::{Error, ErrorKind, Result};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::{BuildHasher, Hasher};
+use std::vec::IntoIter;
 
 /// Rows by key. Cheap to grow: the index moves, the rows do not.
 #[derive(Debug)]
@@ -64,27 +67,69 @@ impl<R: Merge> Rows<R> {
 
     /// Writes all rows, joined with those in the store, and derives what depends on them.
     pub(crate) fn write(&mut self, to: &mut dyn FoldTransaction, derived: &mut Derived) -> Result<()> {
-        for row in self.take_sorted() {
-            let mut values = Vec::with_capacity(R::TABLE.columns.len());
-            row.write(&mut values);
-            if to.insert_new(R::TABLE, &values)? {
-                R::changed(None, &row, derived);
-                continue;
-            }
-            let stored = to.get(R::TABLE, &values[..R::TABLE.key])?;
-            let old = R::read(stored.ok_or_else(|| vanished(R::TABLE.name))?)?;
-            drop(values);
-            let mut new = old.clone();
-            new.merge(row);
-            if new != old {
-                let mut values = Vec::with_capacity(R::TABLE.columns.len());
-                new.write(&mut values);
-                to.replace(R::TABLE, &values)?;
-                R::changed(Some(&old), &new, derived);
-            }
+        let mut rows = self.take_sorted().into_iter();
+        while !rows.as_slice().is_empty() {
+            write_slice(&mut rows, to, derived)?;
         }
         Ok(())
     }
+}
+
+/// Inserts the first rows, as many as a slice takes, and joins those whose keys the store has.
+fn write_slice<R: Merge>(
+    rows: &mut IntoIter<R>,
+    to: &mut dyn FoldTransaction,
+    derived: &mut Derived,
+) -> Result<()> {
+    let (inserted, mut stored) = insert_slice(rows, to)?;
+    let mut joined = Vec::new();
+    // The answers first: they end where the slice does, and no row beyond is taken.
+    for (inserted, row) in inserted.into_iter().zip(rows) {
+        if inserted {
+            R::changed(None, &row, derived);
+            continue;
+        }
+        let old = R::read(stored.next().flatten().ok_or_else(|| vanished(R::TABLE.name))?)?;
+        let mut new = old.clone();
+        new.merge(row);
+        if new != old {
+            R::changed(Some(&old), &new, derived);
+            joined.push(new);
+        }
+    }
+    replace_rows(&joined, to)
+}
+
+/// Inserts the first rows, as many as a slice takes, which stay where they are. Returns of each whether it was inserted,
+/// and the stored rows of those that were not.
+fn insert_slice<R: Row>(
+    rows: &IntoIter<R>,
+    to: &mut dyn FoldTransaction,
+) -> Result<(Vec<bool>, IntoIter<Option<Values>>)> {
+    let (values, count) = slice::rows_of(rows.as_slice().iter());
+    let inserted = to.insert_new(R::TABLE, &values)?;
+    if inserted.len() != count {
+        return Err(vanished(R::TABLE.name));
+    }
+    let mut keys = Vec::new();
+    for (row, inserted) in values.chunks_exact(R::TABLE.columns.len()).zip(&inserted) {
+        if !inserted {
+            keys.extend_from_slice(&row[..R::TABLE.key]);
+        }
+    }
+    let stored = if keys.is_empty() { Vec::new() } else { to.get(R::TABLE, &keys)? };
+    Ok((inserted, stored.into_iter()))
+}
+
+/// Overwrites rows, in slices.
+pub(crate) fn replace_rows<R: Row>(rows: &[R], to: &mut dyn FoldTransaction) -> Result<()> {
+    let mut rest = rows;
+    while !rest.is_empty() {
+        let (values, count) = slice::rows_of(rest.iter());
+        to.replace(R::TABLE, &values)?;
+        rest = &rest[count..];
+    }
+    Ok(())
 }
 
 impl<R: Rollup> Rows<R> {
@@ -111,29 +156,54 @@ impl<R: Rollup> Rows<R> {
 
     /// Adds all deltas to the sums in the store; sums of nothing go.
     pub(crate) fn write_sums(&mut self, to: &mut dyn FoldTransaction) -> Result<()> {
-        for delta in self.take_sorted() {
-            if delta.is_empty() {
-                continue;
-            }
-            let mut values = Vec::with_capacity(R::TABLE.columns.len());
-            delta.write(&mut values);
-            if to.insert_new(R::TABLE, &values)? {
-                continue;
-            }
-            let key = &values[..R::TABLE.key];
-            let stored = to.get(R::TABLE, key)?;
-            let mut sum = R::read(stored.ok_or_else(|| vanished(R::TABLE.name))?)?;
-            sum.apply(&delta);
-            if sum.is_empty() {
-                to.delete(R::TABLE, key)?;
-                continue;
-            }
-            let mut sums: Vec<Value<'_>> = Vec::with_capacity(R::TABLE.columns.len());
-            sum.write(&mut sums);
-            to.replace(R::TABLE, &sums)?;
+        let mut deltas = self.take_sorted();
+        deltas.retain(|delta| !delta.is_empty());
+        let mut deltas = deltas.into_iter();
+        while !deltas.as_slice().is_empty() {
+            write_sums_slice(&mut deltas, to)?;
         }
         Ok(())
     }
+}
+
+/// Inserts the first deltas, as many as a slice takes, and adds those whose keys the store has.
+fn write_sums_slice<R: Rollup>(deltas: &mut IntoIter<R>, to: &mut dyn FoldTransaction) -> Result<()> {
+    let (inserted, mut stored) = insert_slice(deltas, to)?;
+    let (mut sums, mut empty) = (Vec::new(), Vec::new());
+    for (_, delta) in inserted.into_iter().zip(deltas).filter(|(inserted, _)| !inserted) {
+        let mut sum = R::read(stored.next().flatten().ok_or_else(|| vanished(R::TABLE.name))?)?;
+        sum.apply(&delta);
+        if sum.is_empty() { empty.push(sum) } else { sums.push(sum) }
+    }
+    replace_rows(&sums, to)?;
+    delete_rows(&empty, to).map(drop)
+}
+
+/// Deletes the rows with the keys of these, in slices; tells of each whether it was there.
+pub(crate) fn delete_rows<R: Row>(rows: &[R], to: &mut dyn FoldTransaction) -> Result<Vec<bool>> {
+    let mut were_there = Vec::with_capacity(rows.len());
+    for rows in rows.chunks(slice::SLICE_VALUES / R::TABLE.columns.len()) {
+        let mut keys = Vec::with_capacity(rows.len() * R::TABLE.key);
+        for row in rows {
+            slice::push_key(row, &mut keys);
+        }
+        were_there.extend(to.delete(R::TABLE, &keys)?);
+    }
+    Ok(were_there)
+}
+
+/// Inserts rows, in slices; tells of each whether it was inserted.
+pub(crate) fn insert_rows<R: Row>(rows: &[R], to: &mut dyn FoldTransaction) -> Result<Vec<bool>> {
+    let mut inserted = Vec::with_capacity(rows.len());
+    while inserted.len() < rows.len() {
+        let (values, _) = slice::rows_of(rows[inserted.len()..].iter());
+        let before = inserted.len();
+        inserted.extend(to.insert_new(R::TABLE, &values)?);
+        if inserted.len() == before {
+            return Err(vanished(R::TABLE.name));
+        }
+    }
+    Ok(inserted)
 }
 
 fn vanished(table: &'static str) -> Error {

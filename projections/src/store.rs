@@ -3,8 +3,10 @@
 //!
 //! The conformance suite (`crate::conformance`, feature `conformance`) is the contract in executable form.
 
+use crate::lease::{Lease, Leasing};
 use crate::table::{Table, Value, Values};
 use burnlog_log::{LedgerId, Result, Token, WriterId};
+use std::time::Duration;
 
 /// One complete set of projection tables. A store has one that is live and at most one that is being built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,6 +54,17 @@ pub struct FeedCursor {
     pub next: u64,
 }
 
+/// A step of a cursor: the entries `from .. to` of a feed were folded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CursorMove {
+    /// The feed.
+    pub feed: WriterId,
+    /// Where the cursor has to stand.
+    pub from: u64,
+    /// Where it stands then.
+    pub to: u64,
+}
+
 /// Reads rows of a store. Each call sees one moment; several calls may see several.
 pub trait RowReader {
     /// Returns where this store is, without secrets. No I/O.
@@ -63,6 +76,14 @@ pub trait RowReader {
     /// Returns the row with this key; the values of the key in the order of its columns.
     fn get(&self, generation: Generation, table: &'static Table, key: &[Value<'_>])
     -> Result<Option<Values>>;
+
+    /// Returns, for each key of a slice (see [`FoldTransaction`]), the row that has it. All of one moment.
+    fn get_many(
+        &self,
+        generation: Generation,
+        table: &'static Table,
+        keys: &[Value<'_>],
+    ) -> Result<Vec<Option<Values>>>;
 
     /// Returns up to `limit` rows in the bytewise order of their keys, from the first key greater than `after`.
     fn scan(
@@ -82,31 +103,44 @@ pub trait RowReader {
 
 /// Keeps the rows of the projections of one ledger.
 ///
-/// A lease that saves two processes from doing the same work belongs here when it comes, with the store's own clock
-/// and a fencing number; what makes double work harmless is the comparison in [`FoldStore::commit`] alone.
+/// Whoever changes generations or rows holds the [`Lease`], by the store's own clock. A call under a lease whose time is over,
+/// or after which another was granted, is a `Conflict` and changes nothing: the lease is looked at in the transaction that
+/// writes, so a holder that slept past its time cannot write. What makes double work harmless is the comparison of
+/// revision and cursors in [`FoldStore::commit`] alone; the lease saves the work.
 pub trait FoldStore: RowReader {
     /// Binds the store to a ledger, once and for ever. `Invalid` when it belongs to another.
     fn bind(&mut self, ledger: LedgerId) -> Result<()>;
 
+    /// Grants the lease to `holder` (a text for people and for [`LeaseTerms::is_gone`](crate::LeaseTerms)) where nobody has it, its time
+    /// is over, or its holder is the one with the token `gone`. Tokens grow with each grant, for ever.
+    fn lease(&mut self, holder: &str, time_to_live: Duration, gone: Option<u64>) -> Result<Leasing>;
+
+    /// Begins the lease's time anew. `Conflict` when another was granted since, or it was given back.
+    fn renew(&mut self, lease: &Lease) -> Result<()>;
+
+    /// Gives the lease back. Does nothing where it is somebody else's by now.
+    fn release(&mut self, lease: &Lease) -> Result<()>;
+
     /// Makes an empty generation for folds of `version`, in place of one that is being built.
     /// It becomes the live one at once if there is none.
-    fn create(&mut self, version: u32) -> Result<Generation>;
+    fn create(&mut self, lease: &Lease, version: u32) -> Result<Generation>;
 
     /// Makes the generation that is being built the live one and drops the one before, in one step.
     ///
     /// `Conflict`, and nothing changes, when it is not the one that is being built or `when` does not hold: catch up first.
-    fn promote(&mut self, generation: Generation, when: Promotion) -> Result<()>;
+    fn promote(&mut self, lease: &Lease, generation: Generation, when: Promotion) -> Result<()>;
 
     /// Tells that the folds have caught up: the place for work that pays only then, such as secondary indexes.
     /// May be called again and is then cheap.
-    fn settle(&mut self, generation: Generation) -> Result<()>;
+    fn settle(&mut self, lease: &Lease, generation: Generation) -> Result<()>;
 
-    /// Runs `work` in one transaction and returns the next revision.
+    /// Runs `work` in one transaction, begins the lease's time anew and returns the next revision.
     ///
     /// `Conflict`, and nothing is written, when the generation is gone or has another revision than `expected`: somebody
     /// else folded; read again and decide anew. After any error, of the store or of `work`, nothing of it is there.
     fn commit(
         &mut self,
+        lease: &Lease,
         generation: Generation,
         expected: u64,
         work: &mut dyn FnMut(&mut dyn FoldTransaction) -> Result<()>,
@@ -114,21 +148,26 @@ pub trait FoldStore: RowReader {
 }
 
 /// What a fold can do inside a transaction. It sees its own writes.
+///
+/// Rows and keys come in slices, because a store may be a network away: the values of one row (in the order of the columns) or
+/// key behind those of the one before. A slice in which a key comes twice, or that ends within a row, is `Invalid`; an empty
+/// one does nothing. Answers are in the order of the slice. After any error the transaction is of no use any more.
+/// Slices are bounded by whoever makes them; see [`SLICE_VALUES`].
 pub trait FoldTransaction {
-    /// Inserts a row (values in the order of the columns) unless its key is there; returns whether it was inserted.
-    fn insert_new(&mut self, table: &'static Table, row: &[Value<'_>]) -> Result<bool>;
+    /// Inserts the rows whose keys are not there; tells of each whether it was inserted.
+    fn insert_new(&mut self, table: &'static Table, rows: &[Value<'_>]) -> Result<Vec<bool>>;
 
-    /// Returns the row with this key.
-    fn get(&mut self, table: &'static Table, key: &[Value<'_>]) -> Result<Option<Values>>;
+    /// Returns the rows with these keys.
+    fn get(&mut self, table: &'static Table, keys: &[Value<'_>]) -> Result<Vec<Option<Values>>>;
 
-    /// Overwrites the row that has the key of `row`. `NotFound` when there is none.
-    fn replace(&mut self, table: &'static Table, row: &[Value<'_>]) -> Result<()>;
+    /// Overwrites the rows that have the keys of these. `NotFound` when one is not there.
+    fn replace(&mut self, table: &'static Table, rows: &[Value<'_>]) -> Result<()>;
 
-    /// Deletes the row with this key; returns whether it was there.
-    fn delete(&mut self, table: &'static Table, key: &[Value<'_>]) -> Result<bool>;
+    /// Deletes the rows with these keys; tells of each whether it was there.
+    fn delete(&mut self, table: &'static Table, keys: &[Value<'_>]) -> Result<Vec<bool>>;
 
-    /// Moves the cursor of a feed. `Conflict` when it does not stand at `from`.
-    fn advance(&mut self, feed: &WriterId, from: u64, to: u64) -> Result<()>;
+    /// Moves cursors of feeds, each once. `Conflict` when one does not stand where its move begins.
+    fn advance(&mut self, moves: &[CursorMove]) -> Result<()>;
 
     /// Keeps the ledger's mark up to which every feed was folded.
     fn set_token(&mut self, token: &Token) -> Result<()>;

@@ -3,7 +3,7 @@
 use crate::block::Cache;
 use crate::options::PostgresOptions;
 use crate::pool::Pool;
-use crate::schema;
+use crate::schema::{self, Half};
 use crate::sql::Sql;
 use crate::target::Target;
 use burnlog_log::{
@@ -32,7 +32,7 @@ impl PostgresBackend {
         let ledger = target.ledger.clone();
         let sql = Sql::new(&ledger);
         let pool = Pool::new(target, options)?;
-        let id = schema::open(&pool, &sql, &ledger, options)?;
+        let id = schema::open(&pool, &sql, &ledger, options, Half::Ledger)?;
         Ok(Self { pool, sql, blocks: Mutex::default(), id })
     }
 

@@ -1,5 +1,6 @@
 //! Keeps a ledger in PostgreSQL: events in compressed blocks with one row each, feeds as runs of addresses with their
-//! signed heads. Speaks to the server and stores bytes; never hashes or parses them.
+//! signed heads. Speaks to the server and stores bytes; never hashes or parses them. Beside it, in the same schema, the
+//! projections of the ledger in typed tables. The two halves know nothing of each other.
 
 mod append;
 mod backend;
@@ -14,6 +15,7 @@ mod feeds;
 mod options;
 mod plan;
 mod pool;
+mod projections;
 mod read;
 mod schema;
 mod session;
@@ -25,3 +27,4 @@ pub use backend::PostgresBackend;
 #[cfg(feature = "cluster")]
 pub use cluster::{Cluster, Connection, Database, SMALL_DISK};
 pub use options::PostgresOptions;
+pub use projections::PostgresProjections;

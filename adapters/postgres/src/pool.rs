@@ -9,10 +9,15 @@ use crate::target::Target;
 use burnlog_log::{Error, ErrorKind, Result};
 use futures_util::future::join;
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio_postgres::{Client, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
+
+mod open;
+
+pub(crate) use open::Open;
 
 /// Settings of every transaction, after its `BEGIN`. The planner is told what it cannot know: that a few
 /// thousand addresses are looked up one by one in tables of any size, and that compiling is not worth it.
@@ -22,6 +27,9 @@ const PLANNER: &str = "SET LOCAL jit = off; SET LOCAL enable_seqscan = off; SET 
 /// What a server or role may have turned off: an acknowledged batch survives a crash of the server.
 const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', true) \
      WHERE current_setting('synchronous_commit') = 'off'; ";
+
+/// Rows that can be folded again need no wait for the disk: a crash takes back whole transactions, cursors included.
+const DISPOSABLE: &str = "SET LOCAL synchronous_commit = off; ";
 
 /// Connections to one target.
 pub(crate) struct Pool {
@@ -33,6 +41,11 @@ pub(crate) struct Pool {
     begin_read: String,
     begin_write: String,
     begin_long: String,
+    begin_query: String,
+    begin_fold: String,
+    begin_build: String,
+    /// How often the server was spoken to and waited for.
+    conversations: AtomicU64,
     state: Mutex<State>,
     freed: Condvar,
     // Last, so that connections are dropped while their tasks still run.
@@ -70,6 +83,19 @@ impl Pool {
                 timeouts(statement)
             ),
             begin_long: format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}", timeouts(0)),
+            begin_query: format!(
+                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}SET LOCAL jit = off; ",
+                timeouts(statement)
+            ),
+            begin_fold: format!(
+                "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {}{PLANNER}{DISPOSABLE}",
+                timeouts(statement)
+            ),
+            begin_build: format!(
+                "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {}{DISPOSABLE}",
+                timeouts(0)
+            ),
+            conversations: AtomicU64::new(0),
             state: Mutex::default(),
             freed: Condvar::new(),
             driver: Driver::start()?,
@@ -99,6 +125,31 @@ impl Pool {
                 Ok(result)
             },
         )
+    }
+
+    /// Runs one statement, with which the planner is free, in a read-only transaction, and takes its rows.
+    pub(crate) fn query<T>(
+        &self,
+        operation: &'static str,
+        statement: Statement<'_>,
+        take: impl Fn(&Session<'_>, &Row) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let (begin, timeout) = (&self.begin_query, Some(self.call_timeout));
+        self.transaction(operation, begin, timeout, statement, async |session, rows| {
+            session.send_only("COMMIT");
+            rows.iter().map(|row| take(session, row)).collect()
+        })
+    }
+
+    /// Returns how often the server was spoken to and waited for.
+    pub(crate) fn conversations(&self) -> u64 {
+        self.conversations.load(Ordering::Relaxed)
+    }
+
+    /// Waits for an answer.
+    fn converse<F: Future>(&self, future: F) -> F::Output {
+        self.conversations.fetch_add(1, Ordering::Relaxed);
+        self.driver.wait(future)
     }
 
     /// Like [`Pool::read`], for a reading of everything: the planner is free and no time is set.
@@ -147,18 +198,30 @@ impl Pool {
         first: Statement<'_>,
         body: impl AsyncFnOnce(&Session<'_>, Vec<Row>) -> Result<T>,
     ) -> Result<T> {
+        let (lease, opened) = self.start(operation, begin, timeout, first)?;
+        self.go_on(lease, timeout, opened, body)
+    }
+
+    /// Begins a transaction on some connection, with its first statement.
+    fn start(
+        &self,
+        operation: &'static str,
+        begin: &str,
+        timeout: Option<Duration>,
+        first: Statement<'_>,
+    ) -> Result<(Lease<'_>, Result<Vec<Row>>)> {
         loop {
             let lease = self.lease(operation)?;
             let session = lease.session();
             // The beginning and the first statement travel together; nothing goes on before both are answered.
             let opening = join(session.run(begin), session.query(first.0, first.1));
-            let Some((begun, rows)) = self.driver.wait(within(timeout, opening)) else {
+            let Some((begun, rows)) = self.converse(within(timeout, opening)) else {
                 return Err(errors::timed_out(operation, self.url()));
             };
             match begun {
                 // The server ended this connection while it was idle; nothing was done on it.
                 Err(error) if lease.reused && error.kind() == ErrorKind::Unavailable => {}
-                begun => return self.go_on(lease, timeout, begun.and(rows), body),
+                begun => return Ok((lease, begun.and(rows))),
             }
         }
     }
@@ -173,7 +236,7 @@ impl Pool {
     ) -> Result<T> {
         let session = lease.session();
         let result = opened.and_then(|rows| {
-            let done = self.driver.wait(within(timeout, body(&session, rows)));
+            let done = self.converse(within(timeout, body(&session, rows)));
             done.unwrap_or_else(|| Err(errors::timed_out(lease.operation, self.url())))
         });
         match &result {

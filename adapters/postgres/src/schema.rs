@@ -9,48 +9,81 @@ use burnlog_log::{Error, ErrorKind, LedgerId, Result};
 use tokio_postgres::types::Type;
 
 /// The steps, by number from 1. A released step is never edited; `{s}` stands for the quoted schema.
-const STEPS: [&str; 1] = [include_str!("schema/0001_ledger.sql")];
+const STEPS: [&str; 2] =
+    [include_str!("schema/0001_ledger.sql"), include_str!("schema/0002_projections.sql")];
 
 /// The number of the newest step of this program.
 const NEWEST: i32 = STEPS.len() as i32;
 
+/// What is opened: each needs the steps up to one of its own, and leaves later ones to whoever needs them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Half {
+    /// The events and feeds.
+    Ledger,
+    /// The rows that are folded from them.
+    Projections,
+}
+
+impl Half {
+    fn step(self) -> i32 {
+        match self {
+            Self::Ledger => 1,
+            Self::Projections => 2,
+        }
+    }
+
+    fn operation(self) -> &'static str {
+        match self {
+            Self::Ledger => "open ledger",
+            Self::Projections => "open projections",
+        }
+    }
+}
+
 /// The oldest server: `xid8` came with it.
 const SERVER_OLDEST: i32 = 130_000;
 
-/// Makes sure that the schema is there and of this program's version, and returns the ledger's id.
-pub(crate) fn open(pool: &Pool, sql: &Sql, ledger: &str, options: &PostgresOptions) -> Result<LedgerId> {
-    let there = pool.read("open ledger", (SERVER, &[(&ledger, Type::TEXT)]), async |session, rows| {
+/// Makes sure that the schema is there and has what one half needs, and returns the ledger's id.
+pub(crate) fn open(
+    pool: &Pool,
+    sql: &Sql,
+    ledger: &str,
+    options: &PostgresOptions,
+    half: Half,
+) -> Result<LedgerId> {
+    let operation = half.operation();
+    let there = pool.read(operation, (SERVER, &[(&ledger, Type::TEXT)]), async |session, rows| {
         let row = rows.first().ok_or_else(|| session.corrupt("no answer"))?;
         let server: i32 = session.get(row, 0)?;
         if server < SERVER_OLDEST {
             let message = format!("the server is PostgreSQL {}, burnlog needs 13 or newer", server / 10_000);
-            return Err(Error::new(ErrorKind::Unsupported, "open ledger", message).at(pool.url()));
+            return Err(Error::new(ErrorKind::Unsupported, operation, message).at(pool.url()));
         }
         let (tables, ours): (i64, bool) = (session.get(row, 1)?, session.get(row, 2)?);
         if tables > 0 && !ours {
             let message =
                 format!("the schema \"{ledger}\" holds other tables; name another with ?ledger=NAME");
-            return Err(Error::new(ErrorKind::Invalid, "open ledger", message).at(pool.url()));
+            return Err(Error::new(ErrorKind::Invalid, operation, message).at(pool.url()));
         }
         if ours { Ok(Some(version(session, sql).await?)) } else { Ok(None) }
     })?;
     match there {
-        Some(version) if version >= NEWEST => {}
+        Some(version) if version >= half.step() => {}
         None if !options.create => {
             let message = format!("no ledger \"{ledger}\" in this database");
-            return Err(Error::new(ErrorKind::NotFound, "open ledger", message).at(pool.url()));
+            return Err(Error::new(ErrorKind::NotFound, operation, message).at(pool.url()));
+        }
+        Some(_) if !options.create => {
+            let message = "nothing was folded yet; run ingest or project rebuild";
+            return Err(Error::new(ErrorKind::NotFound, operation, message).at(pool.url()));
         }
         _ => migrate(pool, sql, ledger)?,
     }
-    pool.read(
-        "open ledger",
-        (&format!("select id from {}.ledger", sql.schema), &[]),
-        async |session, rows| {
-            let row = rows.first().ok_or_else(|| session.corrupt("the table `ledger` has no row"))?;
-            let id: &[u8] = session.get(row, 0)?;
-            Ok(LedgerId(id.try_into().map_err(|_| session.corrupt("the ledger's id is not 16 bytes"))?))
-        },
-    )
+    pool.read(operation, (&format!("select id from {}.ledger", sql.schema), &[]), async |session, rows| {
+        let row = rows.first().ok_or_else(|| session.corrupt("the table `ledger` has no row"))?;
+        let id: &[u8] = session.get(row, 0)?;
+        Ok(LedgerId(id.try_into().map_err(|_| session.corrupt("the ledger's id is not 16 bytes"))?))
+    })
 }
 
 const SERVER: &str = "select current_setting('server_version_num')::int4, count(c.oid), \

@@ -3,6 +3,8 @@
 //! each other. Generic over tables; knows no projection and merges nothing.
 
 mod convert;
+mod generations;
+mod lease;
 mod ledger;
 mod names;
 mod queries;

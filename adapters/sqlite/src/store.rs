@@ -1,14 +1,16 @@
 //! The file: opening, generations, commits. One connection each; several processes may hold the file, one writes.
 
 use crate::convert::{Bound, Located};
+use crate::generations::{drop_generation, show, states};
+use crate::lease;
 use crate::names::{NameIds, NameTexts};
 use crate::schema;
 use crate::statements;
 use crate::transaction::{Reading, SqliteTransaction, cursor};
-use burnlog_log::{Error, ErrorKind, LedgerId, Result, Token, WriterId, failpoint};
+use burnlog_log::{Error, ErrorKind, LedgerId, Result, WriterId, failpoint};
 use burnlog_projections::{
-    FeedCursor, FoldStore, FoldTransaction, Generation, GenerationState, Promotion, RowReader, StoreState,
-    TABLES, Table, Value, Values,
+    FeedCursor, FoldStore, FoldTransaction, Generation, Lease, Leasing, Promotion, RowReader, StoreState,
+    TABLES, Table, Value, Values, check_keys,
 };
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 use std::path::Path;
@@ -128,8 +130,22 @@ impl SqliteProjections {
         Reading { connection: &self.connection, texts: &self.texts }
     }
 
-    /// Runs `work` in a transaction that has the write lock from its beginning.
+    /// Runs `work` in a transaction that has the write lock from its beginning; the program may be made to end at its end.
     fn write<T>(
+        &mut self,
+        operation: &'static str,
+        work: impl FnOnce(&Connection, &str, &mut NameIds, &NameTexts) -> Result<T>,
+    ) -> Result<T> {
+        let done = self.transact(operation, |connection, place, names, texts| {
+            let done = work(connection, place, names, texts)?;
+            failpoint("projections-uncommitted");
+            Ok(done)
+        })?;
+        failpoint("projections-committed");
+        Ok(done)
+    }
+
+    fn transact<T>(
         &mut self,
         operation: &'static str,
         work: impl FnOnce(&Connection, &str, &mut NameIds, &NameTexts) -> Result<T>,
@@ -138,9 +154,7 @@ impl SqliteProjections {
         let transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate).located(operation, place)?;
         let done = work(&transaction, place, names, texts).and_then(|done| {
-            failpoint("projections-uncommitted");
             transaction.commit().located(operation, place)?;
-            failpoint("projections-committed");
             Ok(done)
         });
         if done.is_err() {
@@ -212,60 +226,6 @@ fn has_ledger(connection: &Connection) -> bool {
     connection.query_row(sql, [], |row| row.get(0)).unwrap_or(false)
 }
 
-fn generation_state(row: &rusqlite::Row<'_>) -> rusqlite::Result<(GenerationState, bool)> {
-    let state = GenerationState {
-        generation: Generation(row.get(0)?),
-        version: row.get(1)?,
-        revision: row.get(2)?,
-        token: row.get::<_, Option<Vec<u8>>>(3)?.map(Token),
-        settled: row.get(4)?,
-    };
-    Ok((state, row.get(5)?))
-}
-
-fn states(connection: &Connection) -> rusqlite::Result<StoreState> {
-    let mut statement = connection.prepare_cached(
-        "SELECT generation, version, revision, token, settled, live FROM generations ORDER BY generation",
-    )?;
-    let mut state = StoreState::default();
-    for row in statement.query_map([], generation_state)? {
-        let (generation, live) = row?;
-        *(if live { &mut state.live } else { &mut state.building }) = Some(generation);
-    }
-    Ok(state)
-}
-
-fn drop_generation(connection: &Connection, generation: Generation) -> rusqlite::Result<()> {
-    let pattern = format!("*_g{}", generation.0);
-    let names: Vec<String> = connection
-        .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB ?1")?
-        .query_map([pattern], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
-    for name in names {
-        connection.execute_batch(&format!("DROP TABLE \"{name}\""))?;
-    }
-    connection.execute("DELETE FROM cursors WHERE generation = ?1", [generation.0])?;
-    connection.execute("DELETE FROM generations WHERE generation = ?1", [generation.0])?;
-    Ok(())
-}
-
-/// Makes the views show this generation.
-fn show(connection: &Connection, generation: Generation) -> rusqlite::Result<()> {
-    let views: Vec<String> = connection
-        .prepare("SELECT name FROM sqlite_schema WHERE type = 'view' AND name NOT GLOB 'ledger_*'")?
-        .query_map([], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
-    for name in views {
-        connection.execute_batch(&format!("DROP VIEW \"{name}\""))?;
-    }
-    for table in TABLES {
-        connection.execute_batch(&schema::create_view(table, generation))?;
-    }
-    connection.execute_batch(schema::VIEWS)?;
-    connection.execute("UPDATE generations SET live = 1 WHERE generation = ?1", [generation.0])?;
-    Ok(())
-}
-
 fn conflict(operation: &'static str, message: String, generation: Generation) -> Error {
     Error::new(ErrorKind::Conflict, operation, message).at(format_args!("generation {}", generation.0))
 }
@@ -289,6 +249,19 @@ impl RowReader for SqliteProjections {
             .prepare_cached(&statements::get(table, generation))
             .and_then(|mut statement| self.reading().get_row(&mut statement, table, key))
             .located("read projection row", &self.place)
+    }
+
+    fn get_many(
+        &self,
+        generation: Generation,
+        table: &'static Table,
+        keys: &[Value<'_>],
+    ) -> Result<Vec<Option<Values>>> {
+        check_keys(table, keys)?;
+        self.connection
+            .prepare_cached(&statements::get(table, generation))
+            .and_then(|mut statement| self.reading().get_rows(&mut statement, table, keys))
+            .located("read projection rows", &self.place)
     }
 
     fn scan(
@@ -363,8 +336,25 @@ impl FoldStore for SqliteProjections {
         Err(Error::new(ErrorKind::Invalid, "bind projections", message).at(&self.place))
     }
 
-    fn create(&mut self, version: u32) -> Result<Generation> {
+    fn lease(&mut self, holder: &str, time_to_live: Duration, gone: Option<u64>) -> Result<Leasing> {
+        self.transact("take lease", |connection, place, _, _| {
+            lease::grant(connection, holder, time_to_live, gone).located("take lease", place)
+        })
+    }
+
+    fn renew(&mut self, lease: &Lease) -> Result<()> {
+        self.transact("renew lease", |connection, place, _, _| lease::renew(connection, place, lease))
+    }
+
+    fn release(&mut self, lease: &Lease) -> Result<()> {
+        self.transact("give lease back", |connection, place, _, _| {
+            lease::release(connection, lease).located("give lease back", place)
+        })
+    }
+
+    fn create(&mut self, lease: &Lease, version: u32) -> Result<Generation> {
         self.write("create projections", |connection, place, _, _| {
+            lease::check(connection, place, lease)?;
             let create = || {
                 let state = states(connection)?;
                 if let Some(stale) = &state.building {
@@ -395,8 +385,9 @@ impl FoldStore for SqliteProjections {
         })
     }
 
-    fn promote(&mut self, generation: Generation, when: Promotion) -> Result<()> {
+    fn promote(&mut self, lease: &Lease, generation: Generation, when: Promotion) -> Result<()> {
         self.write("promote projections", |connection, place, _, _| {
+            lease::check(connection, place, lease)?;
             let state = states(connection).located("promote projections", place)?;
             if state.building.is_none_or(|building| building.generation != generation) {
                 let message = "this generation is not being built".to_owned();
@@ -426,13 +417,9 @@ impl FoldStore for SqliteProjections {
         })
     }
 
-    fn settle(&mut self, generation: Generation) -> Result<()> {
-        let state = self.state()?;
-        let unsettled = |state: &GenerationState| state.generation == generation && !state.settled;
-        if ![&state.live, &state.building].into_iter().flatten().any(unsettled) {
-            return Ok(());
-        }
+    fn settle(&mut self, lease: &Lease, generation: Generation) -> Result<()> {
         self.write("settle projections", |connection, place, _, _| {
+            lease::check(connection, place, lease)?;
             let settle = || {
                 for sql in TABLES.iter().flat_map(|table| schema::create_indexes(table, generation)) {
                     connection.execute_batch(&sql)?;
@@ -445,11 +432,13 @@ impl FoldStore for SqliteProjections {
 
     fn commit(
         &mut self,
+        lease: &Lease,
         generation: Generation,
         expected: u64,
         work: &mut dyn FnMut(&mut dyn FoldTransaction) -> Result<()>,
     ) -> Result<u64> {
         self.write("commit projections", |connection, place, names, texts| {
+            lease::check(connection, place, lease)?;
             let revision: Option<u64> = connection
                 .prepare_cached("SELECT revision FROM generations WHERE generation = ?1")
                 .and_then(|mut statement| statement.query_row([generation.0], |row| row.get(0)).optional())
@@ -465,6 +454,7 @@ impl FoldStore for SqliteProjections {
                     params![generation.0, expected + 1],
                 )
                 .located("commit projections", place)?;
+            lease::renew(connection, place, lease)?;
             Ok(expected + 1)
         })
     }

@@ -5,7 +5,9 @@ use crate::names::{NameIds, NameTexts};
 use crate::schema::is_interned;
 use crate::statements;
 use burnlog_log::{Error, ErrorKind, Result, Token, WriterId};
-use burnlog_projections::{FoldTransaction, Generation, Table, Value, Values};
+use burnlog_projections::{
+    CursorMove, FoldTransaction, Generation, Table, Value, Values, check_keys, check_rows,
+};
 use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
@@ -138,53 +140,64 @@ macro_rules! prepared {
 }
 
 impl FoldTransaction for SqliteTransaction<'_> {
-    fn insert_new(&mut self, table: &'static Table, row: &[Value<'_>]) -> Result<bool> {
+    fn insert_new(&mut self, table: &'static Table, rows: &[Value<'_>]) -> Result<Vec<bool>> {
+        check_rows(table, rows)?;
         prepared!(self, table, insert, statements::insert);
         let at = self.position(table);
-        self.bind_new(at, row).map(|changed| changed > 0).located("insert projection row", self.place)
+        let mut inserted = Vec::with_capacity(rows.len() / table.columns.len());
+        for row in rows.chunks_exact(table.columns.len()) {
+            let changed = self.bind_new(at, row).located("insert projection row", self.place)?;
+            inserted.push(changed > 0);
+        }
+        Ok(inserted)
     }
 
-    fn get(&mut self, table: &'static Table, key: &[Value<'_>]) -> Result<Option<Values>> {
+    fn get(&mut self, table: &'static Table, keys: &[Value<'_>]) -> Result<Vec<Option<Values>>> {
+        check_keys(table, keys)?;
         let statement = prepared!(self, table, get, statements::get);
         let reading = Reading { connection: self.connection, texts: self.texts };
-        reading.get_row(statement, table, key).located("read projection row", self.place)
+        reading.get_rows(statement, table, keys).located("read projection rows", self.place)
     }
 
-    fn replace(&mut self, table: &'static Table, row: &[Value<'_>]) -> Result<()> {
+    fn replace(&mut self, table: &'static Table, rows: &[Value<'_>]) -> Result<()> {
+        check_rows(table, rows)?;
         let statement = prepared!(self, table, replace, statements::replace);
-        let changed = Self::bind(statement, self.connection, self.names, table, row)
-            .and_then(|()| statement.raw_execute())
-            .located("replace projection row", self.place)?;
-        if changed == 0 {
-            return Err(Error::new(ErrorKind::NotFound, "replace projection row", "no row has this key")
-                .at(format_args!("{}, table {}", self.place, table.name)));
+        for row in rows.chunks_exact(table.columns.len()) {
+            let changed = Self::bind(statement, self.connection, self.names, table, row)
+                .and_then(|()| statement.raw_execute())
+                .located("replace projection row", self.place)?;
+            if changed == 0 {
+                return Err(Error::new(ErrorKind::NotFound, "replace projection row", "no row has this key")
+                    .at(format_args!("{}, table {}", self.place, table.name)));
+            }
         }
         Ok(())
     }
 
-    fn delete(&mut self, table: &'static Table, key: &[Value<'_>]) -> Result<bool> {
+    fn delete(&mut self, table: &'static Table, keys: &[Value<'_>]) -> Result<Vec<bool>> {
+        check_keys(table, keys)?;
         let statement = prepared!(self, table, delete, statements::delete);
-        statement
-            .execute(rusqlite::params_from_iter(key.iter().map(Bound)))
-            .map(|changed| changed > 0)
-            .located("delete projection row", self.place)
+        let delete = |key: &[Value<'_>]| statement.execute(rusqlite::params_from_iter(key.iter().map(Bound)));
+        let deleted = keys.chunks_exact(table.key).map(delete).map(|changed| changed.map(|rows| rows > 0));
+        deleted.collect::<rusqlite::Result<_>>().located("delete projection row", self.place)
     }
 
-    fn advance(&mut self, feed: &WriterId, from: u64, to: u64) -> Result<()> {
-        let generation = self.generation.0;
-        let at = cursor(self.connection, self.generation, feed).located("advance cursor", self.place)?;
-        if at != from {
-            let message = format!("the cursor stands at {at}, not at {from}: somebody else folded");
-            return Err(Error::new(ErrorKind::Conflict, "advance cursor", message).at(feed));
+    fn advance(&mut self, moves: &[CursorMove]) -> Result<()> {
+        for CursorMove { feed, from, to } in moves {
+            let at = cursor(self.connection, self.generation, feed).located("advance cursor", self.place)?;
+            if at != *from {
+                let message = format!("the cursor stands at {at}, not at {from}: somebody else folded");
+                return Err(Error::new(ErrorKind::Conflict, "advance cursor", message).at(feed));
+            }
+            self.connection
+                .prepare_cached(
+                    "INSERT INTO cursors (generation, feed, next) VALUES (?1, ?2, ?3)
+                     ON CONFLICT (generation, feed) DO UPDATE SET next = ?3",
+                )
+                .and_then(|mut statement| statement.execute(params![self.generation.0, feed.0, to]))
+                .located("advance cursor", self.place)?;
         }
-        self.connection
-            .prepare_cached(
-                "INSERT INTO cursors (generation, feed, next) VALUES (?1, ?2, ?3)
-                 ON CONFLICT (generation, feed) DO UPDATE SET next = ?3",
-            )
-            .and_then(|mut statement| statement.execute(params![generation, feed.0, to]))
-            .map(drop)
-            .located("advance cursor", self.place)
+        Ok(())
     }
 
     fn set_token(&mut self, token: &Token) -> Result<()> {
@@ -215,6 +228,16 @@ impl Reading<'_> {
     ) -> rusqlite::Result<Option<Values>> {
         let row = |row: &rusqlite::Row<'_>| self.row_values(row, table);
         statement.query_row(rusqlite::params_from_iter(key.iter().map(Bound)), row).optional()
+    }
+
+    /// Reads the rows with the keys of a slice through a prepared statement.
+    pub(crate) fn get_rows(
+        self,
+        statement: &mut CachedStatement<'_>,
+        table: &Table,
+        keys: &[Value<'_>],
+    ) -> rusqlite::Result<Vec<Option<Values>>> {
+        keys.chunks_exact(table.key).map(|key| self.get_row(statement, table, key)).collect()
     }
 
     /// Takes the values of a row, names by their texts.

@@ -58,7 +58,7 @@ const COLUMNS: &[Column<Line>] = &[
 pub(super) fn run(context: &Context, arguments: &Content) -> anyhow::Result<ExitCode> {
     let Context { global, environment } = context;
     let ledger = open::ledger(&StoreUrl::choose(global, environment)?, Access::Read, global)?;
-    let store = open::queries(environment, &ledger)?;
+    let store = open::queries(&ledger, environment, global)?;
     let filter = filter::of_arguments(&arguments.filter, &*store)?;
     let payloads = PayloadReader::new(&ledger);
     let mut printer = Printer::new(global, COLUMNS);

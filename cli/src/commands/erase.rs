@@ -4,6 +4,7 @@ use super::Context;
 use crate::args::Erase;
 use crate::environment::now;
 use crate::feed::open_feed;
+use crate::filter;
 use crate::open::{self, Access, StoreUrl};
 use crate::output::{bytes, counted, print_one, printable};
 use burnlog_host::{Config, IngestLock};
@@ -11,14 +12,19 @@ use burnlog_log::{
     Address, Batch, Body, Error, ErrorKind, Kind, Ledger, Limit, Result, Skeleton, SkeletonFrozen, WriterId,
 };
 use burnlog_projections::{
-    ErasureReceipt, FoldLimits, Projector, Queries, RECEIPT_ADDRESSES_MAX, RecordClass, records,
-    resolve_session,
+    CallSession, ErasureReceipt, Filter, FoldLimits, Projector, Queries, RECEIPT_ADDRESSES_MAX, RecordClass,
+    Row, Value, live, records, resolve_session,
 };
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
 /// How many payloads are made unreadable at once.
 const STEP_ADDRESSES: usize = 1000;
+
+/// How many sessions that share one call are looked for.
+const COPIES_MAX: usize = 100;
 
 /// The fields of `erase --json`.
 #[derive(serde::Serialize)]
@@ -32,6 +38,8 @@ struct Outcome {
     feed: WriterId,
     /// The events that say so.
     receipts: Vec<Address>,
+    /// The sessions that share calls with the erased one: they have a copy of its history, or it of theirs.
+    copies: Vec<String>,
 }
 
 /// What the selection holds.
@@ -41,6 +49,7 @@ struct Selected {
     addresses: Vec<Address>,
     payload_bytes: u64,
     erased_before: u64,
+    copies: Vec<String>,
 }
 
 pub(super) fn run(context: &Context, arguments: &Erase) -> anyhow::Result<ExitCode> {
@@ -55,9 +64,10 @@ pub(super) fn run(context: &Context, arguments: &Erase) -> anyhow::Result<ExitCo
     let selected = select(&*store, &ledger, arguments)?;
     if !arguments.yes && !selected.addresses.is_empty() {
         let message = format!(
-            "nothing was erased: this would make {} ({}) unreadable for ever; --yes does it",
+            "nothing was erased: this would make {} ({}) unreadable for ever; --yes does it{}",
             counted(selected.addresses.len() as u64, "record"),
-            bytes(selected.payload_bytes)
+            bytes(selected.payload_bytes),
+            copies_text(&selected.copies)
         );
         return Err(Error::new(ErrorKind::Invalid, "erase", message).into());
     }
@@ -86,23 +96,26 @@ pub(super) fn run(context: &Context, arguments: &Erase) -> anyhow::Result<ExitCo
         erased_before: selected.erased_before,
         feed: writer.feed(),
         receipts,
+        copies: selected.copies,
     };
     print_one(global, &outcome, || text(&outcome))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Finds the records that are meant, and of those the ones of which payload or rows are still there.
-fn select(store: &dyn Queries, ledger: &Ledger, arguments: &Erase) -> Result<Selected> {
-    let mut places = match &arguments.session {
-        Some(session) => of_session(store, session)?,
-        None => Vec::new(),
-    };
+fn select(store: &dyn Queries, ledger: &Ledger, arguments: &Erase) -> anyhow::Result<Selected> {
+    let mut selected = Selected::default();
+    let mut places = Vec::new();
+    if let Some(name) = &arguments.session {
+        let (source, session) = resolve_session(store, name)?;
+        places = of_session(store, &source, &session)?;
+        selected.copies = copies_of(store, &source, &session)?;
+    }
     for address in &arguments.event {
         places.push(of_event(store, ledger, *address)?);
     }
     places.sort_unstable();
     places.dedup();
-    let mut selected = Selected::default();
     let mut at = 0;
     while at < places.len() {
         let wanted: Vec<Address> = places[at..].iter().map(|(address, _)| *address).collect();
@@ -126,14 +139,47 @@ fn select(store: &dyn Queries, ledger: &Ledger, arguments: &Erase) -> Result<Sel
 }
 
 /// The records of all files of a session, its subagents' and imported ones included.
-fn of_session(store: &dyn Queries, name: &str) -> Result<Vec<(Address, RecordClass)>> {
-    let (source, session) = resolve_session(store, name)?;
+fn of_session(store: &dyn Queries, source: &str, session: &str) -> Result<Vec<(Address, RecordClass)>> {
     let mut places = Vec::new();
-    for stream in store.streams(&source, &session)? {
-        let found = records(store, &source, &stream.stream, 0..u64::MAX)?;
+    for stream in store.streams(source, session)? {
+        let found = records(store, source, &stream.stream, 0..u64::MAX)?;
         places.extend(found.into_iter().map(|place| (place.address, place.class)));
     }
     Ok(places)
+}
+
+/// The sessions that share calls with this one: they have records of their own that say the same.
+fn copies_of(store: &dyn Queries, source: &str, session: &str) -> anyhow::Result<Vec<String>> {
+    let text = |text: &str| Value::Text(Cow::Owned(text.to_owned()));
+    let (source, session) = (source.to_owned(), session.to_owned());
+    let filter = Filter { source: Some(source.clone()), session: Some(session.clone()), ..Filter::default() };
+    let generation = live(store)?;
+    let mut copies = BTreeSet::new();
+    filter::for_each(
+        None,
+        |page| store.turns(&filter, page),
+        |turn| {
+            copies.insert(turn.call.session.to_string());
+            let first = [text(&source), text(&turn.call.call), text("")];
+            let rows = store.scan(generation, CallSession::TABLE, Some(&first), COPIES_MAX)?;
+            for row in rows.into_iter().map(CallSession::read) {
+                let row = row?;
+                if *row.source == *source && row.call == turn.call.call {
+                    copies.insert(row.session.to_string());
+                }
+            }
+            Ok(())
+        },
+    )?;
+    copies.remove(&session);
+    Ok(copies.into_iter().collect())
+}
+
+fn copies_text(copies: &[String]) -> String {
+    if copies.is_empty() {
+        return String::new();
+    }
+    format!("; the same history stands in records of {}", copies.join(", "))
 }
 
 /// One event. Only records of sessions are erased: stamps are taken away, and what says who wrote stays.
@@ -165,6 +211,7 @@ fn text(outcome: &Outcome) -> String {
     if outcome.erased_before > 0 {
         text.push_str(&format!("; {} had been erased before", counted(outcome.erased_before, "record")));
     }
+    text.push_str(&copies_text(&outcome.copies));
     text.push('\n');
     if outcome.erased > 0 {
         text.push_str(

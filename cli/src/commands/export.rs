@@ -36,7 +36,7 @@ pub(super) fn run(context: &Context, arguments: &Export) -> anyhow::Result<ExitC
         return Err(Error::new(ErrorKind::Invalid, "read arguments", message).into());
     }
     let ledger = open::ledger(&StoreUrl::choose(global, environment)?, Access::Read, global)?;
-    let store = open::queries(environment, &ledger)?;
+    let store = open::queries(&ledger, environment, global)?;
     let Some(path) = &arguments.to else {
         let out = io::BufWriter::with_capacity(1 << 16, io::stdout());
         write(&ledger, &*store, arguments, out)?;

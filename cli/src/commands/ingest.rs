@@ -4,6 +4,7 @@ use super::{Context, FOUND_WANTING};
 use crate::args::Ingest;
 use crate::environment::{Environment, now};
 use crate::feed::open_feed;
+use crate::folding;
 use crate::open::{self, Access, StoreUrl};
 use crate::output::{bytes, count, counted, print_one, say};
 use crate::progress;
@@ -11,7 +12,7 @@ use crate::watch::{self, Changed};
 use crate::zone;
 use burnlog_host::{Config, IngestLock};
 use burnlog_log::{Batch, Error, ErrorKind, Ledger, Result, Root, Timestamp, WriterId};
-use burnlog_projections::{FoldLimits, Projector, Queries, diagnostics};
+use burnlog_projections::{Projector, Queries, diagnostics};
 use burnlog_sources::{
     Acknowledged, CursorFile, FeedPoint, Filter, Notice, Observer, Options, Places, Plan, Progress, Report,
 };
@@ -138,7 +139,11 @@ fn ingest(
     let feed = writer.feed();
     let mut store = open::projections(&ledger, environment, global)?;
     let unreadable_before = unreadable(&*store)?;
-    let mut projector = Projector::new(&mut *store, &ledger, FoldLimits::default())?;
+    let mut projector = Projector::new(
+        &mut *store,
+        &ledger,
+        folding::limits(environment, Duration::from_secs(arguments.wait)),
+    )?;
     let mut pass = |plan: Plan| -> anyhow::Result<Report> {
         let mut watch = Watch { bar: progress::Progress::start("reading", global.quiet), context };
         let report = burnlog_sources::ingest(
@@ -159,7 +164,7 @@ fn ingest(
         let remembered = writer.remember();
         let report = report?;
         remembered?;
-        projector.catch_up(&ledger)?;
+        folding::catch_up(&mut projector, &ledger, || open::queries(&ledger, environment, global), global)?;
         super::search::add_new(context, &ledger);
         Ok(report)
     };

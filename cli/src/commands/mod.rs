@@ -45,7 +45,7 @@ impl Context {
     fn queries(&self) -> burnlog_log::Result<Box<dyn Queries>> {
         let url = StoreUrl::choose(&self.global, &self.environment)?;
         let ledger = open::ledger(&url, Access::Read, &self.global)?;
-        open::queries(&self.environment, &ledger)
+        open::queries(&ledger, &self.environment, &self.global)
     }
 }
 

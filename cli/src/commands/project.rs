@@ -2,6 +2,7 @@
 
 use super::Context;
 use crate::args::Project;
+use crate::folding;
 use crate::open::{self, Access, StoreUrl};
 use crate::output::{Column, Printer, count, counted, print_one};
 use crate::progress::Waiting;
@@ -16,10 +17,10 @@ pub(super) fn run(context: &Context, project: &Project) -> anyhow::Result<ExitCo
     match project {
         Project::Status => show_status(context),
         Project::Update => {
-            fold(context, "updated", |store, ledger| Projector::new(store, ledger, FoldLimits::default()))
+            fold(context, "updated", |store, ledger, limits| Projector::new(store, ledger, limits))
         }
         Project::Rebuild => {
-            fold(context, "rebuilt", |store, ledger| Projector::rebuild(store, ledger, FoldLimits::default()))
+            fold(context, "rebuilt", |store, ledger, limits| Projector::rebuild(store, ledger, limits))
         }
         Project::Dump { projection, hosts } => {
             let options = DumpOptions { projection: projection.clone(), hosts: *hosts };
@@ -41,7 +42,11 @@ struct Folded {
 fn fold(
     context: &Context,
     verb: &str,
-    open_projector: impl for<'s> Fn(&'s mut dyn FoldStore, &Ledger) -> burnlog_log::Result<Projector<'s>>,
+    open_projector: impl for<'s> Fn(
+        &'s mut dyn FoldStore,
+        &Ledger,
+        FoldLimits,
+    ) -> burnlog_log::Result<Projector<'s>>,
 ) -> anyhow::Result<ExitCode> {
     let start = Instant::now();
     let Context { global, environment } = context;
@@ -49,7 +54,8 @@ fn fold(
     let mut store = open::projections(&ledger, environment, global)?;
     let waiting = Waiting::start("folding", global.quiet);
     let CaughtUp { feeds, entries, damaged, unsupported } =
-        open_projector(&mut *store, &ledger)?.catch_up(&ledger)?;
+        open_projector(&mut *store, &ledger, folding::limits(environment, folding::WAIT))?
+            .catch_up(&ledger)?;
     drop(waiting);
     let elapsed_ms = start.elapsed().as_millis() as u64;
     let folded = Folded { feeds, entries, damaged, unsupported, elapsed_ms };
@@ -103,20 +109,14 @@ fn show_status(context: &Context) -> anyhow::Result<ExitCode> {
 
 /// One line for each projection: how many entries of the ledger it lacks.
 pub(super) fn projection_lines(context: &Context, ledger: &Ledger) -> anyhow::Result<Vec<ProjectionLine>> {
-    let store = open::queries(&context.environment, ledger);
+    let store = open::queries(ledger, &context.environment, &context.global);
     let folded = match store.and_then(|store| status(&*store)) {
         Ok(status) => Some(status),
         Err(error) if error.kind() == burnlog_log::ErrorKind::NotFound => None,
         Err(error) => return Err(error.into()),
     };
     let (version, cursors) = folded.map_or((0, Vec::new()), |status| (status.version, status.cursors));
-    let mut behind = 0;
-    ledger.for_each_feed(None, |head| {
-        let at = cursors.binary_search_by_key(&head.feed, |cursor| cursor.feed);
-        let next = at.map_or(0, |at| cursors[at].next);
-        behind += head.size.saturating_sub(next);
-        Ok(())
-    })?;
+    let behind = folding::behind(ledger, &cursors)?;
     Ok(TABLES.iter().map(|table| ProjectionLine { name: table.name, version, behind }).collect())
 }
 

@@ -37,7 +37,7 @@ const COLUMNS: &[Column<Line>] = &[
 pub(super) fn run(context: &Context, arguments: &Restore) -> anyhow::Result<ExitCode> {
     let Context { global, environment } = context;
     let ledger = open::ledger(&StoreUrl::choose(global, environment)?, Access::Read, global)?;
-    let store = open::queries(environment, &ledger)?;
+    let store = open::queries(&ledger, environment, global)?;
     let (source, session) = resolve_session(&*store, &arguments.session)?;
     let rebuilder = Rebuilder { ledger: &ledger, queries: &*store };
     let mut jobs: Vec<Job> = Vec::new();

@@ -60,7 +60,7 @@ pub(super) fn run(context: &Context, arguments: &args::Search) -> anyhow::Result
     let query = SearchQuery::parse(&arguments.query.join(" "))?;
     let Context { global, environment } = context;
     let ledger = open::ledger(&StoreUrl::choose(global, environment)?, Access::Read, global)?;
-    let store = open::queries(environment, &ledger)?;
+    let store = open::queries(&ledger, environment, global)?;
     let request = request(arguments, &*store)?;
     let path = environment.home.search(ledger.location().id);
     let found = match find(context, &path, &ledger, &*store, &query, &request) {
@@ -141,7 +141,7 @@ pub(super) fn add_new(context: &Context, ledger: &Ledger) {
         return;
     }
     let add = || {
-        let store = open::queries(&context.environment, ledger)?;
+        let store = open::queries(ledger, &context.environment, &context.global)?;
         let mut index = open::search_index(&path, &context.environment, &context.global)?;
         update(context, &mut index, ledger, &*store)
     };

@@ -18,7 +18,7 @@ pub(super) fn run(context: &Context, arguments: &Show) -> anyhow::Result<ExitCod
         return Err(Error::new(ErrorKind::Invalid, "read arguments", message).into());
     }
     let ledger = open::ledger(&StoreUrl::choose(global, environment)?, Access::Read, global)?;
-    let store = open::queries(environment, &ledger)?;
+    let store = open::queries(&ledger, environment, global)?;
     let (source, session) = resolve_session(&*store, &arguments.session)?;
     let session = session_row(&*store, &source, &session)?;
     let payloads = PayloadReader::new(&ledger);

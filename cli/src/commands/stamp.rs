@@ -4,11 +4,12 @@ use super::Context;
 use crate::args::Stamp;
 use crate::environment::now;
 use crate::feed::open_feed;
+use crate::folding;
 use crate::open::{self, Access, StoreUrl};
 use crate::output::{print_one, printable, say};
 use burnlog_host::{Config, IngestLock};
 use burnlog_log::{Address, Batch, Error, ErrorKind, Kind, Ledger, Position, Result, Timestamp, WriterId};
-use burnlog_projections::{FoldLimits, Projector, resolve_session};
+use burnlog_projections::{Projector, resolve_session};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -54,7 +55,11 @@ pub(super) fn run(context: &Context, arguments: &Stamp) -> anyhow::Result<ExitCo
     let _lock = IngestLock::acquire(&state.lock(), Duration::from_secs(arguments.wait))?;
     let (mut writer, _) = open_feed(environment, global, &config, &ledger, &state)?;
     let mut store = open::projections(&ledger, environment, global)?;
-    let mut projector = Projector::new(&mut *store, &ledger, FoldLimits::default())?;
+    let mut projector = Projector::new(
+        &mut *store,
+        &ledger,
+        folding::limits(environment, Duration::from_secs(arguments.wait)),
+    )?;
     let payload = Payload { selector, set, at: now() };
     let mut batch = Batch::default();
     let position =
@@ -67,7 +72,7 @@ pub(super) fn run(context: &Context, arguments: &Stamp) -> anyhow::Result<ExitCo
     let remembered = writer.remember();
     appended?;
     remembered?;
-    projector.catch_up(&ledger)?;
+    folding::catch_up(&mut projector, &ledger, || open::queries(&ledger, environment, global), global)?;
     let stamped = Stamped { address, feed: writer.feed(), payload };
     print_one(global, &stamped, || text(&stamped))?;
     Ok(ExitCode::SUCCESS)
@@ -82,7 +87,7 @@ fn selector(context: &Context, arguments: &Stamp, ledger: &Ledger) -> Result<Sel
         source: arguments.source.clone(),
     };
     let Some(name) = &arguments.session else { return Ok(selector) };
-    let store = open::queries(&context.environment, ledger);
+    let store = open::queries(ledger, &context.environment, &context.global);
     match store.and_then(|store| resolve_session(&*store, name)) {
         Ok((_, session)) => selector.session = Some(session.to_string()),
         Err(error) if error.kind() == ErrorKind::NotFound => {

@@ -78,6 +78,69 @@ fn a_sqlite_ledger_has_its_projections_in_its_own_file_and_is_like_any_other() {
     direct.ok(&["restore", session, "--store", &store, "--to", &text(direct.path("out"))]);
 }
 
+/// A database of its own in a private cluster.
+fn database() -> burnlog_postgres::Database {
+    let made = burnlog_postgres::Cluster::shared().and_then(burnlog_postgres::Cluster::database);
+    made.unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The HOMEs of all fixtures, as arguments.
+fn all_fixtures() -> Vec<String> {
+    let folders = std::fs::read_dir(crate::fixtures().join("sessions")).unwrap();
+    let folders = folders.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
+    folders.flat_map(|path| ["--root".to_owned(), text(path.canonicalize().unwrap())]).collect()
+}
+
+#[test]
+fn a_postgres_ledger_has_its_projections_in_its_own_schema_and_is_like_any_other() {
+    let database = database();
+    let store = database.url();
+    let roots = all_fixtures();
+    let ingest: Vec<&str> = std::iter::once("ingest").chain(roots.iter().map(String::as_str)).collect();
+    let (local, one, two) = (Machine::new("one"), Machine::new("one"), Machine::new("two"));
+    local.ok(&ingest);
+    one.ok(&[&ingest[..], &["--store", store]].concat());
+    assert_eq!(one.ok(&["project", "dump", "--store", store]), local.dump());
+    for command in [&["sessions"][..], &["usage", "--by", "day,model"], &["turns"], &["diagnostics"]] {
+        assert_eq!(one.rows(&[command, &["--store", store]].concat()), local.rows(command), "{command:?}");
+    }
+    let projections = std::fs::read_dir(one.path("burn/projections")).map_or(0, Iterator::count);
+    assert_eq!(projections, 0, "nothing of it is kept on the host");
+    // What one host folded another reads; what that records both have, and counts once.
+    let session = "11111111-1111-4111-8111-111111111111";
+    assert_eq!(two.ok(&["show", session, "--store", store]), local.ok(&["show", session]));
+    two.ok(&[&ingest[..], &["--store", store]].concat());
+    assert_eq!(one.ok(&["project", "dump", "--store", store]), local.dump());
+    let hosts = one.rows(&["sessions", "--store", store]);
+    assert_eq!(hosts[0]["hosts"], serde_json::json!(["one", "two"]));
+    two.ok(&["project", "rebuild", "--store", store]);
+    assert_eq!(one.ok(&["project", "dump", "--store", store]), local.dump());
+    let behind = one.rows(&["project", "status", "--store", store]);
+    assert!(behind.iter().all(|line| line["behind"] == 0), "{behind:?}");
+    let found = |machine: &Machine, more: &[&str]| machine.rows(&[&["search", "tests"], more].concat()).len();
+    assert_eq!(found(&two, &["--store", store]), found(&local, &[]));
+}
+
+#[test]
+fn what_another_host_is_folding_is_recorded_and_left_to_it() {
+    let database = database();
+    let store = database.url();
+    let machine = Machine::new("one");
+    machine.ok(&["ingest", "--store", store, "--root", &claude_fixtures()]);
+    let dump = machine.ok(&["project", "dump", "--store", store]);
+    let hold = "update burnlog.projections set lease_token = lease_token + 1, lease_holder = 'pod seven', \
+                lease_until = clock_timestamp() + interval '1 hour'";
+    database.run(hold).unwrap();
+    machine.session("late", crate::assistant("late", "m-late", 5, Some("end_turn")));
+    let ingested = machine.run(&["ingest", "--wait", "0", "--store", store]);
+    assert_eq!(ingested.code, 0, "{}", ingested.stderr);
+    assert!(ingested.stderr.contains("pod seven is folding"), "{}", ingested.stderr);
+    assert_eq!(machine.ok(&["project", "dump", "--store", store]), dump);
+    database.run("update burnlog.projections set lease_until = clock_timestamp()").unwrap();
+    machine.ok(&["project", "update", "--store", store]);
+    assert!(machine.ok(&["project", "dump", "--store", store]).contains("m-late"));
+}
+
 #[test]
 fn a_damaged_file_with_the_ledger_in_it_is_never_put_aside() {
     let machine = Machine::new("one");

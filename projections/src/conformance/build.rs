@@ -257,7 +257,11 @@ pub fn catch_up(store: &mut dyn crate::FoldStore, ledger: &Ledger) -> crate::Cau
 
 /// Limits that make even small logs take several commits.
 pub fn small_limits() -> FoldLimits {
-    FoldLimits { pending_bytes_max: 20_000, page: burnlog_log::Limit { entries: 17, bytes: 1 << 20 } }
+    FoldLimits {
+        pending_bytes_max: 20_000,
+        page: burnlog_log::Limit { entries: 17, bytes: 1 << 20 },
+        ..FoldLimits::default()
+    }
 }
 
 /// The dump of a store as one text.

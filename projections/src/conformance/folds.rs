@@ -85,7 +85,7 @@ pub fn two_projectors_fold_everything_once(fixture: &impl Fixture) {
     append(&ledger, 1, &records);
     let (mut one, mut two) = (fixture.open(), fixture.open());
     let limits = FoldLimits::default();
-    let mut first = Projector::new(one.folds(), &ledger, limits).unwrap();
+    let mut first = Projector::new(one.folds(), &ledger, limits.clone()).unwrap();
     let mut second = Projector::new(two.folds(), &ledger, limits).unwrap();
     let batch_of_new = batch(&made_up(7, 50));
     let mut writer = ledger.writer(WriterKey::from_secret([2; 32])).unwrap();

@@ -14,11 +14,13 @@
 
 pub mod build;
 pub mod folds;
+pub mod leases;
 pub mod queries;
 pub mod rows;
 pub mod store;
 
-use crate::{FoldStore, Queries};
+use crate::{FoldStore, Lease, Leasing, Queries};
+use std::time::Duration;
 
 /// A store of which both halves are tested together.
 pub trait Store: FoldStore + Queries {
@@ -36,6 +38,17 @@ impl<T: FoldStore + Queries + 'static> Store for T {
 
     fn queries(&self) -> &dyn Queries {
         self
+    }
+}
+
+/// A time that no case outlives.
+pub const LONG: Duration = Duration::from_secs(3600);
+
+/// Takes the lease for a case that is not about it.
+pub fn leased(store: &mut dyn FoldStore) -> Lease {
+    match store.lease("a case", LONG, None).unwrap() {
+        Leasing::Granted(lease) => lease,
+        held @ Leasing::Held { .. } => panic!("{held:?}"),
     }
 }
 
@@ -72,6 +85,19 @@ macro_rules! __fold_store_cases {
             another_ledger_is_refused,
             a_newer_version_is_refused,
         }
+        $crate::$each! { $fixture, leases:
+            a_lease_is_granted_to_one_at_a_time,
+            a_lease_given_back_is_free,
+            tokens_grow_with_each_grant,
+            a_holder_past_its_time_cannot_write,
+            a_holder_that_another_followed_cannot_write,
+            a_lease_is_renewed_where_nobody_else_came,
+            a_holder_that_is_gone_is_followed_at_once,
+            a_commit_begins_the_time_anew,
+            a_projector_gives_the_lease_back,
+            a_projector_says_who_is_folding,
+            a_projector_follows_one_that_is_gone,
+        }
         $crate::$each! { $fixture, rows:
             every_kind_of_value_comes_back,
             a_known_key_is_not_inserted_again,
@@ -81,6 +107,12 @@ macro_rules! __fold_store_cases {
             a_scan_may_start_within_a_key,
             names_outlive_a_failed_commit,
             the_empty_name_is_a_name_like_any_other,
+            answers_are_in_the_order_of_the_slice,
+            a_slice_sees_what_the_transaction_wrote,
+            a_key_that_comes_twice_is_invalid,
+            half_a_row_is_invalid,
+            an_empty_slice_does_nothing,
+            many_rows_go_in_one_slice,
         }
         $crate::$each! { $fixture, folds:
             the_dump_is_that_of_any_other_store,

@@ -2,7 +2,7 @@
 
 #![allow(missing_docs)] // the names of the cases are the claims
 
-use super::{Fixture, Store};
+use super::{Fixture, Store, leased};
 use crate::{
     Call, Extent, FoldTransaction, Generation, Row, StreamFeed, Table, ToolUse, UserTurn, Value, Values,
 };
@@ -14,7 +14,10 @@ const ODD_TEXTS: [&str; 9] =
     ["", " ", "'", "\"%_;--", "\u{1}\u{7f}", "\u{fffd}", "Ä ö ß", "\u{1f600}", "\u{10ffff}"];
 
 fn create(store: &mut dyn Store) -> Generation {
-    store.create(1).unwrap()
+    let lease = leased(store.folds());
+    let generation = store.create(&lease, 1).unwrap();
+    store.release(&lease).unwrap();
+    generation
 }
 
 /// Runs work in a commit of its own.
@@ -27,10 +30,13 @@ fn write<T>(
     let states = [state.live, state.building];
     let revision = states.iter().flatten().find(|state| state.generation == generation).unwrap().revision;
     let mut done = None;
-    store.commit(generation, revision, &mut |to| {
+    let lease = leased(store.folds());
+    let committed = store.commit(&lease, generation, revision, &mut |to| {
         done = Some(work(to)?);
         Ok(())
-    })?;
+    });
+    store.release(&lease).unwrap();
+    committed?;
     Ok(done.unwrap())
 }
 
@@ -42,7 +48,7 @@ fn owned(row: &impl Row) -> Values {
 
 fn insert(store: &mut dyn Store, generation: Generation, row: &impl Row, table: &'static Table) -> bool {
     let values = owned(row);
-    write(store, generation, |to| to.insert_new(table, &values)).unwrap()
+    write(store, generation, |to| to.insert_new(table, &values)).unwrap() == [true]
 }
 
 fn call(name: &str) -> Call {
@@ -89,7 +95,7 @@ pub fn every_kind_of_value_comes_back(fixture: &impl Fixture) {
         assert!(insert(&mut *store, generation, &row, Call::TABLE), "{text:?}");
         let values = owned(&row);
         let key = &values[..Call::TABLE.key];
-        let inside = write(&mut *store, generation, |to| to.get(Call::TABLE, key)).unwrap();
+        let inside = write(&mut *store, generation, |to| to.get(Call::TABLE, key)).unwrap().remove(0);
         assert_eq!(Call::read(inside.unwrap()).unwrap(), row);
         let outside = store.get(generation, Call::TABLE, key).unwrap();
         assert_eq!(Call::read(outside.unwrap()).unwrap(), row);
@@ -140,8 +146,10 @@ pub fn a_deleted_row_is_gone_and_may_come_again(fixture: &impl Fixture) {
     let row = call("x");
     let values = owned(&row);
     insert(&mut *store, generation, &row, Call::TABLE);
-    assert!(write(&mut *store, generation, |to| to.delete(Call::TABLE, &values[..2])).unwrap());
-    assert!(!write(&mut *store, generation, |to| to.delete(Call::TABLE, &values[..2])).unwrap());
+    for was_there in [true, false] {
+        let deleted = write(&mut *store, generation, |to| to.delete(Call::TABLE, &values[..2])).unwrap();
+        assert_eq!(deleted, [was_there]);
+    }
     assert_eq!(store.get(generation, Call::TABLE, &values[..2]).unwrap(), None);
     assert!(insert(&mut *store, generation, &row, Call::TABLE));
 }
@@ -247,4 +255,149 @@ pub fn names_outlive_a_failed_commit(fixture: &impl Fixture) {
         .map(|row| UserTurn::read(row).unwrap().class.to_string())
         .collect();
     assert_eq!(classes, ["another class", "a class of its own"]);
+}
+
+/// The values of rows of tool uses, one behind another, and of their keys.
+fn tool_uses(names: &[&str], tool: &str) -> (Values, Values) {
+    let (mut rows, mut keys) = (Vec::new(), Vec::new());
+    for name in names {
+        let mut row = ToolUse::unseen("a".into(), (*name).to_owned());
+        row.tool = Some(tool.into());
+        let values = owned(&row);
+        keys.extend_from_slice(&values[..ToolUse::TABLE.key]);
+        rows.extend(values);
+    }
+    (rows, keys)
+}
+
+/// The rows of a slice.
+fn rows_of(slice: &[Value<'static>]) -> Vec<ToolUse> {
+    read(slice.chunks(ToolUse::TABLE.columns.len()).map(<[_]>::to_vec))
+}
+
+fn read(rows: impl IntoIterator<Item = Values>) -> Vec<ToolUse> {
+    rows.into_iter().map(|values| ToolUse::read(values).unwrap()).collect()
+}
+
+/// The tools of what was found.
+fn tools(found: Vec<Option<Values>>) -> Vec<Option<String>> {
+    let tool = |values| ToolUse::read(values).unwrap().tool.unwrap().to_string();
+    found.into_iter().map(|values| values.map(tool)).collect()
+}
+
+pub fn answers_are_in_the_order_of_the_slice(fixture: &impl Fixture) {
+    let mut store = fixture.open();
+    let generation = create(&mut *store);
+    let table = ToolUse::TABLE;
+    let (some, _) = tool_uses(&["b", "d"], "Read");
+    // Not in the order of the keys: the answers follow the slice, not the table.
+    let (all, keys) = tool_uses(&["d", "a", "c", "b", ""], "Edit");
+    let (gone, gone_keys) = tool_uses(&["c", "x", "a"], "Edit");
+    let (inserted, found, deleted) = write(&mut *store, generation, |to| {
+        to.insert_new(table, &some)?;
+        let inserted = to.insert_new(table, &all)?;
+        let found = to.get(table, &keys)?;
+        Ok((inserted, found, to.delete(table, &gone_keys)?))
+    })
+    .unwrap();
+    assert_eq!(inserted, [false, true, true, false, true]);
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(tools(found), [text("Read"), text("Edit"), text("Edit"), text("Read"), text("Edit")]);
+    assert_eq!(deleted, [true, false, true]);
+    let found = store.get_many(generation, table, &keys).unwrap();
+    assert_eq!(tools(found), [text("Read"), None, None, text("Read"), text("Edit")]);
+    let error = write(&mut *store, generation, |to| to.replace(table, &gone)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "a slice with one unknown key is refused");
+}
+
+pub fn a_slice_sees_what_the_transaction_wrote(fixture: &impl Fixture) {
+    let mut store = fixture.open();
+    let generation = create(&mut *store);
+    let table = ToolUse::TABLE;
+    let (rows, keys) = tool_uses(&["a", "b"], "Read");
+    let (changed, _) = tool_uses(&["a", "b"], "Edit");
+    let seen = write(&mut *store, generation, |to| {
+        let mut seen = vec![to.get(table, &keys)?];
+        to.insert_new(table, &rows)?;
+        seen.push(to.get(table, &keys)?);
+        to.replace(table, &changed)?;
+        seen.push(to.get(table, &keys)?);
+        to.delete(table, &keys[..2])?;
+        seen.push(to.get(table, &keys)?);
+        assert_eq!(to.insert_new(table, &rows)?, [true, false]);
+        seen.push(to.get(table, &keys)?);
+        Ok(seen)
+    })
+    .unwrap();
+    let (read, edit) = (Some("Read".to_owned()), Some("Edit".to_owned()));
+    let expected = [
+        [None, None],
+        [read.clone(), read.clone()],
+        [edit.clone(), edit.clone()],
+        [None, edit.clone()],
+        [read, edit],
+    ];
+    assert_eq!(seen.into_iter().map(tools).collect::<Vec<_>>(), expected);
+}
+
+pub fn a_key_that_comes_twice_is_invalid(fixture: &impl Fixture) {
+    let mut store = fixture.open();
+    let generation = create(&mut *store);
+    let table = ToolUse::TABLE;
+    let (once, _) = tool_uses(&["a", "b"], "Read");
+    write(&mut *store, generation, |to| to.insert_new(table, &once)).unwrap();
+    for names in [&["a", "a"][..], &["a", "b", "a"]] {
+        let (rows, keys) = tool_uses(names, "Edit");
+        let kinds = [
+            write(&mut *store, generation, |to| to.insert_new(table, &rows)).unwrap_err().kind(),
+            write(&mut *store, generation, |to| to.replace(table, &rows)).unwrap_err().kind(),
+            write(&mut *store, generation, |to| to.delete(table, &keys)).unwrap_err().kind(),
+            write(&mut *store, generation, |to| to.get(table, &keys)).unwrap_err().kind(),
+            store.get_many(generation, table, &keys).unwrap_err().kind(),
+        ];
+        assert_eq!(kinds, [ErrorKind::Invalid; 5]);
+    }
+    assert_eq!(read(store.scan(generation, table, None, 9).unwrap()), rows_of(&once));
+}
+
+pub fn half_a_row_is_invalid(fixture: &impl Fixture) {
+    let mut store = fixture.open();
+    let generation = create(&mut *store);
+    let table = ToolUse::TABLE;
+    let (rows, keys) = tool_uses(&["a", "b"], "Read");
+    let half = &rows[..rows.len() - 1];
+    let error = write(&mut *store, generation, |to| to.insert_new(table, half)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    let error = write(&mut *store, generation, |to| to.delete(table, &keys[..3])).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(store.get_many(generation, table, &keys[..1]).unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(store.scan(generation, table, None, 9).unwrap(), Vec::<Values>::new());
+}
+
+pub fn an_empty_slice_does_nothing(fixture: &impl Fixture) {
+    let mut store = fixture.open();
+    let generation = create(&mut *store);
+    write(&mut *store, generation, |to| {
+        assert_eq!(to.insert_new(Call::TABLE, &[])?, Vec::<bool>::new());
+        assert_eq!(to.get(Call::TABLE, &[])?, Vec::<Option<Values>>::new());
+        assert_eq!(to.delete(Call::TABLE, &[])?, Vec::<bool>::new());
+        to.replace(Call::TABLE, &[])?;
+        to.advance(&[])
+    })
+    .unwrap();
+    assert_eq!(store.get_many(generation, Call::TABLE, &[]).unwrap(), Vec::<Option<Values>>::new());
+}
+
+pub fn many_rows_go_in_one_slice(fixture: &impl Fixture) {
+    let mut store = fixture.open();
+    let generation = create(&mut *store);
+    let names: Vec<String> = (0..3000).map(|number| format!("tool {number:04}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let (rows, keys) = tool_uses(&names, "Read");
+    let table = ToolUse::TABLE;
+    let inserted = write(&mut *store, generation, |to| to.insert_new(table, &rows)).unwrap();
+    assert!(inserted.len() == 3000 && inserted.iter().all(|inserted| *inserted));
+    let found = store.get_many(generation, table, &keys).unwrap();
+    assert_eq!(read(found.into_iter().map(Option::unwrap)), rows_of(&rows));
+    assert_eq!(read(store.scan(generation, table, None, 5000).unwrap()), rows_of(&rows));
 }

@@ -3,16 +3,27 @@
 #![allow(missing_docs)] // the names of the cases are the claims
 
 use super::build::{LEDGER, feed, ledger};
-use super::{Fixture, Store};
-use crate::{FoldLimits, Generation, PROJECTIONS_VERSION, Projector, Promotion};
+use super::{Fixture, Store, leased};
+use crate::{CursorMove, FoldLimits, Generation, Lease, PROJECTIONS_VERSION, Projector, Promotion};
 use burnlog_log::{Error, ErrorKind, LedgerId, Result, Token};
 
-fn version_one(store: &mut dyn Store) -> Generation {
-    store.create(1).unwrap()
+fn version_one(store: &mut dyn Store) -> (Lease, Generation) {
+    let lease = leased(store.folds());
+    (lease, store.create(&lease, 1).unwrap())
 }
 
-fn advance(store: &mut dyn Store, generation: Generation, expected: u64, from: u64, to: u64) -> Result<u64> {
-    store.commit(generation, expected, &mut |write| write.advance(&feed(1), from, to))
+fn step(number: u8, from: u64, to: u64) -> CursorMove {
+    CursorMove { feed: feed(number), from, to }
+}
+
+fn advance(
+    store: &mut dyn Store,
+    (lease, generation): (Lease, Generation),
+    expected: u64,
+    from: u64,
+    to: u64,
+) -> Result<u64> {
+    store.commit(&lease, generation, expected, &mut |write| write.advance(&[step(1, from, to)]))
 }
 
 pub fn a_new_store_has_no_generation(fixture: &impl Fixture) {
@@ -22,7 +33,7 @@ pub fn a_new_store_has_no_generation(fixture: &impl Fixture) {
 
 pub fn the_first_generation_is_live_at_once(fixture: &impl Fixture) {
     let mut store = fixture.open();
-    let generation = version_one(&mut *store);
+    let (_, generation) = version_one(&mut *store);
     let live = store.state().unwrap().live.unwrap();
     assert_eq!((live.generation, live.version, live.revision), (generation, 1, 0));
     assert_eq!((live.token, live.settled), (None, false));
@@ -30,10 +41,13 @@ pub fn the_first_generation_is_live_at_once(fixture: &impl Fixture) {
 
 pub fn a_stale_revision_is_a_conflict_and_writes_nothing(fixture: &impl Fixture) {
     let mut store = fixture.open();
-    let generation = version_one(&mut *store);
-    assert_eq!(advance(&mut *store, generation, 0, 0, 5).unwrap(), 1);
+    let (lease, generation) = version_one(&mut *store);
+    assert_eq!(advance(&mut *store, (lease, generation), 0, 0, 5).unwrap(), 1);
     for stale in [0, 2] {
-        assert_eq!(advance(&mut *store, generation, stale, 5, 9).unwrap_err().kind(), ErrorKind::Conflict);
+        assert_eq!(
+            advance(&mut *store, (lease, generation), stale, 5, 9).unwrap_err().kind(),
+            ErrorKind::Conflict
+        );
     }
     assert_eq!(store.cursor(generation, &feed(1)).unwrap(), 5);
     assert_eq!(store.state().unwrap().live.unwrap().revision, 1);
@@ -41,10 +55,10 @@ pub fn a_stale_revision_is_a_conflict_and_writes_nothing(fixture: &impl Fixture)
 
 pub fn failed_work_writes_nothing(fixture: &impl Fixture) {
     let mut store = fixture.open();
-    let generation = version_one(&mut *store);
+    let (lease, generation) = version_one(&mut *store);
     let error = store
-        .commit(generation, 0, &mut |write| {
-            write.advance(&feed(1), 0, 5)?;
+        .commit(&lease, generation, 0, &mut |write| {
+            write.advance(&[step(1, 0, 5)])?;
             write.set_token(&Token(vec![1]))?;
             Err(Error::new(ErrorKind::Denied, "test", "no"))
         })
@@ -52,29 +66,28 @@ pub fn failed_work_writes_nothing(fixture: &impl Fixture) {
     assert_eq!(error.kind(), ErrorKind::Denied);
     assert_eq!(store.cursor(generation, &feed(1)).unwrap(), 0);
     assert_eq!(store.state().unwrap().live.unwrap().token, None);
-    assert_eq!(advance(&mut *store, generation, 0, 0, 5).unwrap(), 1);
+    assert_eq!(advance(&mut *store, (lease, generation), 0, 0, 5).unwrap(), 1);
 }
 
 pub fn a_cursor_moves_only_from_where_it_stands(fixture: &impl Fixture) {
     let mut store = fixture.open();
-    let generation = version_one(&mut *store);
-    assert_eq!(advance(&mut *store, generation, 0, 1, 5).unwrap_err().kind(), ErrorKind::Conflict);
-    advance(&mut *store, generation, 0, 0, 5).unwrap();
-    assert_eq!(advance(&mut *store, generation, 1, 4, 9).unwrap_err().kind(), ErrorKind::Conflict);
+    let (lease, generation) = version_one(&mut *store);
+    assert_eq!(advance(&mut *store, (lease, generation), 0, 1, 5).unwrap_err().kind(), ErrorKind::Conflict);
+    advance(&mut *store, (lease, generation), 0, 0, 5).unwrap();
+    assert_eq!(advance(&mut *store, (lease, generation), 1, 4, 9).unwrap_err().kind(), ErrorKind::Conflict);
     assert_eq!(store.cursor(generation, &feed(1)).unwrap(), 5);
 }
 
 pub fn what_was_committed_survives_reopening(fixture: &impl Fixture) {
     let mut store = fixture.open();
-    let generation = version_one(&mut *store);
+    let (lease, generation) = version_one(&mut *store);
     store.bind(LEDGER).unwrap();
     let work = &mut |write: &mut dyn crate::FoldTransaction| {
-        write.advance(&feed(1), 0, 5)?;
-        write.advance(&feed(2), 0, 6)?;
+        write.advance(&[step(1, 0, 5), step(2, 0, 6)])?;
         write.set_token(&Token(vec![1, 0, 255]))
     };
-    store.commit(generation, 0, work).unwrap();
-    store.settle(generation).unwrap();
+    store.commit(&lease, generation, 0, work).unwrap();
+    store.settle(&lease, generation).unwrap();
     drop(store);
     let mut store = fixture.open();
     let live = store.state().unwrap().live.unwrap();
@@ -91,16 +104,16 @@ pub fn what_was_committed_survives_reopening(fixture: &impl Fixture) {
 
 pub fn a_generation_is_built_beside_the_live_one(fixture: &impl Fixture) {
     let mut store = fixture.open();
-    let old = version_one(&mut *store);
-    advance(&mut *store, old, 0, 0, 5).unwrap();
-    let new = store.create(2).unwrap();
+    let (lease, old) = version_one(&mut *store);
+    advance(&mut *store, (lease, old), 0, 0, 5).unwrap();
+    let new = store.create(&lease, 2).unwrap();
     assert_ne!(old, new);
     let state = store.state().unwrap();
     assert_eq!(state.live.unwrap().generation, old);
     assert_eq!(state.building.unwrap().generation, new);
     assert_eq!(store.cursor(new, &feed(1)).unwrap(), 0);
-    advance(&mut *store, new, 0, 0, 5).unwrap();
-    store.promote(new, Promotion::CaughtUp).unwrap();
+    advance(&mut *store, (lease, new), 0, 0, 5).unwrap();
+    store.promote(&lease, new, Promotion::CaughtUp).unwrap();
     let state = store.state().unwrap();
     assert_eq!(state.live.unwrap().generation, new);
     assert_eq!(state.building, None);
@@ -108,35 +121,35 @@ pub fn a_generation_is_built_beside_the_live_one(fixture: &impl Fixture) {
 
 pub fn a_generation_behind_the_live_one_is_not_promoted(fixture: &impl Fixture) {
     let mut store = fixture.open();
-    let old = version_one(&mut *store);
-    advance(&mut *store, old, 0, 0, 5).unwrap();
-    let new = store.create(2).unwrap();
-    assert_eq!(store.promote(new, Promotion::CaughtUp).unwrap_err().kind(), ErrorKind::Conflict);
-    advance(&mut *store, new, 0, 0, 4).unwrap();
-    assert_eq!(store.promote(new, Promotion::CaughtUp).unwrap_err().kind(), ErrorKind::Conflict);
+    let (lease, old) = version_one(&mut *store);
+    advance(&mut *store, (lease, old), 0, 0, 5).unwrap();
+    let new = store.create(&lease, 2).unwrap();
+    assert_eq!(store.promote(&lease, new, Promotion::CaughtUp).unwrap_err().kind(), ErrorKind::Conflict);
+    advance(&mut *store, (lease, new), 0, 0, 4).unwrap();
+    assert_eq!(store.promote(&lease, new, Promotion::CaughtUp).unwrap_err().kind(), ErrorKind::Conflict);
     assert_eq!(store.state().unwrap().live.unwrap().generation, old);
     assert_eq!(store.cursor(old, &feed(1)).unwrap(), 5);
     let mut other = fixture.open();
     assert_eq!(other.state().unwrap().building.unwrap().revision, 1);
-    advance(&mut *other, new, 1, 4, 6).unwrap();
-    store.promote(new, Promotion::CaughtUp).unwrap();
+    advance(&mut *other, (lease, new), 1, 4, 6).unwrap();
+    store.promote(&lease, new, Promotion::CaughtUp).unwrap();
 }
 
 pub fn the_live_generation_is_not_promoted_again(fixture: &impl Fixture) {
     let mut store = fixture.open();
-    let live = version_one(&mut *store);
-    assert_eq!(store.promote(live, Promotion::CaughtUp).unwrap_err().kind(), ErrorKind::Conflict);
+    let (lease, live) = version_one(&mut *store);
+    assert_eq!(store.promote(&lease, live, Promotion::CaughtUp).unwrap_err().kind(), ErrorKind::Conflict);
     assert_eq!(
-        store.promote(Generation(live.0 + 1), Promotion::CaughtUp).unwrap_err().kind(),
+        store.promote(&lease, Generation(live.0 + 1), Promotion::CaughtUp).unwrap_err().kind(),
         ErrorKind::Conflict
     );
 }
 
 pub fn creating_again_replaces_what_is_being_built(fixture: &impl Fixture) {
     let mut store = fixture.open();
-    let live = version_one(&mut *store);
-    let first = store.create(2).unwrap();
-    let second = store.create(3).unwrap();
+    let (lease, live) = version_one(&mut *store);
+    let first = store.create(&lease, 2).unwrap();
+    let second = store.create(&lease, 3).unwrap();
     assert!(live < first && first < second, "the number of a generation is never used again");
     let state = store.state().unwrap();
     assert_eq!(state.live.unwrap().generation, live);
@@ -145,19 +158,19 @@ pub fn creating_again_replaces_what_is_being_built(fixture: &impl Fixture) {
 
 pub fn a_commit_to_a_dropped_generation_is_a_conflict(fixture: &impl Fixture) {
     let mut store = fixture.open();
-    version_one(&mut *store);
-    let dropped = store.create(2).unwrap();
-    store.create(2).unwrap();
-    assert_eq!(advance(&mut *store, dropped, 0, 0, 1).unwrap_err().kind(), ErrorKind::Conflict);
+    let (lease, _) = version_one(&mut *store);
+    let dropped = store.create(&lease, 2).unwrap();
+    store.create(&lease, 2).unwrap();
+    assert_eq!(advance(&mut *store, (lease, dropped), 0, 0, 1).unwrap_err().kind(), ErrorKind::Conflict);
 }
 
 pub fn settling_twice_is_fine(fixture: &impl Fixture) {
     let mut store = fixture.open();
-    let generation = version_one(&mut *store);
-    store.settle(generation).unwrap();
-    store.settle(generation).unwrap();
+    let (lease, generation) = version_one(&mut *store);
+    store.settle(&lease, generation).unwrap();
+    store.settle(&lease, generation).unwrap();
     assert!(store.state().unwrap().live.unwrap().settled);
-    advance(&mut *store, generation, 0, 0, 1).unwrap();
+    advance(&mut *store, (lease, generation), 0, 0, 1).unwrap();
 }
 
 pub fn another_ledger_is_refused(fixture: &impl Fixture) {
@@ -169,7 +182,9 @@ pub fn another_ledger_is_refused(fixture: &impl Fixture) {
 
 pub fn a_newer_version_is_refused(fixture: &impl Fixture) {
     let mut store = fixture.open();
-    store.create(PROJECTIONS_VERSION + 1).unwrap();
+    let lease = leased(store.folds());
+    store.create(&lease, PROJECTIONS_VERSION + 1).unwrap();
+    store.release(&lease).unwrap();
     let error = Projector::new(store.folds(), &ledger(), FoldLimits::default()).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert_eq!(crate::live(&*store).unwrap_err().kind(), ErrorKind::Unsupported);
@@ -177,10 +192,10 @@ pub fn a_newer_version_is_refused(fixture: &impl Fixture) {
 
 pub fn a_generation_may_replace_one_that_has_more(fixture: &impl Fixture) {
     let mut store = fixture.open();
-    let old = version_one(&mut *store);
-    advance(&mut *store, old, 0, 0, 5).unwrap();
-    let new = store.create(2).unwrap();
-    store.promote(new, Promotion::Replacing).unwrap();
+    let (lease, old) = version_one(&mut *store);
+    advance(&mut *store, (lease, old), 0, 0, 5).unwrap();
+    let new = store.create(&lease, 2).unwrap();
+    store.promote(&lease, new, Promotion::Replacing).unwrap();
     assert_eq!(store.state().unwrap().live.unwrap().generation, new);
     assert_eq!(store.cursor(new, &feed(1)).unwrap(), 0);
 }

@@ -468,7 +468,7 @@ fn a_prompt_that_waited_is_a_turn() {
     turns.sort_unstable();
     let turns: Vec<_> =
         turns.into_iter().map(|(_, class, characters, images)| (class, characters, images)).collect();
-    assert_eq!(turns, [("prompt", 5, 0), ("prompt", 13, 0), ("notification", 55, 0), ("prompt", 4, 1)]);
+    assert_eq!(turns, [("prompt", 5, 0), ("prompt", 13, 0), ("notification", 61, 0), ("prompt", 4, 1)]);
     assert_eq!(only::<Session>(&store).prompts, 3);
     assert!(diagnostics(&store).unwrap().iter().all(|row| row.unknown == 0));
 }

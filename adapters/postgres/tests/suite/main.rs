@@ -10,6 +10,7 @@ mod kill;
 mod many;
 mod network;
 mod pooler;
+mod projections;
 mod proxy;
 mod restarts;
 mod tls;

@@ -2,8 +2,10 @@
 
 use burnlog_log::ErrorKind;
 use burnlog_projections::conformance::build::{append, catch_up, dumped, expected_dump, ledger, made_up};
+use burnlog_projections::conformance::leased;
 use burnlog_projections::{
-    BlockFilter, FoldStore, PROJECTIONS_VERSION, PageRequest, Queries, RowReader, TABLES, UsageBy, blocks,
+    BlockFilter, CursorMove, FoldStore, PROJECTIONS_VERSION, PageRequest, Queries, RowReader, TABLES,
+    UsageBy, blocks,
 };
 use burnlog_sqlite::{SqliteOptions, SqliteProjections};
 use rusqlite::Connection;
@@ -88,7 +90,9 @@ fn tables_of_an_older_version_are_replaced_once_the_new_ones_have_caught_up() {
     let records = made_up(22, 150);
     append(&ledger, 1, &records);
     let mut store = open(&path).unwrap();
-    let old = store.create(PROJECTIONS_VERSION - 1).unwrap();
+    let lease = leased(&mut store);
+    let old = store.create(&lease, PROJECTIONS_VERSION - 1).unwrap();
+    store.release(&lease).unwrap();
     assert_eq!(
         store.usage(&burnlog_projections::Filter::default(), &[]).unwrap_err().kind(),
         ErrorKind::NotFound
@@ -132,11 +136,12 @@ fn a_reader_goes_on_while_a_fold_is_in_its_transaction() {
     let reader = open_to_read(&path).unwrap();
     let before = dumped(&reader);
     let mut store = open(&path).unwrap();
+    let lease = leased(&mut store);
     let live = store.state().unwrap().live.unwrap();
     let feed = burnlog_projections::conformance::build::feed(9);
     store
-        .commit(live.generation, live.revision, &mut |write| {
-            write.advance(&feed, 0, 5)?;
+        .commit(&lease, live.generation, live.revision, &mut |write| {
+            write.advance(&[CursorMove { feed, from: 0, to: 5 }])?;
             assert_eq!(dumped(&reader), before);
             assert_eq!(dumped(&open_to_read(&path).unwrap()), before);
             Ok(())
@@ -152,10 +157,11 @@ fn a_second_writer_is_told_when_it_waited_in_vain() {
     let mut second =
         SqliteProjections::open(&path, &SqliteOptions { busy_timeout, ..SqliteOptions::default() }).unwrap();
     let mut first = open(&path).unwrap();
+    let lease = leased(&mut first);
     let live = first.state().unwrap().live.unwrap();
     first
-        .commit(live.generation, live.revision, &mut |_| {
-            let refused = second.commit(live.generation, live.revision, &mut |_| Ok(()));
+        .commit(&lease, live.generation, live.revision, &mut |_| {
+            let refused = second.commit(&lease, live.generation, live.revision, &mut |_| Ok(()));
             assert_eq!(refused.unwrap_err().kind(), ErrorKind::InUse);
             Ok(())
         })

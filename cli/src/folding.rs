@@ -1,0 +1,107 @@
+//! How this program folds beside others: who it says it is, how long it waits for whoever is folding, and what it
+//! makes of a store that stays with somebody else.
+
+use crate::args::Global;
+use crate::environment::Environment;
+use crate::open::pause;
+use crate::output::{count, say};
+use burnlog_host::Config;
+use burnlog_log::{ErrorKind, Ledger, Result};
+use burnlog_projections::{FeedCursor, FoldLimits, LeaseTerms, Projector, Queries, status};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long another who folds is waited for where nobody says.
+pub(crate) const WAIT: Duration = Duration::from_secs(10);
+
+/// How this process folds: it waits for another for about `wait`.
+pub(crate) fn limits(environment: &Environment, wait: Duration) -> FoldLimits {
+    let config = Config::load(&environment.home.config()).unwrap_or_default();
+    let host = environment.host_name(&config);
+    let machine = machine();
+    let holder = match &machine {
+        Some(machine) => format!("{host} ({machine}, process {})", std::process::id()),
+        None => format!("{host} (process {})", std::process::id()),
+    };
+    let is_gone =
+        Arc::new(move |holder: &str| machine.as_ref().is_some_and(|machine| is_gone(holder, machine)));
+    let lease = LeaseTerms {
+        holder,
+        attempts_max: attempts_max(wait),
+        pause: Arc::new(pause),
+        is_gone,
+        ..LeaseTerms::default()
+    };
+    FoldLimits { lease, ..FoldLimits::default() }
+}
+
+/// How often the lease is asked for. The pauses grow to some two seconds within the first seven.
+fn attempts_max(wait: Duration) -> u32 {
+    let pauses = if wait.is_zero() { 0 } else { 6 + wait.as_secs() / 2 };
+    u32::try_from(pauses).unwrap_or(u32::MAX).saturating_add(1)
+}
+
+/// What tells the processes that this one could see from those of other machines and containers, where the system says so:
+/// its boot and the namespace of its processes.
+fn machine() -> Option<String> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let namespace = std::fs::read_link("/proc/self/ns/pid").ok()?;
+    let hash = blake3::hash(format!("{} {}", boot.trim(), namespace.display()).as_bytes()).to_hex();
+    Some(hash[..8].to_owned())
+}
+
+/// Whether a holder is a process of this machine that has ended without giving the lease back.
+fn is_gone(holder: &str, machine: &str) -> bool {
+    let process =
+        holder.rsplit_once(&format!("({machine}, process ")).and_then(|(_, rest)| rest.strip_suffix(')'));
+    let process = process.and_then(|number| number.parse::<u32>().ok());
+    process.is_some_and(|number| !Path::new("/proc").join(number.to_string()).exists())
+}
+
+/// Folds what the ledger has beyond the store. Where somebody else is folding all the while, says how far behind the
+/// lists are and leaves it to them: what was recorded is safe, and theirs to fold.
+pub(crate) fn catch_up(
+    projector: &mut Projector<'_>,
+    ledger: &Ledger,
+    queries: impl FnOnce() -> Result<Box<dyn Queries>>,
+    global: &Global,
+) -> Result<()> {
+    let error = match projector.catch_up(ledger) {
+        Err(error) if error.kind() == ErrorKind::InUse => error,
+        result => return result.map(drop),
+    };
+    let behind = queries().and_then(|store| behind(ledger, &status(&*store)?.cursors))?;
+    let message = error.message();
+    say(global, &format!("burnlog: recorded; lists are {} entries behind: {message}", count(behind)));
+    Ok(())
+}
+
+/// Counts the entries of a ledger that were not folded; `cursors` in the order of the feeds.
+pub(crate) fn behind(ledger: &Ledger, cursors: &[FeedCursor]) -> Result<u64> {
+    let mut behind = 0;
+    ledger.for_each_feed(None, |head| {
+        let at = cursors.binary_search_by_key(&head.feed, |cursor| cursor.feed);
+        let next = at.map_or(0, |at| cursors[at].next);
+        behind += head.size.saturating_sub(next);
+        Ok(())
+    })?;
+    Ok(behind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_ended_process_of_this_machine_is_gone() {
+        let own = std::process::id();
+        assert!(!is_gone(&format!("laptop (1234abcd, process {own})"), "1234abcd"));
+        // Linux gives out no number above four million.
+        assert!(!is_gone("laptop (1234abcd, process 4194999)", "ffffffff"));
+        assert!(is_gone("laptop (1234abcd, process 4194999)", "1234abcd"));
+        for odd in ["", "laptop", "laptop (1234abcd, process )", "laptop (1234abcd, process -1)", "burnlog"] {
+            assert!(!is_gone(odd, "1234abcd"), "{odd}");
+        }
+    }
+}
