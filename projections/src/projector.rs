@@ -6,7 +6,7 @@ use crate::erasures;
 use crate::fold::{FoldInput, Pending, StoredChunks};
 use crate::lease::{Lease, LeaseTerms};
 use crate::records::RecordClass;
-use crate::store::{CursorMove, FoldStore, Generation, GenerationState, Promotion};
+use crate::store::{CursorMove, FoldStore, Generation, Promotion};
 use burnlog_log::{Address, Batch, Body, Error, ErrorKind, Ledger, Limit, Outcome, Result, Token, WriterId};
 use std::collections::BTreeMap;
 
@@ -64,6 +64,7 @@ pub struct Projector<'s> {
     revision: u64,
     token: Option<Token>,
     is_live: bool,
+    is_settled: bool,
     /// Held inside a call, from the first thing to fold on.
     lease: Option<Lease>,
     pending: Pending,
@@ -81,18 +82,13 @@ impl<'s> Projector<'s> {
     /// when tables are to be made and another is folding.
     pub fn new(store: &'s mut dyn FoldStore, ledger: &Ledger, limits: FoldLimits) -> Result<Self> {
         store.bind(ledger.location().id)?;
-        let state = store.state()?;
-        let known = |state: &Option<GenerationState>| {
-            state.clone().filter(|state| state.version == PROJECTIONS_VERSION)
-        };
-        let newer =
-            [&state.live, &state.building].into_iter().flatten().find(|g| g.version > PROJECTIONS_VERSION);
-        if let Some(newer) = newer {
-            return Err(unsupported(&store.location(), newer.version));
-        }
-        let chosen = match known(&state.live).or_else(|| known(&state.building)) {
-            Some(chosen) => chosen.generation,
-            None => create(store, &limits)?,
+        let chosen = match own_generation(store)? {
+            Some(chosen) => chosen,
+            // Whoever had the lease until now may have made it.
+            None => under_lease(store, &limits, |store, lease| match own_generation(store)? {
+                Some(chosen) => Ok(chosen),
+                None => store.create(lease, PROJECTIONS_VERSION),
+            })?,
         };
         Self::into_generation(store, chosen, limits)
     }
@@ -103,7 +99,8 @@ impl<'s> Projector<'s> {
     pub fn rebuild(store: &'s mut dyn FoldStore, ledger: &Ledger, limits: FoldLimits) -> Result<Self> {
         store.bind(ledger.location().id)?;
         store.state()?;
-        let generation = create(store, &limits)?;
+        let generation =
+            under_lease(store, &limits, |store, lease| store.create(lease, PROJECTIONS_VERSION))?;
         Self::into_generation(store, generation, limits)
     }
 
@@ -119,6 +116,7 @@ impl<'s> Projector<'s> {
             revision: 0,
             token: None,
             is_live: false,
+            is_settled: false,
             lease: None,
             pending: Pending::default(),
             cursors: BTreeMap::new(),
@@ -145,6 +143,7 @@ impl<'s> Projector<'s> {
             return Err(Error::new(ErrorKind::Conflict, "fold", message).at(self.store.location()));
         };
         self.revision = own.revision;
+        self.is_settled = own.settled;
         self.token = own.token;
         Ok(())
     }
@@ -280,7 +279,8 @@ impl<'s> Projector<'s> {
     /// whoever comes to it begins anew as well until one is done.
     fn start_over(&mut self) -> Result<()> {
         self.is_outdated = false;
-        self.generation = create(self.store, &self.limits)?;
+        self.generation =
+            under_lease(self.store, &self.limits, |store, lease| store.create(lease, PROJECTIONS_VERSION))?;
         self.reread()
     }
 
@@ -387,18 +387,13 @@ impl<'s> Projector<'s> {
         if !self.is_live {
             self.promote(ledger)?;
         }
-        if !self.is_settled()? {
+        if !self.is_settled {
             let lease = self.hold(self.limits.lease.attempts_max)?;
             self.store.settle(&lease, self.generation)?;
+            self.is_settled = true;
         }
         (done.damaged, done.unsupported) = (self.damaged, self.unsupported);
         Ok(done)
-    }
-
-    fn is_settled(&self) -> Result<bool> {
-        let state = self.store.state()?;
-        let mut states = [state.live, state.building].into_iter().flatten();
-        Ok(states.any(|state| state.generation == self.generation && state.settled))
     }
 
     /// Makes the generation the live one, also in place of one that has folded what the ledger no longer has.
@@ -477,12 +472,26 @@ impl<'s> Projector<'s> {
     }
 }
 
-/// Makes a generation under a lease of its own.
-fn create(store: &mut dyn FoldStore, limits: &FoldLimits) -> Result<Generation> {
+/// Returns the generation of this program's version. `Unsupported` when there is one of a newer program.
+fn own_generation(store: &dyn FoldStore) -> Result<Option<Generation>> {
+    let state = store.state()?;
+    let states = || [&state.live, &state.building].into_iter().flatten();
+    if let Some(newer) = states().find(|state| state.version > PROJECTIONS_VERSION) {
+        return Err(unsupported(&store.location(), newer.version));
+    }
+    Ok(states().find(|state| state.version == PROJECTIONS_VERSION).map(|state| state.generation))
+}
+
+/// Does something under a lease of its own.
+fn under_lease<T>(
+    store: &mut dyn FoldStore,
+    limits: &FoldLimits,
+    work: impl FnOnce(&mut dyn FoldStore, &Lease) -> Result<T>,
+) -> Result<T> {
     let lease = limits.lease.acquire(store, limits.lease.attempts_max)?;
-    let created = store.create(&lease, PROJECTIONS_VERSION);
+    let done = work(store, &lease);
     let released = store.release(&lease);
-    created.and_then(|generation| released.map(|()| generation))
+    done.and_then(|done| released.map(|()| done))
 }
 
 fn shrunk(feed: &WriterId, folded: u64, size: u64) -> Error {

@@ -3,7 +3,7 @@
 
 use crate::calls::Call;
 use crate::relationships::Relationship;
-use crate::rollups::Session;
+use crate::rollups::{Day, Session};
 use crate::store::{FoldStore, RowReader};
 use crate::streams::Stream;
 use crate::text::{Name, Tokens};
@@ -33,6 +33,16 @@ pub struct Filter {
     pub tags: Vec<(String, String)>,
 }
 
+impl Filter {
+    /// Whether the sums kept by day answer this: the time asked for ends at midnight, and neither a host nor a tag is asked
+    /// for.
+    pub fn is_answered_by_days(&self, by: &[UsageBy]) -> bool {
+        let is_midnight = |instant: &Timestamp| Day::of(Some(*instant)).start() == Some(*instant);
+        let whole_days = [self.since, self.until].iter().flatten().all(is_midnight);
+        whole_days && self.tags.is_empty() && self.host.is_none() && !by.contains(&UsageBy::Host)
+    }
+}
+
 /// Where a listing goes on: opaque text, meaningful to the same query alone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Resume(pub String);
@@ -53,6 +63,16 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// Where the next page starts; `None` when this was the last one.
     pub next: Option<Resume>,
+}
+
+impl<T> Page<T> {
+    /// Makes a page of up to `limit` items of a list of which one more was read, if there is one more.
+    pub fn of(mut items: Vec<T>, limit: usize, key: impl Fn(&T) -> ResumeKey) -> Self {
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = items.last().filter(|_| more).map(|item| key(item).resume());
+        Self { items, next }
+    }
 }
 
 /// A call, with what its session says of it.
@@ -113,6 +133,33 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// The columns that add up, in the order of the fields: all of them of `usage_daily`, and from the third on also of `calls`.
+    pub const COLUMNS: [&'static str; 8] = [
+        "calls",
+        "incomplete_calls",
+        "input_tokens",
+        "output_tokens",
+        "cache_read_tokens",
+        "cache_write_5m_tokens",
+        "cache_write_1h_tokens",
+        "reasoning_tokens",
+    ];
+
+    /// Makes sums of numbers in the order of [`Usage::COLUMNS`].
+    pub fn of_columns(numbers: [i64; 8]) -> Self {
+        let [calls, incomplete_calls, input, output, read, write_5m, write_1h, reasoning] = numbers;
+        Self {
+            calls,
+            incomplete_calls,
+            input_tokens: Tokens(input),
+            output_tokens: Tokens(output),
+            cache_read_tokens: Tokens(read),
+            cache_write_5m_tokens: Tokens(write_5m),
+            cache_write_1h_tokens: Tokens(write_1h),
+            reasoning_tokens: Tokens(reasoning),
+        }
+    }
+
     /// Adds sums.
     pub fn add(&mut self, other: &Self) {
         let add = |sum: &mut Tokens, more: Tokens| sum.0 = sum.0.saturating_add(more.0);
@@ -204,6 +251,26 @@ pub struct ResumeKey {
 }
 
 impl ResumeKey {
+    /// The place of a session in the list of sessions.
+    pub fn of_session(row: &Session) -> Self {
+        Self {
+            listing: "sessions".to_owned(),
+            instant: row.last_at.map(Timestamp::as_micros),
+            source: row.source.to_string(),
+            name: row.session.to_string(),
+        }
+    }
+
+    /// The place of a call in the list of calls.
+    pub fn of_turn(turn: &Turn) -> Self {
+        Self {
+            listing: "turns".to_owned(),
+            instant: turn.call.timestamp.map(Timestamp::as_micros),
+            source: turn.call.source.to_string(),
+            name: turn.call.call.clone(),
+        }
+    }
+
     /// Makes the opaque text.
     pub fn resume(&self) -> Resume {
         Resume(serde_json::to_string(self).expect("strings and numbers are JSON"))

@@ -62,12 +62,7 @@ impl<T: ScanQueries> Queries for T {
             let after = (Reverse(instant), after.source, after.name);
             sessions.retain(|row| key(row) > after);
         }
-        Ok(cut(sessions, page.limit, |row| ResumeKey {
-            listing: "sessions".to_owned(),
-            instant: row.last_at.map(burnlog_log::Timestamp::as_micros),
-            source: row.source.to_string(),
-            name: row.session.to_string(),
-        }))
+        Ok(Page::of(sessions, page.limit, ResumeKey::of_session))
     }
 
     fn turns(&self, filter: &Filter, page: &PageRequest) -> Result<Page<Turn>> {
@@ -98,12 +93,7 @@ impl<T: ScanQueries> Queries for T {
             let after = (after.instant.map(burnlog_log::Timestamp::from_micros), after.source, after.name);
             turns.retain(|turn| key(turn) > after);
         }
-        Ok(cut(turns, page.limit, |turn| ResumeKey {
-            listing: "turns".to_owned(),
-            instant: turn.call.timestamp.map(burnlog_log::Timestamp::as_micros),
-            source: turn.call.source.to_string(),
-            name: turn.call.call.clone(),
-        }))
+        Ok(Page::of(turns, page.limit, ResumeKey::of_turn))
     }
 
     fn streams(&self, source: &str, session: &str) -> Result<Vec<Stream>> {
@@ -233,11 +223,4 @@ fn project_of(reader: &impl RowReader, call: &Call) -> Result<Option<crate::Name
     let key = [Value::Text(Cow::Borrowed(&*call.source)), Value::Text(Cow::Borrowed(&*call.session))];
     let session = reader.get(live(reader)?, Session::TABLE, &key)?.map(Session::read).transpose()?;
     Ok(session.and_then(|session| session.project))
-}
-
-fn cut<T>(mut items: Vec<T>, limit: usize, key: impl Fn(&T) -> ResumeKey) -> Page<T> {
-    let more = items.len() > limit;
-    items.truncate(limit);
-    let next = items.last().filter(|_| more).map(|item| key(item).resume());
-    Page { items, next }
 }

@@ -5,7 +5,7 @@ use crate::convert::{Bound, Located};
 use crate::names::NameIds;
 use crate::schema::{select_list, table_name};
 use crate::store::SqliteProjections;
-use burnlog_log::{Result, Timestamp};
+use burnlog_log::Result;
 use burnlog_projections::{
     Call, CallSession, Filter, Generation, HostLabels, Page, PageRequest, Queries, Relationship, ResumeKey,
     Row, STAMP_CALL, STAMP_SESSION, STAMP_STREAM, Session, Stamp, Stream, StreamFeed, Table, ToolUse, Turn,
@@ -220,13 +220,6 @@ pub(crate) fn name_of(table: &Table, column: &str) -> String {
     format!("(SELECT name FROM names WHERE id = t.{column})")
 }
 
-fn page_of<T>(mut items: Vec<T>, limit: usize, key: impl Fn(&T) -> ResumeKey) -> Page<T> {
-    let more = items.len() > limit;
-    items.truncate(limit);
-    let next = items.last().filter(|_| more).map(|item| key(item).resume());
-    Page { items, next }
-}
-
 /// One more than asked for, to know whether there are more.
 fn limit_of(page: &PageRequest) -> i64 {
     i64::try_from(page.limit.saturating_add(1)).unwrap_or(i64::MAX)
@@ -289,12 +282,7 @@ impl Queries for SqliteProjections {
             table_name(Session::TABLE, generation),
             condition.sql()
         );
-        Ok(page_of(self.typed(&sql, &condition.values)?, page.limit, |row: &Session| ResumeKey {
-            listing: "sessions".to_owned(),
-            instant: row.last_at.map(Timestamp::as_micros),
-            source: row.source.to_string(),
-            name: row.session.to_string(),
-        }))
+        Ok(Page::of(self.typed(&sql, &condition.values)?, page.limit, ResumeKey::of_session))
     }
 
     fn turns(&self, filter: &Filter, page: &PageRequest) -> Result<Page<Turn>> {
@@ -311,12 +299,7 @@ impl Queries for SqliteProjections {
             let from = after.and_then(|after| after.instant).unwrap_or(i64::MIN);
             turns.extend(self.turns_of(generation, filter, Some(from), after, limit - turns.len())?);
         }
-        Ok(page_of(turns, page.limit, |turn| ResumeKey {
-            listing: "turns".to_owned(),
-            instant: turn.call.timestamp.map(Timestamp::as_micros),
-            source: turn.call.source.to_string(),
-            name: turn.call.call.clone(),
-        }))
+        Ok(Page::of(turns, page.limit, ResumeKey::of_turn))
     }
 
     fn streams(&self, source: &str, session: &str) -> Result<Vec<Stream>> {

@@ -7,25 +7,13 @@ use crate::schema::table_name;
 use crate::store::SqliteProjections;
 use burnlog_log::{Result, Timestamp};
 use burnlog_projections::{
-    Call, Day, Filter, Generation, HostLabels, LENGTHS, Row, Session, StreamFeed, Tokens, Usage, UsageBy,
-    UsageDay, UsageGroup, Value,
+    Call, Day, Filter, Generation, HostLabels, LENGTHS, Row, Session, StreamFeed, Usage, UsageBy, UsageDay,
+    UsageGroup, Value,
 };
 use std::collections::BTreeMap;
 
 /// A day in microseconds.
 const DAY: i64 = 86_400_000_000;
-
-/// The columns that add up, in the order of [`usage_of`].
-const SUMMED: [&str; 8] = [
-    "calls",
-    "incomplete_calls",
-    "input_tokens",
-    "output_tokens",
-    "cache_read_tokens",
-    "cache_write_5m_tokens",
-    "cache_write_1h_tokens",
-    "reasoning_tokens",
-];
 
 impl SqliteProjections {
     /// Sums the calls by the dimensions of `by`, in the order of their values.
@@ -35,10 +23,7 @@ impl SqliteProjections {
         filter: &Filter,
         by: &[UsageBy],
     ) -> Result<Vec<UsageGroup>> {
-        let is_midnight = |instant: &Timestamp| Day::of(Some(*instant)).start() == Some(*instant);
-        let whole_days = [filter.since, filter.until].iter().flatten().all(is_midnight);
-        let is_plain = filter.tags.is_empty() && filter.host.is_none();
-        let (sql, condition) = if whole_days && is_plain && !by.contains(&UsageBy::Host) {
+        let (sql, condition) = if filter.is_answered_by_days(by) {
             self.daily_sums(generation, filter, by).located("query projections", &self.place)?
         } else {
             self.exact_sums(generation, filter, by)?
@@ -103,7 +88,8 @@ impl SqliteProjections {
             UsageBy::Project => format!("coalesce((SELECT name FROM names WHERE id = {project}), '')"),
         };
         let dimensions: Vec<String> = by.iter().map(dimension).collect();
-        let sums = SUMMED.iter().map(|column| format!("coalesce(sum(t.{column}), 0)")).collect::<Vec<_>>();
+        let sums =
+            Usage::COLUMNS.iter().map(|column| format!("coalesce(sum(t.{column}), 0)")).collect::<Vec<_>>();
         let from = format!("{} t", table_name(UsageDay::TABLE, generation));
         Ok((grouped(&dimensions, &sums, &from, &condition), condition))
     }
@@ -140,7 +126,7 @@ impl SqliteProjections {
         };
         let dimensions: Vec<String> = by.iter().map(dimension).collect();
         let mut sums = vec!["count(*)".to_owned(), "coalesce(sum(NOT t.complete), 0)".to_owned()];
-        sums.extend(SUMMED[2..].iter().map(|column| format!("coalesce(sum(t.{column}), 0)")));
+        sums.extend(Usage::COLUMNS[2..].iter().map(|column| format!("coalesce(sum(t.{column}), 0)")));
         let mut from = format!("{} t", table_name(Call::TABLE, generation));
         if by.contains(&UsageBy::Host) {
             let feeds = table_name(StreamFeed::TABLE, generation);
@@ -200,15 +186,9 @@ fn group_text(value: rusqlite::types::ValueRef<'_>, by: UsageBy, labels: &HostLa
 }
 
 fn usage_of(row: &rusqlite::Row<'_>, from: usize) -> rusqlite::Result<Usage> {
-    let tokens = |column: usize| row.get(from + column).map(Tokens);
-    Ok(Usage {
-        calls: row.get(from)?,
-        incomplete_calls: row.get(from + 1)?,
-        input_tokens: tokens(2)?,
-        output_tokens: tokens(3)?,
-        cache_read_tokens: tokens(4)?,
-        cache_write_5m_tokens: tokens(5)?,
-        cache_write_1h_tokens: tokens(6)?,
-        reasoning_tokens: tokens(7)?,
-    })
+    let mut numbers = [0; Usage::COLUMNS.len()];
+    for (at, number) in numbers.iter_mut().enumerate() {
+        *number = row.get(from + at)?;
+    }
+    Ok(Usage::of_columns(numbers))
 }

@@ -8,6 +8,7 @@ use burnlog_projections::{
     Stamp, StreamFeed, Value, key_text,
 };
 use std::borrow::Cow;
+use std::fmt::Write;
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
@@ -95,20 +96,14 @@ impl PostgresProjections {
         self.pool.query("query projections", (sql, &parameters), take).map_err(super::replaced)
     }
 
-    /// Adds the feeds of a host as parameters and returns the list of them.
-    pub(super) fn feeds_of(
-        &self,
-        condition: &mut Condition,
-        generation: Generation,
-        host: &str,
-    ) -> Result<String> {
+    /// Returns the feeds of a host as SQL: there may be more of them than a statement has parameters.
+    pub(super) fn feeds_of(&self, generation: Generation, host: &str) -> Result<String> {
         let labels = HostLabels::read(self)?;
         let sql = format!("select distinct feed from {}", self.table(StreamFeed::TABLE, generation));
         let feeds = self.ask(&sql, &Condition::default(), |session, row| session.get::<Vec<u8>>(row, 0))?;
-        let of_host = feeds.into_iter().filter(|feed| labels.of(feed) == host);
-        let parameters: Vec<String> =
-            of_host.map(|feed| condition.value(Value::Blob(Cow::Owned(feed)))).collect();
-        Ok(format!("any(array[{}]::bytea[])", parameters.join(", ")))
+        let of_host = feeds.iter().filter(|feed| labels.of(feed) == host);
+        let literals: Vec<String> = of_host.map(|feed| format!("'\\x{}'", hex(feed))).collect();
+        Ok(format!("any(array[{}]::bytea[])", literals.join(", ")))
     }
 
     /// Conditions on a call `t` that do not depend on which session contains it.
@@ -127,7 +122,7 @@ impl PostgresProjections {
         condition.instant("t.timestamp", ">=", filter.since);
         condition.instant("t.timestamp", "<", filter.until);
         if let Some(host) = &filter.host {
-            let feeds = self.feeds_of(&mut condition, generation, host)?;
+            let feeds = self.feeds_of(generation, host)?;
             condition.and(format!(
                 "exists (select 1 from {} f where f.source = t.source and f.stream = t.stream \
                  and f.records > t.seq and f.feed = {feeds})",
@@ -142,4 +137,12 @@ impl PostgresProjections {
         condition.tags(&self.table(Stamp::TABLE, generation), filter, &levels);
         Ok(condition)
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

@@ -4,7 +4,7 @@
 use super::condition::Condition;
 use super::tables::{INDEXED_CHARACTERS, beginning, select_list};
 use super::{PostgresProjections, values};
-use burnlog_log::{Result, Timestamp};
+use burnlog_log::Result;
 use burnlog_projections::{
     Call, CallSession, Filter, Generation, Name, Page, PageRequest, Queries, Relationship, ResumeKey, Row,
     STAMP_SESSION, Session, Stamp, Stream, StreamFeed, ToolUse, Turn, UsageBy, UsageDay, UsageGroup,
@@ -63,7 +63,9 @@ impl PostgresProjections {
             }
         } else {
             condition.and("t.timestamp is null".to_owned());
-            beyond.into_iter().for_each(|beyond| condition.and(beyond));
+            if let Some(beyond) = beyond {
+                condition.and(beyond);
+            }
         }
         let limit = condition.integer(i64::try_from(limit).unwrap_or(i64::MAX));
         let sql = format!(
@@ -97,7 +99,7 @@ impl PostgresProjections {
         condition.instant("t.last_at", ">=", filter.since);
         condition.instant("t.first_at", "<", filter.until);
         if let Some(host) = &filter.host {
-            let feeds = self.feeds_of(&mut condition, generation, host)?;
+            let feeds = self.feeds_of(generation, host)?;
             condition.and(format!(
                 "exists (select 1 from {} r join {} f on f.source = r.source and f.stream = r.stream \
                  where r.source = t.source and r.session = t.session and f.feed = {feeds})",
@@ -109,13 +111,6 @@ impl PostgresProjections {
         condition.tags(&self.table(Stamp::TABLE, generation), filter, &levels);
         Ok(condition)
     }
-}
-
-fn page_of<T>(mut items: Vec<T>, limit: usize, key: impl Fn(&T) -> ResumeKey) -> Page<T> {
-    let more = items.len() > limit;
-    items.truncate(limit);
-    let next = items.last().filter(|_| more).map(|item| key(item).resume());
-    Page { items, next }
 }
 
 impl Queries for PostgresProjections {
@@ -142,12 +137,7 @@ impl Queries for PostgresProjections {
             self.table(Session::TABLE, generation),
             condition.sql()
         );
-        Ok(page_of(self.typed(&sql, &condition)?, page.limit, |row: &Session| ResumeKey {
-            listing: "sessions".to_owned(),
-            instant: row.last_at.map(Timestamp::as_micros),
-            source: row.source.to_string(),
-            name: row.session.to_string(),
-        }))
+        Ok(Page::of(self.typed(&sql, &condition)?, page.limit, ResumeKey::of_session))
     }
 
     fn turns(&self, filter: &Filter, page: &PageRequest) -> Result<Page<Turn>> {
@@ -164,12 +154,7 @@ impl Queries for PostgresProjections {
             let from = after.and_then(|after| after.instant).unwrap_or(i64::MIN);
             turns.extend(self.turns_of(generation, filter, Some(from), after, limit - turns.len())?);
         }
-        Ok(page_of(turns, page.limit, |turn| ResumeKey {
-            listing: "turns".to_owned(),
-            instant: turn.call.timestamp.map(Timestamp::as_micros),
-            source: turn.call.source.to_string(),
-            name: turn.call.call.clone(),
-        }))
+        Ok(Page::of(turns, page.limit, ResumeKey::of_turn))
     }
 
     fn streams(&self, source: &str, session: &str) -> Result<Vec<Stream>> {

@@ -6,8 +6,8 @@ use super::condition::Condition;
 use crate::session::Session as Connection;
 use burnlog_log::{Result, Timestamp};
 use burnlog_projections::{
-    Call, Day, Filter, Generation, HostLabels, LENGTHS, Row as _, Session, StreamFeed, Tokens, Usage,
-    UsageBy, UsageDay, UsageGroup,
+    Call, Day, Filter, Generation, HostLabels, LENGTHS, Row as _, Session, StreamFeed, Usage, UsageBy,
+    UsageDay, UsageGroup,
 };
 use std::collections::BTreeMap;
 use tokio_postgres::Row;
@@ -15,22 +15,10 @@ use tokio_postgres::Row;
 /// A day in microseconds.
 const DAY: i64 = 86_400_000_000;
 
-/// The columns that add up, in the order of [`usage_of`].
-const SUMMED: [&str; 8] = [
-    "calls",
-    "incomplete_calls",
-    "input_tokens",
-    "output_tokens",
-    "cache_read_tokens",
-    "cache_write_5m_tokens",
-    "cache_write_1h_tokens",
-    "reasoning_tokens",
-];
-
 /// Sums as SQL: which columns there are to group by, what is added up, and over what.
 struct Sums {
     dimensions: Vec<String>,
-    sums: Vec<String>,
+    totals: Vec<String>,
     from: String,
     condition: Condition,
 }
@@ -43,10 +31,7 @@ impl PostgresProjections {
         filter: &Filter,
         by: &[UsageBy],
     ) -> Result<Vec<UsageGroup>> {
-        let is_midnight = |instant: &Timestamp| Day::of(Some(*instant)).start() == Some(*instant);
-        let whole_days = [filter.since, filter.until].iter().flatten().all(is_midnight);
-        let is_plain = filter.tags.is_empty() && filter.host.is_none();
-        let sums = if whole_days && is_plain && !by.contains(&UsageBy::Host) {
+        let sums = if filter.is_answered_by_days(by) {
             self.daily_sums(generation, filter, by)
         } else {
             self.exact_sums(generation, filter, by)?
@@ -93,12 +78,12 @@ impl PostgresProjections {
             UsageBy::Host => "null::bytea",
             UsageBy::Project => "coalesce(s.project, '')",
         };
-        let sums = SUMMED.iter().map(|column| sum(&format!("t.{column}"))).collect();
+        let totals = Usage::COLUMNS.iter().map(|column| sum(&format!("t.{column}"))).collect();
         let mut from = format!("{} t", self.table(UsageDay::TABLE, generation));
         if filter.project.is_some() || by.contains(&UsageBy::Project) {
             from = self.with_sessions(&from, generation);
         }
-        Sums { dimensions: by.iter().map(|by| dimension(by).to_owned()).collect(), sums, from, condition }
+        Sums { dimensions: by.iter().map(|by| dimension(by).to_owned()).collect(), totals, from, condition }
     }
 
     /// Sums over the calls themselves: any instants.
@@ -118,8 +103,8 @@ impl PostgresProjections {
             UsageBy::PriceClass => price_class(),
             UsageBy::Project => "coalesce(s.project, '')".to_owned(),
         };
-        let mut sums = vec!["count(*)".to_owned(), "count(*) filter (where not t.complete)".to_owned()];
-        sums.extend(SUMMED[2..].iter().map(|column| sum(&format!("t.{column}"))));
+        let mut totals = vec!["count(*)".to_owned(), "count(*) filter (where not t.complete)".to_owned()];
+        totals.extend(Usage::COLUMNS[2..].iter().map(|column| sum(&format!("t.{column}"))));
         let mut from = format!("{} t", self.table(Call::TABLE, generation));
         if by.contains(&UsageBy::Project) {
             from = self.with_sessions(&from, generation);
@@ -130,7 +115,7 @@ impl PostgresProjections {
                 "{from} left join {feeds} f on f.stream = t.stream and f.source = t.source and f.records > t.seq"
             );
         }
-        Ok(Sums { dimensions: by.iter().map(dimension).collect(), sums, from, condition })
+        Ok(Sums { dimensions: by.iter().map(dimension).collect(), totals, from, condition })
     }
 
     fn with_sessions(&self, from: &str, generation: Generation) -> String {
@@ -141,7 +126,7 @@ impl PostgresProjections {
 
 impl Sums {
     fn sql(&self) -> String {
-        let columns = [&self.dimensions[..], &self.sums].concat().join(", ");
+        let columns = [&self.dimensions[..], &self.totals].concat().join(", ");
         let mut sql = format!("select {columns} from {} {}", self.from, self.condition.sql());
         if !self.dimensions.is_empty() {
             let numbers: Vec<String> = (1..=self.dimensions.len()).map(|number| number.to_string()).collect();
@@ -204,16 +189,9 @@ fn group_text(
 }
 
 fn usage_of(connection: &Connection<'_>, row: &Row, from: usize) -> Result<Usage> {
-    let number = |column: usize| connection.get::<i64>(row, from + column);
-    let tokens = |column: usize| number(column).map(Tokens);
-    Ok(Usage {
-        calls: number(0)?,
-        incomplete_calls: number(1)?,
-        input_tokens: tokens(2)?,
-        output_tokens: tokens(3)?,
-        cache_read_tokens: tokens(4)?,
-        cache_write_5m_tokens: tokens(5)?,
-        cache_write_1h_tokens: tokens(6)?,
-        reasoning_tokens: tokens(7)?,
-    })
+    let mut numbers = [0; Usage::COLUMNS.len()];
+    for (at, number) in numbers.iter_mut().enumerate() {
+        *number = connection.get(row, from + at)?;
+    }
+    Ok(Usage::of_columns(numbers))
 }

@@ -4,10 +4,13 @@ use super::{Projections, open};
 use burnlog_log::{ErrorKind, Timestamp, WriterKey};
 use burnlog_postgres::PostgresProjections;
 use burnlog_projections::conformance::build::{
-    append, batch, dumped, expected_dump, feed, ledger, line, made_up, prompt, stamp,
+    append, batch, dumped, expected_dump, feed, ledger, line, made_up, prompt, small_limits, stamp,
 };
 use burnlog_projections::conformance::{Fixture, LONG, leased};
-use burnlog_projections::{CursorMove, FoldLimits, FoldStore, Leasing, Projector, RowReader, TABLES};
+use burnlog_projections::{
+    CursorMove, FoldLimits, FoldStore, LeaseTerms, Leasing, Projector, RowReader, TABLES,
+};
+use std::sync::Arc;
 
 /// Folds records into a new store; returns the rows that it has then, and how often the server was spoken to.
 fn folded(lines: u32) -> (u64, u64) {
@@ -84,6 +87,37 @@ fn a_holder_that_slept_past_its_time_is_refused_by_the_servers_clock() {
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::Conflict);
     assert!(matches!(two.lease("two", LONG, None).unwrap(), Leasing::Granted(_)));
     assert_eq!(one.renew(&lease).unwrap_err().kind(), ErrorKind::Conflict);
+}
+
+#[test]
+fn several_who_fold_at_once_wait_for_each_other_and_make_the_same_rows() {
+    let place = Projections::create();
+    let ledger = ledger();
+    let records = made_up(45, 400);
+    for number in 1..4 {
+        append(&ledger, number, &records);
+    }
+    let pause = Arc::new(|_| std::thread::yield_now());
+    let lease = LeaseTerms { attempts_max: u32::MAX, pause, ..LeaseTerms::default() };
+    let fold = || {
+        let mut store = open(&place.0);
+        let limits = FoldLimits { lease: lease.clone(), ..small_limits() };
+        let mut projector = Projector::new(&mut store, &ledger, limits).unwrap();
+        projector.catch_up(&ledger).unwrap()
+    };
+    let entries: u64 = std::thread::scope(|scope| {
+        let folds: Vec<_> = (0..4).map(|_| scope.spawn(fold)).collect();
+        folds.into_iter().map(|fold| fold.join().unwrap().entries).sum()
+    });
+    let store = open(&place.0);
+    assert_eq!(dumped(&store), expected_dump(&records));
+    let all: u64 = store
+        .cursors(store.state().unwrap().live.unwrap().generation)
+        .unwrap()
+        .iter()
+        .map(|at| at.next)
+        .sum();
+    assert_eq!(entries, all, "each entry was folded by one of them");
 }
 
 #[test]
