@@ -1,6 +1,9 @@
 //! The command line. The doc comments here are the manual that `--help` prints.
 
+mod hosts;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub(crate) use hosts::{Hook, HookSettings, HookedAgent, Push, Run};
 use std::path::PathBuf;
 
 /// The archive for coding-agent sessions: every raw record kept once, whatever the agent deletes later.
@@ -28,6 +31,7 @@ Environment:
   RELAYBURN_HTTP_TOKEN   the token for it; RELAYBURN_HTTP_TOKEN_FILE names a file that holds one
   RELAYBURN_HTTP_CA_FILE certificates (PEM) to trust instead of the system's
   RELAYBURN_HTTP_PLAIN   allow: the token may travel over http:// to another machine
+  RELAYBURN_PUSH_URL     the ledger that push and run push to [default: push_to in host/config.json]
   RELAYBURN_HOST_NAME    the label of this host [default: the host name]
   RELAYBURN_WRITER_KEY   the writer key of this one process, 64 hex digits [default: a key file made on first use]
   CLAUDE_CONFIG_DIR      where Claude Code keeps its sessions; several with commas [default: ~/.claude]
@@ -95,6 +99,13 @@ pub(crate) enum Command {
     Project(Project),
     /// Copies what another ledger lacks; cost follows the difference.
     Replay(Replay),
+    /// Brings what another ledger lacks of this one to it, and remembers how far it came.
+    Push(Push),
+    /// Runs an agent, ingests what it writes while it runs, and pushes at its end.
+    Run(Run),
+    /// Lets an agent tell when it stops and when a session ends, so that each is ingested at once.
+    #[command(subcommand)]
+    Hook(Hook),
     /// Recomputes every hash, root and signature of the ledger and names what does not fit.
     Verify,
     /// Writes the files of a session as they were.

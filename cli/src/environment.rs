@@ -30,6 +30,8 @@ pub(crate) struct Environment {
     pub(crate) postgres_url: Option<String>,
     /// `RELAYBURN_HTTP_URL`.
     pub(crate) http_url: Option<String>,
+    /// `RELAYBURN_PUSH_URL`. May hold secrets: never printed.
+    pub(crate) push_url: Option<String>,
     /// `RELAYBURN_HOST_NAME`.
     pub(crate) host_name: Option<String>,
     /// `RELAYBURN_WRITER_KEY`.
@@ -55,6 +57,7 @@ impl Environment {
             sqlite_path: path("RELAYBURN_SQLITE_PATH"),
             postgres_url: text("RELAYBURN_POSTGRES_URL"),
             http_url: text("RELAYBURN_HTTP_URL"),
+            push_url: text("RELAYBURN_PUSH_URL"),
             host_name: text("RELAYBURN_HOST_NAME"),
             writer_key: text("RELAYBURN_WRITER_KEY"),
         })

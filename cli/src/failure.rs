@@ -30,6 +30,22 @@ pub(crate) fn report(error: &anyhow::Error, json: bool) -> ExitCode {
     ExitCode::from(2)
 }
 
+/// Says one line on standard error, whatever happens to it.
+pub(crate) fn tell(line: &str) {
+    // Nobody is left to tell when standard error fails.
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// An error in one line: what and where.
+pub(crate) fn one_line(error: &anyhow::Error) -> String {
+    let text = match error.downcast_ref::<Error>() {
+        Some(ours) if ours.location().is_empty() => format!("{}: {}", ours.operation(), sentence(ours)),
+        Some(ours) => format!("{}: {} ({})", ours.operation(), sentence(ours), ours.location()),
+        None => format!("{error:#}"),
+    };
+    text.replace('\n', " ")
+}
+
 fn sentence(error: &Error) -> String {
     match std::error::Error::source(error) {
         Some(source) => format!("{}: {source}", error.message()),

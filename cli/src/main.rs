@@ -1,5 +1,6 @@
 //! The `burnlog` program: parses the command line, runs one command, reports how it ended.
 
+mod agent;
 mod args;
 mod commands;
 mod environment;
@@ -15,6 +16,7 @@ mod pager;
 mod parquet;
 mod progress;
 mod rebuild;
+mod settings;
 mod sheet;
 mod transcript;
 mod watch;

@@ -4,7 +4,7 @@
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 /// How long changes are gathered before they are read: an agent writes several lines at once.
@@ -16,6 +16,43 @@ const MISSING: Duration = Duration::from_secs(1);
 /// How often everything is looked at although the file system tells of changes: some get lost when there are very many.
 const RECHECK: Duration = Duration::from_secs(30);
 
+/// What the watcher and whoever stops it send.
+enum Signal {
+    Event(notify::Result<notify::Event>),
+    Stop,
+}
+
+/// Ends a watch.
+#[derive(Clone)]
+pub(crate) struct Stopper(Sender<Signal>);
+
+impl Stopper {
+    /// Lets the watch answer [`Changed::Stop`] as soon as it is asked.
+    pub(crate) fn stop(&self) {
+        // A watch that is gone needs no end.
+        let _ = self.0.send(Signal::Stop);
+    }
+}
+
+/// Where a watch hears of changes, made before it so that it can be stopped from the beginning.
+pub(crate) struct Signals {
+    send: Sender<Signal>,
+    receive: Receiver<Signal>,
+}
+
+impl Signals {
+    /// Makes the place.
+    pub(crate) fn new() -> Self {
+        let (send, receive) = channel();
+        Self { send, receive }
+    }
+
+    /// Returns what ends the watch.
+    pub(crate) fn stopper(&self) -> Stopper {
+        Stopper(self.send.clone())
+    }
+}
+
 /// What to read next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Changed {
@@ -23,12 +60,15 @@ pub(crate) enum Changed {
     Paths(BTreeSet<PathBuf>),
     /// Anything: look at everything.
     Anything,
+    /// Nothing any more: the watch was stopped.
+    Stop,
 }
 
 /// Watches folders and files.
 pub(crate) struct Watch {
     watcher: Option<RecommendedWatcher>,
-    events: Receiver<notify::Result<notify::Event>>,
+    events: Receiver<Signal>,
+    is_stopped: bool,
     /// Roots that are watched, and those that are not there yet.
     watched: BTreeSet<PathBuf>,
     missing: BTreeSet<PathBuf>,
@@ -39,15 +79,26 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Starts to watch. What changes from now on is told by [`Watch::next`].
-    pub(crate) fn start<'a>(roots: impl Iterator<Item = &'a Path>) -> Self {
-        let (send, events) = channel();
-        let (watcher, trouble) = match notify::recommended_watcher(send) {
+    pub(crate) fn start<'a>(roots: impl Iterator<Item = &'a Path>, signals: Signals) -> Self {
+        let Signals { send, receive: events } = signals;
+        let tell = move |event| {
+            // Nobody hears when the watch is gone.
+            let _ = send.send(Signal::Event(event));
+        };
+        let (watcher, trouble) = match notify::recommended_watcher(tell) {
             Ok(watcher) => (Some(watcher), None),
             Err(error) => (None, Some(error.to_string())),
         };
         let missing = roots.map(Path::to_path_buf).collect();
-        let mut watch =
-            Self { watcher, events, watched: BTreeSet::new(), missing, trouble, rechecked: Instant::now() };
+        let mut watch = Self {
+            watcher,
+            events,
+            is_stopped: false,
+            watched: BTreeSet::new(),
+            missing,
+            trouble,
+            rechecked: Instant::now(),
+        };
         watch.watch_missing();
         watch
     }
@@ -76,13 +127,17 @@ impl Watch {
     /// Waits for the next change.
     pub(crate) fn next(&mut self) -> Changed {
         loop {
+            if self.is_stopped {
+                return Changed::Stop;
+            }
             let pause = match (&self.trouble, self.missing.is_empty()) {
                 (Some(_), _) => POLL,
                 (None, false) => MISSING,
                 (None, true) => RECHECK,
             };
             match self.events.recv_timeout(pause) {
-                Ok(event) => {
+                Ok(Signal::Stop) => self.is_stopped = true,
+                Ok(Signal::Event(event)) => {
                     let mut changed = Changed::Paths(BTreeSet::new());
                     take(&mut changed, event);
                     self.gather(&mut changed);
@@ -112,7 +167,11 @@ impl Watch {
         let end = Instant::now() + GATHER;
         while let Some(left) = end.checked_duration_since(Instant::now()) {
             match self.events.recv_timeout(left) {
-                Ok(event) => take(changed, event),
+                Ok(Signal::Event(event)) => take(changed, event),
+                Ok(Signal::Stop) => {
+                    self.is_stopped = true;
+                    return;
+                }
                 Err(_) => return,
             }
         }
@@ -145,7 +204,9 @@ mod tests {
         let folder = folder.path().canonicalize().unwrap();
         let (there, later) = (folder.join("there"), folder.join("later"));
         fs::create_dir(&there).unwrap();
-        let mut watch = Watch::start([there.as_path(), later.as_path()].into_iter());
+        let signals = Signals::new();
+        let stopper = signals.stopper();
+        let mut watch = Watch::start([there.as_path(), later.as_path()].into_iter(), signals);
         assert_eq!(watch.trouble(), None);
         fs::write(there.join("a.jsonl"), "x").unwrap();
         assert_eq!(watch.next(), Changed::Paths([there.join("a.jsonl")].into()));
@@ -153,6 +214,8 @@ mod tests {
         assert_eq!(watch.next(), Changed::Anything);
         fs::write(later.join("b.jsonl"), "x").unwrap();
         assert_eq!(watch.next(), Changed::Paths([later.join("b.jsonl")].into()));
+        stopper.stop();
+        assert_eq!([watch.next(), watch.next()], [Changed::Stop, Changed::Stop]);
     }
 
     #[test]

@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 /// How often an append is tried when others move the feed or the outcome is unknown.
 const ATTEMPTS_MAX: u32 = 10;
+/// How often a question is asked when no answer comes. Less often than an append, because nothing is lost by giving up.
+const QUESTIONS_MAX: u32 = 7;
 const APPEND_SIGNED: &str = "append signed batch";
 
 /// A ledger behind any backend. Cheap to clone; clones share the backend.
@@ -33,7 +35,7 @@ impl Ledger {
         Self { backend, pause: Arc::new(|_| {}) }
     }
 
-    /// Sets what is called before retry 1, 2, …: the place for a sleep with jitter, which this crate has no clock for.
+    /// Sets what is called before retry 1, 2, … of an append or a question: the place for a sleep with jitter, which this crate has no clock for.
     #[must_use]
     pub fn with_pause(mut self, pause: impl Fn(u32) + Send + Sync + 'static) -> Self {
         self.pause = Arc::new(pause);
@@ -47,7 +49,7 @@ impl Ledger {
 
     /// Counts what is stored.
     pub fn stat(&self) -> Result<Stat> {
-        self.backend.stat()
+        self.ask(|| self.backend.stat())
     }
 
     /// Returns the backend, for what only it can do.
@@ -70,7 +72,7 @@ impl Ledger {
         let mut first_token = None;
         let mut after: Option<WriterId> = None;
         loop {
-            let page = self.backend.feeds(after.as_ref(), changed_since, 1000)?;
+            let page = self.ask(|| self.backend.feeds(after.as_ref(), changed_since, 1000))?;
             for head in &page.heads {
                 each(head)?;
             }
@@ -94,7 +96,7 @@ impl Ledger {
 
     /// Returns the newest state of a feed, or `None` for an unknown one. Trusts the store; see [`Ledger::checked_state`].
     pub fn state(&self, feed: &WriterId) -> Result<Option<FeedState>> {
-        Ok(self.backend.read(feed, u64::MAX, Limit { entries: 1, bytes: 1 })?.state)
+        Ok(self.read(feed, u64::MAX, Limit { entries: 1, bytes: 1 })?.state)
     }
 
     /// Returns the head and frontier of a feed after checking that the stored frontier has the root of the signed
@@ -140,6 +142,10 @@ impl Ledger {
 
     /// Returns the batch head of a feed at exactly `size`, if one was kept there.
     pub fn head_at(&self, feed: &WriterId, size: u64) -> Result<Option<BatchHead>> {
+        self.ask(|| self.head_at_once(feed, size))
+    }
+
+    fn head_at_once(&self, feed: &WriterId, size: u64) -> Result<Option<BatchHead>> {
         if size == 0 {
             return Ok(None);
         }
@@ -149,17 +155,17 @@ impl Ledger {
 
     /// Reads a page of a feed; see [`Backend::read`].
     pub fn read(&self, feed: &WriterId, from: u64, limit: Limit) -> Result<Page> {
-        self.backend.read(feed, from, limit)
+        self.ask(|| self.backend.read(feed, from, limit))
     }
 
     /// Tells what the ledger has; see [`Backend::find`].
     pub fn find(&self, feed: &WriterId, addresses: &[Address]) -> Result<Vec<Found>> {
-        self.backend.find(feed, addresses)
+        self.ask(|| self.backend.find(feed, addresses))
     }
 
     /// Gets events by address; see [`Backend::get`].
     pub fn get(&self, addresses: &[Address], limit: Limit) -> Result<Vec<Option<crate::Body>>> {
-        self.backend.get(addresses, limit)
+        self.ask(|| self.backend.get(addresses, limit))
     }
 
     /// Erases payloads; see [`Backend::erase`].
@@ -242,8 +248,24 @@ impl Ledger {
         }
     }
 
+    /// Asks again where the store does not answer: a connection that ended, a server that starts anew.
+    fn ask<T>(&self, question: impl Fn() -> Result<T>) -> Result<T> {
+        let mut attempt = 0;
+        loop {
+            let answer = question();
+            attempt += 1;
+            match answer {
+                Err(error) if error.kind() == ErrorKind::Unavailable && attempt < QUESTIONS_MAX => {
+                    (self.pause)(attempt);
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Asks once: the append that wants to know is itself tried again.
     fn holds(&self, head: &BatchHead) -> Result<bool> {
-        Ok(self.head_at(&head.feed, head.size)?.is_some_and(|kept| kept.root == head.root))
+        Ok(self.head_at_once(&head.feed, head.size)?.is_some_and(|kept| kept.root == head.root))
     }
 }
 

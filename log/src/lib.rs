@@ -37,6 +37,6 @@ pub use ledger::{Ledger, Outcome, SignedBatch, Writer};
 pub use limits::Limit;
 #[cfg(feature = "conformance")]
 pub use memory::MemoryBackend;
-pub use replay::{Divergence, ReplayProgress, ReplayReport, replay};
+pub use replay::{Divergence, ReplayProgress, ReplayReport, replay, replay_since};
 pub use time::Timestamp;
 pub use verify::{Finding, Severity, Verified, verify};

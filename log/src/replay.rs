@@ -6,7 +6,7 @@ use crate::event::Body;
 use crate::feed::Frontier;
 use crate::ledger::{SignedBatch, check_event};
 use crate::limits::Limit;
-use crate::{Address, BatchHead, Entry, Error, ErrorKind, Ledger, NewEvent, Presence, Result};
+use crate::{Address, BatchHead, Entry, Error, ErrorKind, Ledger, NewEvent, Presence, Result, Token};
 use hashbrown::HashSet;
 
 /// What a replay did.
@@ -56,9 +56,29 @@ pub struct ReplayProgress {
 /// Copies what `to` lacks of `from`. Forked or damaged feeds are reported and the others go on; any other error
 /// of a store ends the replay.
 pub fn replay(from: &Ledger, to: &Ledger, progress: &mut dyn FnMut(ReplayProgress)) -> Result<ReplayReport> {
+    replay_since(from, to, None, &mut |_, _| {}, progress).map(|(report, _)| report)
+}
+
+/// As [`replay`], for the feeds of `from` that moved since a token of an earlier replay; all of them without one. `reached` is
+/// told each head that `to` has now, and whether something was sent for it. Returns the token for the next time as well: it may be used
+/// where nothing diverged.
+pub fn replay_since(
+    from: &Ledger,
+    to: &Ledger,
+    since: Option<&Token>,
+    reached: &mut dyn FnMut(&BatchHead, bool),
+    progress: &mut dyn FnMut(ReplayProgress),
+) -> Result<(ReplayReport, Token)> {
     let mut replay = Replay { from, to, report: ReplayReport::default(), progress };
-    from.for_each_feed(None, |head| replay.feed(head))?;
-    Ok(replay.report)
+    let token = from.for_each_feed(since, |head| {
+        let (batches, diverged) = (replay.report.batches, replay.report.divergences.len());
+        replay.feed(head)?;
+        if replay.report.divergences.len() == diverged {
+            reached(head, replay.report.batches > batches);
+        }
+        Ok(())
+    })?;
+    Ok((replay.report, token))
 }
 
 struct Replay<'a> {

@@ -193,11 +193,12 @@ impl Pending {
         let Ok(skeleton) = Skeleton::parse(skeleton) else { return Ok(None) };
         let Position { source, stream, seq, .. } = &skeleton.position;
         let chunk = seq / CHUNK_RECORDS;
+        let (source, stream) = (key_text(source), key_text(stream));
         let open = self.stream_index.get(&(source.to_string(), stream.to_string()));
         if let Some((open, _)) = open.and_then(|at| self.chunks.get(&(*at, chunk))) {
             return Ok(open.class_of(*seq, address));
         }
-        Ok(stored.open(&key_text(source), &key_text(stream), chunk)?.class_of(*seq, address))
+        Ok(stored.open(&source, &stream, chunk)?.class_of(*seq, address))
     }
 
     fn fold_record(&mut self, input: &FoldInput<'_>, skeleton: &Skeleton<'_>, at: usize) {

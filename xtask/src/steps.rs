@@ -33,7 +33,7 @@ const STEPS: [Step; 9] = [
     },
     Step {
         name: "postgres",
-        alone: "apt-get install postgresql",
+        alone: "apt-get install postgresql pgbouncer",
         run: |_, _| Ok(outcome(postgres::provide()?)),
     },
     Step {

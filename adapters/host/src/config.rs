@@ -14,6 +14,8 @@ pub struct Config {
     pub include: Vec<String>,
     /// Projects to leave out; goes before `include`.
     pub exclude: Vec<String>,
+    /// The ledger that `push` and `run` push to, as a store URL; the command line and the environment go before it.
+    pub push_to: Option<String>,
 }
 
 impl Config {
@@ -21,7 +23,8 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self> {
         let Some(bytes) = read(path)? else { return Ok(Self::default()) };
         serde_json::from_slice(&bytes).map_err(|error| {
-            let message = "not a configuration; fix or remove it (fields: host_name, include, exclude)";
+            let message =
+                "not a configuration; fix or remove it (fields: host_name, include, exclude, push_to)";
             Error::new(ErrorKind::Invalid, "read configuration", message)
                 .at(format_args!("{}:{}:{}", path.display(), error.line(), error.column()))
                 .caused_by(error)

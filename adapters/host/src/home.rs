@@ -1,6 +1,6 @@
 //! Where things are under `RELAYBURN_HOME`.
 
-use crate::files::create_folder;
+use crate::files::{create_folder, replace};
 use burnlog_log::{LedgerId, Result};
 use std::path::{Path, PathBuf};
 
@@ -54,6 +54,12 @@ impl Home {
         LedgerState(self.0.join("host").join(ledger.to_string()))
     }
 
+    /// Writes a file of this host whole and durably, readable by its owner alone.
+    pub fn keep_private(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        create_folder(&self.0.join("host"))?;
+        replace(path, bytes, true)
+    }
+
     /// Makes the folder of the projections.
     pub fn create_projections_folder(&self) -> Result<()> {
         create_folder(&self.0.join("projections"))
@@ -93,6 +99,16 @@ impl LedgerState {
     /// Returns where evidence of forks is kept.
     pub fn evidence(&self) -> PathBuf {
         self.0.join("evidence")
+    }
+
+    /// Returns where it is kept what was pushed to which ledger.
+    pub fn pushed(&self) -> PathBuf {
+        self.0.join("pushed")
+    }
+
+    /// Returns the lock that one push holds.
+    pub fn push_lock(&self) -> PathBuf {
+        self.0.join("push.lock")
     }
 
     /// Returns the lock that one ingest holds.

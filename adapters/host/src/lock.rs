@@ -1,4 +1,4 @@
-//! One ingest at a time per ledger and host: a lock on a file that names its holder.
+//! One ingest and one push at a time per ledger and host: a lock on a file that names its holder.
 
 use crate::files::io_error;
 use burnlog_log::{Error, ErrorKind, Result};
@@ -7,7 +7,7 @@ use std::io::{Read, Seek, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Held while an ingest runs; let go when dropped or when the process ends.
+/// Held while an ingest or a push runs; let go when dropped or when the process ends.
 #[derive(Debug)]
 pub struct IngestLock {
     _file: File,
@@ -16,6 +16,15 @@ pub struct IngestLock {
 impl IngestLock {
     /// Takes the lock, waiting up to `wait`. `InUse`, with the process id of the holder, when that was not enough.
     pub fn acquire(path: &Path, wait: Duration) -> Result<Self> {
+        Self::acquire_for(path, wait, "ingest", "is ingesting into this ledger")
+    }
+
+    /// As [`IngestLock::acquire`], for a push from this ledger.
+    pub fn acquire_to_push(path: &Path, wait: Duration) -> Result<Self> {
+        Self::acquire_for(path, wait, "push", "is pushing from this ledger")
+    }
+
+    fn acquire_for(path: &Path, wait: Duration, operation: &'static str, doing: &str) -> Result<Self> {
         let failed = |error| io_error("lock", path, error);
         let mut file = OpenOptions::new()
             .read(true)
@@ -32,7 +41,7 @@ impl IngestLock {
                 Err(TryLockError::WouldBlock) if start.elapsed() < wait => {
                     std::thread::sleep(Duration::from_millis(20).min(wait));
                 }
-                Err(TryLockError::WouldBlock) => return Err(in_use(&mut file, path, wait)),
+                Err(TryLockError::WouldBlock) => return Err(in_use(&mut file, path, wait, operation, doing)),
             }
         }
         let name_holder = |file: &mut File| {
@@ -45,16 +54,13 @@ impl IngestLock {
     }
 }
 
-fn in_use(file: &mut File, path: &Path, wait: Duration) -> Error {
+fn in_use(file: &mut File, path: &Path, wait: Duration, operation: &'static str, doing: &str) -> Error {
     let mut holder = String::new();
     // A holder that cannot be read is still a holder.
     let _ = file.rewind().and_then(|()| file.read_to_string(&mut holder));
     let holder = if holder.is_empty() { "another process".to_owned() } else { format!("process {holder}") };
-    let message = format!(
-        "{holder} is ingesting into this ledger; waited {} s, --wait SECONDS waits longer",
-        wait.as_secs()
-    );
-    Error::new(ErrorKind::InUse, "ingest", message).at(path.display())
+    let message = format!("{holder} {doing}; waited {} s, --wait SECONDS waits longer", wait.as_secs());
+    Error::new(ErrorKind::InUse, operation, message).at(path.display())
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::options::Durability;
 use crate::refresh::TAIL_ROWS_MAX;
 use crate::segment::Extent;
 use crate::store::{State, Store};
+use crate::writer::Writer;
 use burnlog_log::{Address, Append, Error, ErrorKind, Result, failpoint};
 use std::collections::BTreeSet;
 use std::sync::{Arc, MutexGuard};
@@ -23,11 +24,11 @@ impl Store {
         let mut state = self.lock_state();
         let mut rebuilds = 0;
         loop {
-            while state.group.is_draining {
+            while state.must_settle_first() {
                 state = self.wait(state);
             }
             state = self.take_lock(state)?;
-            if state.group.is_draining {
+            if state.must_settle_first() {
                 continue;
             }
             match self.write_batch(&mut state, append, &mut encoded) {
@@ -242,6 +243,15 @@ impl Store {
                 }
             }
         }
+    }
+}
+
+impl State {
+    /// Whether a new append has to wait until those under way are settled: the segment is to be sealed, or to be let go. What
+    /// is written and not yet synced must not lose its segment.
+    fn must_settle_first(&self) -> bool {
+        let is_to_go = self.writer.as_ref().is_some_and(Writer::is_to_go);
+        self.group.is_draining || (is_to_go && self.group.is_busy())
     }
 }
 

@@ -18,6 +18,7 @@ const PAGE: usize = 4096;
 enum Operation {
     Write,
     Sync,
+    Cut,
     Other,
 }
 
@@ -30,6 +31,8 @@ pub enum Fault {
     FailedSync(u64),
     /// The n-th write fails half way: the disk is full.
     FullDisk(u64),
+    /// The n-th write fails half way, and what arrived of it cannot be cut off until something else was written.
+    StuckDisk(u64),
 }
 
 #[derive(Debug, Clone, Default)]
@@ -92,6 +95,11 @@ impl Disk {
                 Err(io::Error::other("injected: the sync failed"))
             }
             Some(Fault::FullDisk(at)) if operation == Operation::Write && self.writes == at => {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            Some(Fault::StuckDisk(at))
+                if matches!(operation, Operation::Write | Operation::Cut) && self.writes == at =>
+            {
                 Err(io::ErrorKind::StorageFull.into())
             }
             _ => Ok(()),
@@ -318,8 +326,12 @@ impl File for Handle {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
         let result = disk.change(Operation::Write);
-        // A failing write leaves any part of itself behind.
-        let arrived = if result.is_ok() { bytes.len() } else { (disk.random() as usize) % (bytes.len() + 1) };
+        // A failing write leaves any part of itself behind, unless the machine was off before it began.
+        let arrived = match disk.fault {
+            _ if result.is_ok() => bytes.len(),
+            Some(Fault::Crash(at)) if disk.changes > at => 0,
+            _ => (disk.random() as usize) % (bytes.len() + 1),
+        };
         let (from, to) = (offset as usize, offset as usize + arrived);
         if arrived > 0 {
             let live = &mut disk.inodes[self.inode].live;
@@ -336,7 +348,7 @@ impl File for Handle {
 
     fn set_bytes(&self, bytes: u64) -> io::Result<()> {
         let mut disk = self.system.disk();
-        disk.change(Operation::Other)?;
+        disk.change(Operation::Cut)?;
         let before = disk.inodes[self.inode].live.len();
         disk.inodes[self.inode].live.resize(bytes as usize, 0);
         disk.mark(self.inode, before.min(bytes as usize), before.max(bytes as usize));

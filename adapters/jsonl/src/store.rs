@@ -200,7 +200,11 @@ impl Store {
 
     /// Gives the lock back unless appends of this process are under way.
     pub(crate) fn release_lock(&self, state: &mut State) {
-        if state.lock_is_held && !state.group.is_busy() {
+        if state.group.is_busy() {
+            // Nothing that anybody waits for has happened; of fifty threads in a group each would wake all others.
+            return;
+        }
+        if state.lock_is_held {
             self.lock.give_back();
             state.lock_is_held = false;
         }

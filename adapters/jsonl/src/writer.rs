@@ -68,6 +68,11 @@ impl Group {
 }
 
 impl Writer {
+    /// Whether nothing may be written to the segment any more before it is taken up again, or another one is.
+    pub(crate) fn is_to_go(&self) -> bool {
+        self.is_poisoned || self.written.slots >= SLOTS_MAX / 2
+    }
+
     /// Writes bytes after what is written, and takes them back where that fails.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_at(bytes, self.written.bytes).map_err(|error| {
@@ -108,8 +113,7 @@ impl Store {
     /// Takes up a segment to append to, if there is one. The caller holds the ledger's lock.
     pub(crate) fn adopt_segment(&self, state: &mut State) -> std::result::Result<(), Failure> {
         if let Some(writer) = state.writer.as_mut() {
-            let is_full = writer.written.slots >= SLOTS_MAX / 2;
-            if !writer.is_poisoned && !is_full {
+            if !writer.is_to_go() {
                 return Ok(());
             }
             if writer.is_poisoned {

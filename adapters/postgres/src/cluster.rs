@@ -6,22 +6,41 @@ use crate::pool::Pool;
 use crate::target::Target;
 use burnlog_log::{Error, ErrorKind, Result};
 use std::fs::Permissions;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// The password of the cluster's superuser `burnlog`.
 const PASSWORD: &str = "cluster@secret";
 
-/// Waits for its standard input to end, which it does with the process that holds the other side, then stops the server by
-/// its process id and removes the folder.
-const GUARDIAN: &str = r#"folder=$1; shift; "$@" & server=$!; read -r _; kill -QUIT $server 2>/dev/null; wait $server; rm -rf "$folder""#;
+/// Starts the server anew at each line of its standard input, without letting it put anything in order. When the input
+/// ends, which it does with the process that holds the other side, it stops the server by its process id and removes the
+/// folder.
+const GUARDIAN: &str = r#"folder=$1; shift; "$@" & server=$!
+while read -r _; do kill -QUIT $server; wait $server; "$@" & server=$!; done
+kill -QUIT $server 2>/dev/null; wait $server; rm -rf "$folder""#;
+
+/// Runs what follows as user `$1` of group `$2`, in mounts of its own, with a disk of `$3` bytes at [`SMALL_DISK`]. Root gives
+/// up its rights for it; anybody else takes them in a namespace of their own, and is themselves again after the mount.
+const WITH_SMALL_DISK: &str = r#"user=$1; group=$2; bytes=$3; shift 3
+export user group bytes
+mount='mount -t tmpfs -o size=$bytes,mode=0700,uid=$owner,gid=$owning_group none /mnt &&'
+if [ "$(id -u)" = 0 ]; then
+    exec env owner="$user" owning_group="$group" unshare -m sh -c "$mount"' exec setpriv --reuid=$user --regid=$group --clear-groups "$@"' sh "$@"
+fi
+exec env owner=0 owning_group=0 unshare -rm sh -c "$mount"' exec unshare -U --map-user=$user --map-group=$group "$@"' sh "$@""#;
+
+/// What the server says when it has ended.
+const IS_DOWN: &str = "database system is shut down";
+
+/// Where a server that was started with [`Cluster::start_with_small_disk`] has its small disk; nobody else sees it.
+pub const SMALL_DISK: &str = "/mnt";
 
 /// A running server with a superuser.
 pub struct Cluster {
@@ -29,6 +48,8 @@ pub struct Cluster {
     url: String,
     /// Ends the server when it is dropped; absent for a server that was given.
     guardian: Option<Child>,
+    /// What the server says.
+    log: Mutex<Receiver<String>>,
 }
 
 /// A database of its own in a cluster; dropped with this value.
@@ -68,15 +89,23 @@ impl Cluster {
     pub fn start_with_tls(certificate: &Path, key: &Path) -> Result<&'static Self> {
         let arguments = ["-c", "ssl=on", "-c", "ssl_cert_file=server.pem", "-c", "ssl_key_file=server.key"];
         let files = [(certificate, "server.pem"), (key, "server.key")];
-        Self::start_with_files(&arguments, &files).map(|cluster| &*Box::leak(Box::new(cluster)))
+        Self::start_as(&arguments, &files, None).map(|cluster| &*Box::leak(Box::new(cluster)))
+    }
+
+    /// Starts a cluster that has a disk of so many bytes at [`SMALL_DISK`], for tablespaces, for the rest of the process.
+    ///
+    /// `Unavailable` where this process may not mount.
+    pub fn start_with_small_disk(bytes: u64) -> Result<&'static Self> {
+        let arguments = ["-c", "fsync=off", "-c", "full_page_writes=off"];
+        Self::start_as(&arguments, &[], Some(bytes)).map(|cluster| &*Box::leak(Box::new(cluster)))
     }
 
     /// Starts a cluster with these arguments of `postgres`.
     pub fn start(arguments: &[&str]) -> Result<Self> {
-        Self::start_with_files(arguments, &[])
+        Self::start_as(arguments, &[], None)
     }
 
-    fn start_with_files(arguments: &[&str], files: &[(&Path, &str)]) -> Result<Self> {
+    fn start_as(arguments: &[&str], files: &[(&Path, &str)], small_disk: Option<u64>) -> Result<Self> {
         let binaries = find_binaries()?;
         let account = Account::unprivileged()?;
         let folder = make_folder(&account)?;
@@ -88,7 +117,10 @@ impl Cluster {
         // Between finding a free port and using it somebody else may take it.
         for _ in 0..5 {
             let port = free_port().map_err(|error| failed(&folder, error))?;
-            let mut server = account.command(Path::new("/bin/sh"), &folder);
+            let mut server = match small_disk {
+                None => account.command(Path::new("/bin/sh"), &folder),
+                Some(bytes) => account.command_with_small_disk(bytes, &folder),
+            };
             server.args(["-c", GUARDIAN, "guardian"]).arg(&folder).arg(binaries.join("postgres"));
             server.arg("-D").arg(&data).arg("-k").arg(&folder).args(["-p", &port.to_string()]);
             server.args(["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200"]).args(arguments);
@@ -99,15 +131,21 @@ impl Cluster {
                 .process_group(0)
                 .spawn()
                 .map_err(|error| failed(&folder, error))?;
-            match wait_until_ready(&mut guardian) {
+            let log = listen(&mut guardian);
+            match wait_until_ready(&log) {
                 Ok(()) => {
                     let password = PASSWORD.replace('@', "%40");
                     let url = format!("postgres://burnlog:{password}@127.0.0.1:{port}/postgres");
                     let mut cluster = Self::given(&url)?;
                     cluster.guardian = Some(guardian);
+                    cluster.log = Mutex::new(log);
                     return Ok(cluster);
                 }
-                Err(log) => last = log,
+                Err(said) => {
+                    drop(guardian.stdin.take());
+                    let _ = guardian.wait();
+                    last = said;
+                }
             }
         }
         Err(failed(&folder, last))
@@ -116,7 +154,26 @@ impl Cluster {
     /// Uses a server that runs already.
     pub fn given(url: &str) -> Result<Self> {
         let pool = Pool::new(Target::parse(url)?, &PostgresOptions::default())?;
-        Ok(Self { pool, url: url.to_owned(), guardian: None })
+        Ok(Self { pool, url: url.to_owned(), guardian: None, log: Mutex::new(channel().1) })
+    }
+
+    /// Ends the server as a power failure would, starts it again, and returns when it takes connections.
+    ///
+    /// `Unsupported` for a server that was given.
+    pub fn restart_immediately(&self) -> Result<()> {
+        let failed = |why: String| Error::new(ErrorKind::Unavailable, "restart postgres", why);
+        let Some(mut input) = self.guardian.as_ref().and_then(|guardian| guardian.stdin.as_ref()) else {
+            let message = "only a server that was started here is restarted";
+            return Err(Error::new(ErrorKind::Unsupported, "restart postgres", message));
+        };
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        // What it said so far is not the answer, and what it says of its end is not that it failed to start.
+        log.try_iter().for_each(drop);
+        input.write_all(b"again\n").map_err(|error| failed(error.to_string()))?;
+        if !log.iter().any(|line| line.contains(IS_DOWN)) {
+            return Err(failed("the server is gone".to_owned()));
+        }
+        wait_until_ready(&log).map_err(failed)
     }
 
     /// Makes a new, empty database.
@@ -262,6 +319,16 @@ impl Account {
         }
         command
     }
+
+    /// A command as this account, for a program and its arguments that follow, which sees a small disk at [`SMALL_DISK`].
+    fn command_with_small_disk(&self, bytes: u64, folder: &Path) -> Command {
+        let mut command = Self(None).command(Path::new("/bin/sh"), folder);
+        let own = || std::fs::metadata("/proc/self").map(|it| (it.uid(), it.gid())).unwrap_or_default();
+        let (user, group) = self.0.unwrap_or_else(own);
+        command.env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin").args(["-c", WITH_SMALL_DISK, "small"]);
+        command.args([user.to_string(), group.to_string(), bytes.to_string()]).arg("/bin/sh");
+        command
+    }
 }
 
 /// Makes the data folder of a cluster.
@@ -303,29 +370,34 @@ fn free_port() -> std::io::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-/// Waits for the server to say that it is ready; where it ends before, returns what it said.
-fn wait_until_ready(guardian: &mut Child) -> std::result::Result<(), String> {
+/// Hears what the server says, to its end, so that it never waits for somebody to read its log.
+fn listen(guardian: &mut Child) -> Receiver<String> {
     let (said, heard) = channel();
     if let Some(log) = guardian.stderr.take() {
-        // Reads on to the end, so that the server never waits for somebody to read its log.
         std::thread::spawn(move || read_log(log, &said));
     }
-    let mut log = String::new();
-    for line in heard {
+    heard
+}
+
+/// Waits for the server to say that it is ready; where it ends before, returns what it said.
+fn wait_until_ready(log: &Receiver<String>) -> std::result::Result<(), String> {
+    let mut said = String::new();
+    for line in log {
         if line.contains("ready to accept connections") {
             return Ok(());
         }
-        // The last line before it gives up; the guardian itself still waits for its input to end.
-        let over = line.contains("database system is shut down") || line.contains("FATAL");
-        log.push_str(&line);
-        log.push('\n');
+        // The last line before it gives up; the guardian itself still waits for its input to end. Whoever connects too
+        // early is told so with FATAL as well.
+        let over = line.contains(IS_DOWN)
+            || line.contains("FATAL")
+                && !["the database system is", "terminating"].iter().any(|usual| line.contains(usual));
+        said.push_str(&line);
+        said.push('\n');
         if over {
             break;
         }
     }
-    drop(guardian.stdin.take());
-    let _ = guardian.wait();
-    Err(log)
+    Err(said)
 }
 
 fn read_log(log: impl Read, said: &Sender<String>) {

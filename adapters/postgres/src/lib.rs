@@ -25,6 +25,6 @@ mod tls;
 
 pub use backend::PostgresBackend;
 #[cfg(feature = "cluster")]
-pub use cluster::{Cluster, Connection, Database};
+pub use cluster::{Cluster, Connection, Database, SMALL_DISK};
 pub use options::PostgresOptions;
 pub use projections::PostgresProjections;

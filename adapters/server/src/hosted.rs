@@ -11,7 +11,7 @@ pub trait Projections: Send + Sync {
     /// Opens them for folding. Called on the thread that folds.
     fn folding(&self) -> Result<Box<dyn FoldStore>>;
 
-    /// How it folds, and under which lease.
+    /// How they are folded beside others who fold into them.
     fn limits(&self) -> FoldLimits;
 
     /// Opens them for questions. `NotFound` before the first fold.

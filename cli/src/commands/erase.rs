@@ -5,6 +5,7 @@ use crate::args::Erase;
 use crate::environment::now;
 use crate::feed::open_feed;
 use crate::filter;
+use crate::folding;
 use crate::open::{self, Access, StoreUrl};
 use crate::output::{bytes, counted, print_one, printable};
 use burnlog_host::{Config, IngestLock};
@@ -12,8 +13,8 @@ use burnlog_log::{
     Address, Batch, Body, Error, ErrorKind, Kind, Ledger, Limit, Result, Skeleton, SkeletonFrozen, WriterId,
 };
 use burnlog_projections::{
-    CallSession, ErasureReceipt, Filter, FoldLimits, Projector, Queries, RECEIPT_ADDRESSES_MAX, RecordClass,
-    Row, Value, live, records, resolve_session,
+    CallSession, ErasureReceipt, Filter, Projector, Queries, RECEIPT_ADDRESSES_MAX, RecordClass, Row, Value,
+    live, records, resolve_session,
 };
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -60,9 +61,10 @@ pub(super) fn run(context: &Context, arguments: &Erase) -> anyhow::Result<ExitCo
     state.create()?;
     let _lock = IngestLock::acquire(&state.lock(), Duration::from_secs(arguments.wait))?;
     let mut store = open::folds(&ledger, environment, global)?;
+    let limits = folding::limits(environment, Duration::from_secs(arguments.wait));
     let selected = match &mut store {
         Some(store) => {
-            Projector::new(&mut **store, &ledger, FoldLimits::default())?.catch_up(&ledger)?;
+            Projector::new(&mut **store, &ledger, limits.clone())?.catch_up(&ledger)?;
             select(&**store, &ledger, arguments)?
         }
         // The server folds, before and after.
@@ -95,7 +97,7 @@ pub(super) fn run(context: &Context, arguments: &Erase) -> anyhow::Result<ExitCo
         remembered?;
     }
     if let Some(store) = &mut store {
-        Projector::new(&mut **store, &ledger, FoldLimits::default())?.catch_up(&ledger)?;
+        Projector::new(&mut **store, &ledger, limits)?.catch_up(&ledger)?;
         super::search::add_new(context, &ledger);
     }
     let outcome = Outcome {

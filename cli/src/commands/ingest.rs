@@ -1,5 +1,6 @@
 //! `burnlog ingest`: session files -> events -> this host's feed -> rows.
 
+use super::watching::{self, Following};
 use super::{Context, FOUND_WANTING};
 use crate::args::Ingest;
 use crate::environment::{Environment, now};
@@ -8,10 +9,9 @@ use crate::folding;
 use crate::open::{self, Access, StoreUrl};
 use crate::output::{bytes, count, counted, print_one, say};
 use crate::progress;
-use crate::watch::{self, Changed};
-use crate::zone;
+use crate::watch::Signals;
 use burnlog_host::{Config, IngestLock};
-use burnlog_log::{Batch, Error, ErrorKind, Ledger, Result, Root, Timestamp, WriterId};
+use burnlog_log::{Batch, Error, ErrorKind, Ledger, Result, Root, WriterId};
 use burnlog_projections::{Projector, Queries, diagnostics};
 use burnlog_sources::{
     Acknowledged, CursorFile, FeedPoint, Filter, Notice, Observer, Options, Places, Plan, Progress, Report,
@@ -73,7 +73,12 @@ pub(super) fn run(context: &Context, arguments: &Ingest) -> anyhow::Result<ExitC
     let ingested = if arguments.dry_run {
         dry_run(context, &url, plan, &options)?
     } else {
-        ingest(context, arguments, &config, &url, plan, &options)?
+        let work = if arguments.watch {
+            Work::Follow(Following { signals: Signals::new(), since: None, tell: &mut watching::print_pass })
+        } else {
+            Work::Once(plan)
+        };
+        ingest(context, arguments, &config, &url, work, &options)?
     };
     let Done { report, unreadable, feed, head } = ingested;
     // A large ingest seals its segment when the ledger is let go, so its size is asked for afterwards.
@@ -113,6 +118,30 @@ pub(super) fn run(context: &Context, arguments: &Ingest) -> anyhow::Result<ExitC
     Ok(if summary.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FOUND_WANTING) })
 }
 
+/// Reads what `arguments` say once, or follows it, and says nothing but by `work`.
+pub(super) fn ingest_quietly(
+    context: &Context,
+    arguments: &Ingest,
+    follow: Option<Following<'_>>,
+) -> anyhow::Result<Report> {
+    let config = Config::load(&context.environment.home.config())?;
+    let url = StoreUrl::choose(&context.global, &context.environment)?;
+    let work = match follow {
+        Some(following) => Work::Follow(following),
+        None => Work::Once(discover(&places(arguments, &context.environment), arguments)?),
+    };
+    let options = options(arguments, &config);
+    Ok(ingest(context, arguments, &config, &url, work, &options)?.report)
+}
+
+/// What is to be done with an open feed.
+enum Work<'a> {
+    /// Reads these files.
+    Once(Plan),
+    /// Reads everything, and then what changes.
+    Follow(Following<'a>),
+}
+
 /// What an ingest leaves to report.
 struct Done {
     report: Report,
@@ -127,7 +156,7 @@ fn ingest(
     arguments: &Ingest,
     config: &Config,
     url: &StoreUrl,
-    plan: Plan,
+    work: Work<'_>,
     options: &Options,
 ) -> anyhow::Result<Done> {
     let Context { global, environment } = context;
@@ -140,16 +169,15 @@ fn ingest(
     let mut store = open::folds(&ledger, environment, global)?;
     let unreadable_before = store.as_deref().map_or(Ok(0), |store| unreadable(store))?;
     // The folds tell what is unreadable; where a server folds, the records are looked at here.
-    let options = &Options { check_records: store.is_none(), ..options.clone() };
+    let check_records = store.is_none();
+    let limits = folding::limits(environment, Duration::from_secs(arguments.wait));
     let mut projector = match &mut store {
-        Some(store) => {
-            let limits = folding::limits(environment, Duration::from_secs(arguments.wait));
-            Some(Projector::new(&mut **store, &ledger, limits)?)
-        }
+        Some(store) => Some(Projector::new(&mut **store, &ledger, limits)?),
         None => None,
     };
     let mut unreadable_seen = 0;
-    let mut pass = |plan: Plan| -> anyhow::Result<Report> {
+    let mut pass = |plan: Plan, options: &Options| -> anyhow::Result<Report> {
+        let options = &Options { check_records, ..options.clone() };
         let mut watch = Watch { bar: progress::Progress::start("reading", global.quiet), context };
         let report = burnlog_sources::ingest(
             plan,
@@ -178,12 +206,9 @@ fn ingest(
         }
         Ok(report)
     };
-    let report = if arguments.watch {
-        // Watching begins before the first walk, so that nothing falls between the two.
-        let mut watch = watch::Watch::start(plan.roots());
-        go_on(context, arguments, &mut watch, &mut pass)?
-    } else {
-        pass(plan)?
+    let report = match work {
+        Work::Once(plan) => pass(plan, options)?,
+        Work::Follow(following) => following.run(context, arguments, options, &mut pass)?,
     };
     let unreadable = match &store {
         Some(store) => unreadable(&**store)?.saturating_sub(unreadable_before),
@@ -194,75 +219,6 @@ fn ingest(
     }
     let head = writer.head().map(|head| Head { size: head.size, root: head.root });
     Ok(Done { report, unreadable, feed: Some(feed), head })
-}
-
-/// The fields of a line of `ingest --watch --json`.
-#[derive(serde::Serialize)]
-struct Pass {
-    at: Timestamp,
-    files: u64,
-    records: u64,
-    new: u64,
-    failed: u64,
-    elapsed_ms: u64,
-}
-
-/// Ingests, and then again whenever something changes. Returns only with an error.
-fn go_on(
-    context: &Context,
-    arguments: &Ingest,
-    watch: &mut watch::Watch,
-    pass: &mut dyn FnMut(Plan) -> anyhow::Result<Report>,
-) -> anyhow::Result<Report> {
-    let global = &context.global;
-    let places = &places(arguments, &context.environment);
-    let mut plan = discover(places, arguments)?;
-    let mut known = plan.known();
-    if let Some(why) = watch.trouble() {
-        say(
-            global,
-            &format!("burnlog: looking at everything twice a second instead of being told of changes: {why}"),
-        );
-    }
-    let mut is_first = true;
-    loop {
-        let start = Instant::now();
-        let report = pass(plan)?;
-        let total = report.total();
-        if is_first || total.records > 0 || !report.failed.is_empty() {
-            let done = Pass {
-                at: now(),
-                files: total.files - total.unchanged,
-                records: total.records,
-                new: total.new,
-                failed: report.failed.len() as u64,
-                elapsed_ms: start.elapsed().as_millis() as u64,
-            };
-            print_one(global, &done, || pass_text(&done, is_first))?;
-        }
-        is_first = false;
-        plan = match watch.next() {
-            Changed::Paths(paths) => known.plan(&paths),
-            Changed::Anything => None,
-        }
-        .map_or_else(|| discover(places, arguments).inspect(|plan| known = plan.known()), Ok)?;
-    }
-}
-
-fn pass_text(done: &Pass, is_first: bool) -> String {
-    let time: String = zone::shown(done.at).chars().skip(11).collect();
-    let zone = zone::name();
-    let mut line = format!("{time} {zone}  {}, {} new", counted(done.records, "record"), count(done.new));
-    if done.files > 0 {
-        line.push_str(&format!("  ({})", counted(done.files, "file")));
-    }
-    if done.failed > 0 {
-        line.push_str(&format!("  failed: {}", counted(done.failed, "file")));
-    }
-    if is_first {
-        line.push_str("  watching; Ctrl-C ends it");
-    }
-    line + "\n"
 }
 
 /// Sums what the folds could not read so far; 0 where nothing was folded yet.
@@ -315,7 +271,7 @@ fn options(arguments: &Ingest, config: &Config) -> Options {
 }
 
 /// Finds the session files, those of `--source` alone where it is given.
-fn discover(places: &Places, arguments: &Ingest) -> Result<Plan> {
+pub(super) fn discover(places: &Places, arguments: &Ingest) -> Result<Plan> {
     let known: Vec<&str> = burnlog_sources::names().collect();
     if let Some(unknown) = arguments.source.iter().find(|name| !known.contains(&name.as_str())) {
         let message = format!("--source {unknown:?} is none of: {}", known.join(", "));
@@ -328,7 +284,7 @@ fn discover(places: &Places, arguments: &Ingest) -> Result<Plan> {
     Ok(plan)
 }
 
-fn places(arguments: &Ingest, environment: &Environment) -> Places {
+pub(super) fn places(arguments: &Ingest, environment: &Environment) -> Places {
     if arguments.root.is_empty() {
         Places::Environment(environment.sources())
     } else {

@@ -7,12 +7,16 @@ mod content;
 mod diagnostics;
 mod erase;
 mod export;
+mod hook;
+mod hook_event;
 mod ingest;
 mod lists;
 mod project;
+mod push;
 mod relationships;
 mod replay;
 mod restore;
+mod run_agent;
 mod search;
 mod serve;
 mod sessions;
@@ -23,11 +27,12 @@ mod token;
 mod turns;
 mod usage;
 mod verify;
+mod watching;
 
 pub(crate) use relationships::LinkLine;
 pub(crate) use sessions::SessionLine;
 
-use crate::args::{Arguments, Command, Global};
+use crate::args::{Arguments, Command, Global, Hook};
 use crate::environment::Environment;
 use crate::open::{self, Access, StoreUrl};
 use burnlog_projections::Queries;
@@ -38,6 +43,7 @@ use std::process::ExitCode;
 const FOUND_WANTING: u8 = 1;
 
 /// What every command works with.
+#[derive(Clone)]
 struct Context {
     global: Global,
     environment: Environment,
@@ -70,6 +76,13 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Diagnostics => diagnostics::run(&context()?),
         Command::Project(project) => project::run(&context()?, &project),
         Command::Replay(replay) => replay::run(&context()?, &replay),
+        Command::Push(push) => push::run(&context()?, &push),
+        // Nothing may fail here: an exit code of 2 would keep the agent from stopping.
+        Command::Hook(Hook::Event { agent }) => Ok(hook_event::run(context().ok(), agent)),
+        Command::Hook(Hook::Install(settings)) => hook::install(&context()?, &settings),
+        Command::Hook(Hook::Uninstall(settings)) => hook::uninstall(&context()?, &settings),
+        // The agent runs whatever is wrong with us.
+        Command::Run(run) => Ok(run_agent::run(context(), &run)),
         Command::Verify => verify::run(&context()?),
         Command::Restore(restore) => restore::run(&context()?, &restore),
         Command::Content(content) => content::run(&context()?, &content),

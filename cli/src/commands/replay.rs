@@ -5,13 +5,13 @@ use crate::args::{Durability, Replay};
 use crate::open::{self, Access, StoreUrl};
 use crate::output::{bytes, count, counted, print_one};
 use crate::progress::Progress;
-use burnlog_log::{BatchHead, replay};
+use burnlog_log::{BatchHead, ReplayReport, replay};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// The fields of `replay --json`.
+/// The fields of `replay --json` and `push --json`.
 #[derive(serde::Serialize)]
-struct Replayed {
+pub(super) struct Replayed {
     from: String,
     to: String,
     feeds: u64,
@@ -21,15 +21,15 @@ struct Replayed {
     events_sent: u64,
     bytes_sent: u64,
     elapsed_ms: u64,
-    divergences: Vec<Diverged>,
+    pub(super) divergences: Vec<Diverged>,
 }
 
 #[derive(serde::Serialize)]
-struct Diverged {
-    code: &'static str,
+pub(super) struct Diverged {
+    pub(super) code: &'static str,
     from: BatchHead,
     to: Option<BatchHead>,
-    message: String,
+    pub(super) message: String,
 }
 
 pub(super) fn run(context: &Context, arguments: &Replay) -> anyhow::Result<ExitCode> {
@@ -42,43 +42,51 @@ pub(super) fn run(context: &Context, arguments: &Replay) -> anyhow::Result<ExitC
     let report =
         replay(&from, &to, &mut |done| progress.show(done.bytes_sent, total, done.entries, "entries"))?;
     progress.finish();
-    let diverged = report.divergences.into_iter();
-    let replayed = Replayed {
-        from: from.location().url,
-        to: to.location().url,
-        feeds: report.feeds,
-        feeds_equal: report.feeds_equal,
-        batches: report.batches,
-        entries: report.entries,
-        events_sent: report.events_sent,
-        bytes_sent: report.bytes_sent,
-        elapsed_ms: start.elapsed().as_millis() as u64,
-        divergences: diverged
-            .map(|it| Diverged { code: it.code, from: it.from, to: it.to, message: it.message })
-            .collect(),
-    };
-    print_one(global, &replayed, || text(&replayed))?;
+    let replayed = Replayed::of(report, from.location().url, to.location().url, start.elapsed());
+    print_one(global, &replayed, || replayed.text())?;
     Ok(if replayed.divergences.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FOUND_WANTING) })
 }
 
-fn text(replayed: &Replayed) -> String {
-    let mut text = format!(
-        "{} -> {}\n{}, {} of them equal before; {} in {}; {} sent, {}; {} ms\n",
-        replayed.from,
-        replayed.to,
-        counted(replayed.feeds, "feed"),
-        count(replayed.feeds_equal),
-        format_args!("{} entries", count(replayed.entries)),
-        counted(replayed.batches, "batch").replace("batchs", "batches"),
-        counted(replayed.events_sent, "event"),
-        bytes(replayed.bytes_sent),
-        count(replayed.elapsed_ms),
-    );
-    for it in &replayed.divergences {
-        text.push_str(&format!("{}: {}: {}\n", it.from.feed, it.code, it.message));
+impl Replayed {
+    /// Makes it from a report.
+    pub(super) fn of(report: ReplayReport, from: String, to: String, elapsed: Duration) -> Self {
+        let diverged = report.divergences.into_iter();
+        Self {
+            from,
+            to,
+            feeds: report.feeds,
+            feeds_equal: report.feeds_equal,
+            batches: report.batches,
+            entries: report.entries,
+            events_sent: report.events_sent,
+            bytes_sent: report.bytes_sent,
+            elapsed_ms: elapsed.as_millis() as u64,
+            divergences: diverged
+                .map(|it| Diverged { code: it.code, from: it.from, to: it.to, message: it.message })
+                .collect(),
+        }
     }
-    if replayed.divergences.is_empty() {
-        text.push_str("every feed has the same size and root on both sides\n");
+
+    /// Says it for people.
+    pub(super) fn text(&self) -> String {
+        let mut text = format!(
+            "{} -> {}\n{}, {} of them equal before; {} in {}; {} sent, {}; {} ms\n",
+            self.from,
+            self.to,
+            counted(self.feeds, "feed"),
+            count(self.feeds_equal),
+            format_args!("{} entries", count(self.entries)),
+            counted(self.batches, "batch").replace("batchs", "batches"),
+            counted(self.events_sent, "event"),
+            bytes(self.bytes_sent),
+            count(self.elapsed_ms),
+        );
+        for it in &self.divergences {
+            text.push_str(&format!("{}: {}: {}\n", it.from.feed, it.code, it.message));
+        }
+        if self.divergences.is_empty() {
+            text.push_str("every feed has the same size and root on both sides\n");
+        }
+        text
     }
-    text
 }

@@ -55,11 +55,9 @@ pub(super) fn run(context: &Context, arguments: &Stamp) -> anyhow::Result<ExitCo
     let _lock = IngestLock::acquire(&state.lock(), Duration::from_secs(arguments.wait))?;
     let (mut writer, _) = open_feed(environment, global, &config, &ledger, &state)?;
     let mut store = open::folds(&ledger, environment, global)?;
+    let limits = folding::limits(environment, Duration::from_secs(arguments.wait));
     let mut projector = match &mut store {
-        Some(store) => {
-            let limits = folding::limits(environment, Duration::from_secs(arguments.wait));
-            Some(Projector::new(&mut **store, &ledger, limits)?)
-        }
+        Some(store) => Some(Projector::new(&mut **store, &ledger, limits)?),
         None => None,
     };
     let payload = Payload { selector, set, at: now() };

@@ -2,11 +2,13 @@
 
 use super::Context;
 use super::project::{ProjectionLine, projection_lines};
+use super::push::{Unpushed, unpushed};
 use crate::open::{self, Access, StoreUrl};
 use crate::output::{bytes, count, counted, print_one};
-use burnlog_log::{Ledger, Root, Timestamp, WriterId};
+use burnlog_log::{BatchHead, Ledger, Root, Timestamp, WriterId};
 use burnlog_projections::HostLabels;
 use burnlog_sources::CursorFile;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// The fields of `status --json`.
@@ -17,8 +19,10 @@ struct Status {
     feeds: Vec<FeedLine>,
     projections: Vec<ProjectionLine>,
     sources: Vec<SourceLine>,
-    /// Of a ledger that pushes to another; null for others.
-    unpushed: Option<()>,
+    /// Of a ledger that was pushed to another or is to be; null for others.
+    unpushed: Option<Unpushed>,
+    /// What went wrong in hooks, which tell nobody else; null where nothing did.
+    hook_errors: Option<HookErrorsLine>,
 }
 
 #[derive(serde::Serialize)]
@@ -47,6 +51,13 @@ struct SourceLine {
     pending_bytes: u64,
 }
 
+#[derive(serde::Serialize)]
+struct HookErrorsLine {
+    path: PathBuf,
+    count: u64,
+    last: String,
+}
+
 pub(super) fn run(context: &Context) -> anyhow::Result<ExitCode> {
     let Context { global, environment } = context;
     let ledger = open::ledger(&StoreUrl::choose(global, environment)?, Access::Read, global)?;
@@ -55,17 +66,14 @@ pub(super) fn run(context: &Context) -> anyhow::Result<ExitCode> {
         Ok(store) => HostLabels::read(&*store).ok(),
         Err(_) => None,
     };
-    let mut feeds = Vec::new();
-    ledger.for_each_feed(None, |head| {
-        feeds.push(FeedLine {
-            writer: head.feed,
-            host: labels.as_ref().map(|labels| labels.of(&head.feed.0)),
-            size: head.size,
-            root: head.root,
-            recorded_at: head.recorded_at,
-        });
-        Ok(())
-    })?;
+    let heads = ledger.feeds()?;
+    let feed_line = |head: &BatchHead| FeedLine {
+        writer: head.feed,
+        host: labels.as_ref().map(|labels| labels.of(&head.feed.0)),
+        size: head.size,
+        root: head.root,
+        recorded_at: head.recorded_at,
+    };
     let status = Status {
         version: env!("CARGO_PKG_VERSION"),
         ledger: LedgerLine {
@@ -76,10 +84,15 @@ pub(super) fn run(context: &Context) -> anyhow::Result<ExitCode> {
             payload_bytes: stat.payload_bytes,
             bytes_on_disk: stat.bytes_on_disk,
         },
-        feeds,
+        feeds: heads.iter().map(feed_line).collect(),
         projections: projection_lines(context, &ledger)?,
         sources: sources(context, &ledger)?,
-        unpushed: None,
+        unpushed: unpushed(context, &ledger, &heads)?,
+        hook_errors: environment.home.hook_errors()?.map(|errors| HookErrorsLine {
+            path: errors.path,
+            count: errors.count,
+            last: errors.last,
+        }),
     };
     print_one(global, &status, || text(&status))?;
     Ok(ExitCode::SUCCESS)
@@ -102,7 +115,7 @@ fn sources(context: &Context, ledger: &Ledger) -> anyhow::Result<Vec<SourceLine>
 }
 
 fn text(status: &Status) -> String {
-    let Status { ledger, feeds, projections, sources, .. } = status;
+    let Status { ledger, feeds, projections, sources, unpushed, .. } = status;
     let mut text = format!(
         "burnlog {}\n{} ({}, id {})\n  {}, {} of payloads, {} on disk\n",
         status.version,
@@ -133,6 +146,17 @@ fn text(status: &Status) -> String {
             line.source,
             counted(line.files, "file"),
             bytes(line.pending_bytes)
+        ));
+    }
+    if let Some(unpushed) = unpushed {
+        text.push_str(&unpushed.text());
+    }
+    if let Some(errors) = &status.hook_errors {
+        text.push_str(&format!(
+            "hooks: {}, the last: {}\n  ({}; delete it when it is of no use any more)\n",
+            counted(errors.count, "error"),
+            errors.last,
+            errors.path.display()
         ));
     }
     text

@@ -192,7 +192,10 @@ pub(super) fn image_name(media_type: Option<&str>, size: Option<u64>, place: &Pl
 
 /// The session in a few lines; the first is its name.
 pub(super) fn session_lines(session: &SessionLine) -> Vec<String> {
-    let span = [session.first_at, session.last_at].map(second);
+    let span = match [session.first_at, session.last_at].map(second) {
+        [first, last] if first.is_empty() && last.is_empty() => "no time known".to_owned(),
+        [first, last] => format!("{first} to {last} {}", zone::name()),
+    };
     let total = session.input_tokens + session.cache_read_tokens + session.cache_write_tokens;
     let counts = [
         counted(session.prompts as u64, "prompt"),
@@ -206,7 +209,7 @@ pub(super) fn session_lines(session: &SessionLine) -> Vec<String> {
     let project = session.project.as_deref().unwrap_or("no project");
     vec![
         format!("session {}{title}", session.session),
-        format!("{} · {project} · {} to {} {}", session.source, span[0], span[1], zone::name()),
+        format!("{} · {project} · {span}", session.source),
         counts.join(" · "),
     ]
 }

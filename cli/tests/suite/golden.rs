@@ -36,6 +36,7 @@ pub(crate) fn settings() -> insta::Settings {
     settings.add_filter(r"id [0-9a-f]{32}", "id <id>");
     settings.add_filter(r"[0-9.]+ k?B on disk", "<size> on disk");
     settings.add_filter(r"time: [0-9.]+ s", "time: <time> s");
+    settings.add_filter(r"; [0-9,]+ ms\n", "; <time> ms\n");
     settings.add_filter(r"in [0-9.]+ s\n", "in <time> s\n");
     settings.add_filter(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", "<now>");
     settings
@@ -84,6 +85,12 @@ golden! {
     dump_of_calls: ["project", "dump", "--projection", "calls"],
     help: ["--help"],
     help_ingest: ["ingest", "--help"],
+    help_push: ["push", "--help"],
+    help_run: ["run", "--help"],
+    help_hook_install: ["hook", "install", "--help"],
+    push: ["push", "--to", "file:central"],
+    push_json: ["push", "--json", "--to", "file:central"],
+    push_to_nowhere_json: ["push", "--json"],
     unknown_session: ["turns", "--session", "nothing"],
     unknown_session_json: ["turns", "--json", "--session", "nothing"],
 }

@@ -1,12 +1,15 @@
-//! Laws 1 to 6 of the design as properties, on the memory, the JSONL and the redb backend, from session files to dump.
+//! Laws 1 to 6 of the design as properties, on every backend, from session files to dump.
 //! (Law 7 is in `crash`, `failpoints` and `storm`, law 8 in `flips` and `cuts`.)
 
+use crate::postgres::empty_ledger;
 use crate::{Machine, files_below};
 use burnlog_jsonl::{JsonlBackend, JsonlOptions};
 use burnlog_log::{Batch, Ledger, LedgerId, MemoryBackend, Timestamp, WriterKey, replay};
+use burnlog_postgres::{PostgresBackend, PostgresOptions};
 use burnlog_projections::{DumpOptions, FoldLimits, MemoryProjections, Projector, dump};
 use burnlog_redb::{RedbBackend, RedbOptions};
 use burnlog_sources::{Acknowledged, CursorFile, FeedPoint, Options, Places, discover};
+use burnlog_sqlite::{SqliteBackend, SqliteLedgerOptions};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,27 +18,53 @@ use std::path::Path;
 use tempfile::TempDir;
 
 /// Which backend a law is tried on.
-#[derive(Debug, Clone, Copy)]
-enum On {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum On {
     Memory,
     Jsonl,
     Redb,
+    Sqlite,
+    Postgres,
+}
+
+/// A new ledger, and the URL that the program opens it by; none for that in memory.
+pub(crate) struct Opened {
+    pub(crate) ledger: Ledger,
+    pub(crate) url: Option<String>,
 }
 
 impl On {
-    /// Opens or makes a ledger below `folder`; that in memory is always a new one.
-    fn open(self, folder: &Path, number: u8) -> Ledger {
-        match self {
-            Self::Memory => Ledger::new(MemoryBackend::new(LedgerId([number; 16]))),
+    /// Those that outlive a process.
+    pub(crate) const KEPT: [Self; 4] = [Self::Jsonl, Self::Redb, Self::Sqlite, Self::Postgres];
+
+    /// Makes a ledger: in a file of `folder`, or in a schema of its own in the database of this test.
+    pub(crate) fn open(self, folder: &Path, number: u8) -> Opened {
+        let path = |name: &str| folder.join(name);
+        let url = |scheme: &str, path: &Path| Some(format!("{scheme}:{}", crate::text(path)));
+        let (ledger, url) = match self {
+            Self::Memory => (Ledger::new(MemoryBackend::new(LedgerId([number; 16]))), None),
             Self::Jsonl => {
                 let options = JsonlOptions { create: true, ..JsonlOptions::default() };
-                Ledger::new(JsonlBackend::open(&folder.join("ledger"), options).unwrap())
+                let path = path("ledger");
+                (Ledger::new(JsonlBackend::open(&path, options).unwrap()), url("file", &path))
             }
             Self::Redb => {
                 let options = RedbOptions { create: true, ..RedbOptions::default() };
-                Ledger::new(RedbBackend::open(folder.join("ledger.redb"), options).unwrap())
+                let path = path("ledger.redb");
+                (Ledger::new(RedbBackend::open(path.clone(), options).unwrap()), url("redb", &path))
             }
-        }
+            Self::Sqlite => {
+                let options = SqliteLedgerOptions { create: true, ..SqliteLedgerOptions::default() };
+                let path = path("ledger.sqlite");
+                (Ledger::new(SqliteBackend::open(&path, options).unwrap()), url("sqlite", &path))
+            }
+            Self::Postgres => {
+                let url = empty_ledger();
+                let backend = PostgresBackend::open(&url, &PostgresOptions::default()).unwrap();
+                (Ledger::new(backend), Some(url))
+            }
+        };
+        Opened { ledger, url }
     }
 }
 
@@ -44,13 +73,14 @@ struct Host {
     folder: TempDir,
     number: u8,
     ledger: Ledger,
+    url: Option<String>,
 }
 
 impl Host {
     fn new(on: On, number: u8) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let ledger = on.open(folder.path(), number);
-        Self { folder, number, ledger }
+        let Opened { ledger, url } = on.open(folder.path(), number);
+        Self { folder, number, ledger, url }
     }
 
     fn write(&self, session: u8, bytes: &[u8]) {
@@ -133,11 +163,11 @@ fn session() -> impl Strategy<Value = Vec<Vec<u8>>> {
 }
 
 fn on() -> impl Strategy<Value = On> {
-    prop_oneof![Just(On::Memory), Just(On::Jsonl), Just(On::Redb)]
+    prop_oneof![Just(On::Memory), Just(On::Jsonl), Just(On::Redb), Just(On::Sqlite), Just(On::Postgres)]
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     /// Law 1: the same files again, on the same host or another, store nothing twice.
     #[test]
@@ -246,7 +276,7 @@ fn versions() -> impl Strategy<Value = Vec<Vec<u8>>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 20, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 25, ..ProptestConfig::default() })]
 
     /// Law 6: every extent that was written down is restored to its bytes by the program, after the file is gone.
     #[test]
@@ -263,22 +293,15 @@ proptest! {
             }
         }
         fs::remove_dir_all(host.folder.path().join("home")).unwrap();
-        let Host { folder, ledger, .. } = host;
+        let Host { folder, ledger, url, .. } = host;
+        let copy = tempfile::tempdir().unwrap();
         // The program cannot open what is in memory: it gets a replay of it, which law 5 says is the same.
-        let (on, folder) = match on {
-            On::Memory => {
-                let copy = tempfile::tempdir().unwrap();
-                replay(&ledger, &On::Jsonl.open(copy.path(), 2), &mut |_| {}).unwrap();
-                (On::Jsonl, copy)
-            }
-            on => (on, folder),
-        };
+        let store = url.unwrap_or_else(|| {
+            let copied = On::Jsonl.open(copy.path(), 2);
+            replay(&ledger, &copied.ledger, &mut |_| {}).unwrap();
+            copied.url.unwrap()
+        });
         drop(ledger);
-        let folder = crate::text(folder.path());
-        let store = match on {
-            On::Redb => format!("redb:{folder}/ledger.redb"),
-            On::Jsonl | On::Memory => format!("file:{folder}/ledger"),
-        };
         machine.ok(&["project", "update", "--store", &store]);
         let mut restored = BTreeSet::new();
         if !written.is_empty() {
@@ -287,6 +310,7 @@ proptest! {
             restored = files_below(&out).iter().map(|path| fs::read(path).unwrap()).collect();
             restored.remove(&Vec::new());
         }
+        drop(folder);
         prop_assert_eq!(restored, written);
     }
 }

@@ -6,6 +6,7 @@
 mod backends;
 mod bad_input;
 mod bad_ledgers;
+mod chapter;
 mod crash;
 mod erase;
 #[cfg(feature = "failpoints")]
@@ -13,11 +14,18 @@ mod failpoints;
 mod faulty;
 mod flips;
 mod golden;
+mod hooks;
 mod imports;
 mod laws;
 mod lifecycle;
+mod many_hosts;
+mod matrix;
+mod postgres;
 mod prices;
+mod pushing;
 mod remote;
+mod restored;
+mod running;
 mod search;
 mod served;
 mod storm;

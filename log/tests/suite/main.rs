@@ -5,6 +5,7 @@
 
 mod golden;
 mod replay;
+mod unanswered;
 mod vectors;
 mod verify;
 

@@ -1,10 +1,13 @@
 //! `cargo xtask bench`: builds the release program, lets it work on a generated set or on a folder that the user names, and prints each cost
 //! beside the raw loops over the same bytes in the same run. Asserts totals, never times.
 
+mod bare;
+mod databases;
 pub(crate) mod measure;
 mod questions;
 pub(crate) mod raw;
 mod rows;
+mod server;
 mod set;
 mod table;
 mod watching;
@@ -41,6 +44,9 @@ pub(crate) struct Options {
     /// How often the files of the generated set grow while `ingest --watch` runs; 0 leaves that out.
     #[arg(long, default_value_t = 12_000)]
     changes: u64,
+    /// Measures replay into SQLite and Postgres instead, beside bare inserts and `COPY` of the same bytes.
+    #[arg(long, conflicts_with = "folder")]
+    databases: bool,
     #[command(flatten)]
     parameters: Parameters,
 }
@@ -107,6 +113,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let workspace = Workspace::find()?;
     let built = workspace.cargo("build --release -p burnlog-cli -p xtask").status().context("start cargo")?;
     ensure!(built.success(), "the release build failed");
+    if options.databases {
+        return run_databases(&workspace, options);
+    }
     let set = match &options.folder {
         Some(folder) => Set::named(folder)?,
         None => Set::generated(&workspace, &options.parameters)?,
@@ -139,6 +148,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         "generated"
     });
     if options.json { say(serde_json::to_string_pretty(&report)?) } else { say(report.table()) }
+}
+
+fn run_databases(workspace: &Workspace, options: &Options) -> Result<()> {
+    let scratch = workspace.scratch("bench")?;
+    let databases = databases::Databases {
+        workspace,
+        program: workspace.built("release", "burnlog"),
+        scale: Scale { xtask: workspace.built("release", "xtask"), folder: scratch.path().to_path_buf() },
+        parameters: &options.parameters,
+    };
+    databases.run(scratch.path(), options.runs, options.json)
 }
 
 /// The same sessions, a tenth of them.

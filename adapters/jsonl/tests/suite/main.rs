@@ -6,6 +6,7 @@ mod crash;
 mod damage;
 mod detection;
 mod forms;
+mod groups;
 mod sharing;
 
 use burnlog_jsonl::JsonlBackend;

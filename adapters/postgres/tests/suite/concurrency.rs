@@ -20,10 +20,13 @@ fn shuffled(number: u64, count: usize) -> Vec<usize> {
     order
 }
 
+/// How many events four writers bring at once.
+const SHARED: u64 = 20_000;
+
 #[test]
 fn four_writers_bring_the_same_events_at_once() {
     let database = database();
-    let events = Event::lines("shared", 1200);
+    let events = Event::lines("shared", SHARED);
     let backends: Vec<PostgresBackend> = (0..4).map(|_| open(&database)).collect();
     let start = Barrier::new(backends.len());
     let feeds: Vec<(TestFeed, Vec<Event>)> = std::thread::scope(|scope| {
@@ -35,7 +38,7 @@ fn four_writers_bring_the_same_events_at_once() {
                 let own: Vec<Event> = order.into_iter().map(|at| events[at].clone()).collect();
                 start.wait();
                 // Every batch sends all of its events, known or not, so that they meet in the table.
-                own.chunks(60).for_each(|chunk| feed.append(backend, chunk).unwrap());
+                own.chunks(SHARED as usize / 20).for_each(|chunk| feed.append(backend, chunk).unwrap());
                 (feed, own)
             })
         });
@@ -47,7 +50,7 @@ fn four_writers_bring_the_same_events_at_once() {
     }
     let stat = backends[0].stat().unwrap();
     let bytes: usize = events.iter().map(|event| event.payload.len()).sum();
-    assert_eq!((stat.events, stat.payload_bytes), (1200, bytes as u64));
+    assert_eq!((stat.events, stat.payload_bytes), (SHARED, bytes as u64));
     backends[0].check(&mut |damage| panic!("{damage:?}")).unwrap();
     assert_eq!(
         database.rows("select deadlocks from pg_stat_database where datname = current_database()").unwrap(),

@@ -10,7 +10,7 @@ use burnlog_postgres::Database;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Three hosts with batches of all sizes, some events shared.
-fn source() -> Ledger {
+pub(crate) fn source() -> Ledger {
     let ledger = Ledger::new(MemoryBackend::new(LedgerId([1; 16])));
     for number in 1..=3u8 {
         let mut writer = ledger.writer(WriterKey::from_secret([number; 32])).unwrap();
@@ -34,7 +34,7 @@ fn source() -> Ledger {
     ledger
 }
 
-fn assert_same(here: &Ledger, there: &Ledger) {
+pub(crate) fn assert_same(here: &Ledger, there: &Ledger) {
     assert_eq!(here.feeds().unwrap(), there.feeds().unwrap());
     let count = |ledger: &Ledger| ledger.stat().map(|stat| (stat.events, stat.payload_bytes)).unwrap();
     assert_eq!(count(here), count(there));

@@ -5,9 +5,14 @@
 mod access;
 mod concurrency;
 mod damage;
+mod full;
 mod kill;
+mod many;
+mod network;
+mod pooler;
 mod projections;
 mod proxy;
+mod restarts;
 mod tls;
 
 use burnlog_log::Backend;

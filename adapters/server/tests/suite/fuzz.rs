@@ -10,8 +10,7 @@ static PLACE: LazyLock<Place> = LazyLock::new(|| Place::new(Given::default()));
 
 /// Percent-encodes everything.
 fn escaped(text: &str) -> String {
-    let pairs: Vec<String> = text.bytes().map(|byte| format!("%{byte:02x}")).collect();
-    pairs.concat()
+    text.bytes().fold(String::new(), |text, byte| text + &format!("%{byte:02x}"))
 }
 
 proptest! {

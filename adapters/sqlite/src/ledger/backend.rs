@@ -91,6 +91,7 @@ impl SqliteBackend {
             return Err(Error::new(ErrorKind::Denied, operation, message).at(&self.place.name));
         }
         let mut writer = lock(&self.writer);
+        self.place.check_in_place(operation)?;
         let result = match writer.take() {
             Some(connection) => Ok(connection),
             None => self.place.connect(true),

@@ -9,6 +9,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Small pages would cut a block into many; also what the projections want.
@@ -25,6 +26,8 @@ pub(crate) struct Place {
     /// What SQLite is told to open: the path, or a URL of it.
     target: PathBuf,
     flags: OpenFlags,
+    /// Device and number of the file that was identified.
+    file: Option<(u64, u64)>,
     pub(crate) options: SqliteLedgerOptions,
 }
 
@@ -41,7 +44,14 @@ impl Place {
             OpenFlags::SQLITE_OPEN_READ_WRITE
         };
         let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        Ok(Self { path: path.to_owned(), name: name.to_owned(), target: path.to_owned(), flags, options })
+        Ok(Self {
+            path: path.to_owned(),
+            name: name.to_owned(),
+            target: path.to_owned(),
+            flags,
+            file: None,
+            options,
+        })
     }
 
     fn refuse(&self, kind: ErrorKind, operation: &'static str, message: impl Into<String>) -> Error {
@@ -120,6 +130,7 @@ impl Place {
     /// Reads the ledger's id, after its format. On a read-only file system the file is from now on read as one that
     /// nobody changes, if it was closed properly.
     pub(crate) fn identify(&mut self) -> Result<(LedgerId, Connection)> {
+        self.file = self.file_there();
         match self.try_identify() {
             Err(error) if self.options.read_only && error.kind() == ErrorKind::Denied => {
                 let Some(url) = crate::store::unchanging(&self.path) else { return Err(error) };
@@ -129,6 +140,21 @@ impl Place {
             }
             result => result,
         }
+    }
+
+    /// `NotFound` where the file that was opened is not at its path any more. SQLite goes on writing into a file that was
+    /// deleted, so that a batch would be acknowledged that nobody can ever read.
+    pub(crate) fn check_in_place(&self, operation: &'static str) -> Result<()> {
+        if self.file_there() == self.file {
+            return Ok(());
+        }
+        let message = "the file was deleted, moved or replaced after it was opened, nothing was written: put it back, \
+                       or open it again";
+        Err(self.refuse(ErrorKind::NotFound, operation, message))
+    }
+
+    fn file_there(&self) -> Option<(u64, u64)> {
+        fs::metadata(&self.path).ok().map(|found| (found.dev(), found.ino()))
     }
 
     fn try_identify(&self) -> Result<(LedgerId, Connection)> {

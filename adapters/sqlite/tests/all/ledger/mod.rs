@@ -1,6 +1,7 @@
 //! The ledger from outside: the conformance suite of the seam, and what is of SQLite alone.
 
 mod damage;
+mod disk;
 mod erasing;
 mod opening;
 mod sharing;

@@ -1,0 +1,102 @@
+//! A store that does not answer at first: questions are asked again, and given up after a few times.
+
+use crate::{append, ledger};
+use burnlog_log::{
+    Address, Append, Backend, Body, Compacted, Damage, Error, ErrorKind, FeedsPage, Found, Ledger, LedgerId,
+    Limit, Location, MemoryBackend, Page, Result, Stat, Token, WriterId, replay,
+};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// Answers each question only after so many failures.
+struct Slow {
+    inner: MemoryBackend,
+    failures: u32,
+    failed: AtomicU32,
+}
+
+impl Slow {
+    fn answer<T>(&self, answer: impl FnOnce() -> Result<T>) -> Result<T> {
+        if self.failed.fetch_add(1, Ordering::Relaxed) < self.failures {
+            return Err(Error::new(ErrorKind::Unavailable, "ask", "no answer"));
+        }
+        self.failed.store(0, Ordering::Relaxed);
+        answer()
+    }
+}
+
+impl Backend for Slow {
+    fn location(&self) -> Location {
+        self.inner.location()
+    }
+
+    fn stat(&self) -> Result<Stat> {
+        self.answer(|| self.inner.stat())
+    }
+
+    fn feeds(&self, after: Option<&WriterId>, since: Option<&Token>, limit: usize) -> Result<FeedsPage> {
+        self.answer(|| self.inner.feeds(after, since, limit))
+    }
+
+    fn append(&self, append: &Append<'_>) -> Result<()> {
+        self.inner.append(append)
+    }
+
+    fn read(&self, feed: &WriterId, from: u64, limit: Limit) -> Result<Page> {
+        self.answer(|| self.inner.read(feed, from, limit))
+    }
+
+    fn find(&self, feed: &WriterId, addresses: &[Address]) -> Result<Vec<Found>> {
+        self.answer(|| self.inner.find(feed, addresses))
+    }
+
+    fn get(&self, addresses: &[Address], limit: Limit) -> Result<Vec<Option<Body>>> {
+        self.answer(|| self.inner.get(addresses, limit))
+    }
+
+    fn erase(&self, addresses: &[Address]) -> Result<()> {
+        self.inner.erase(addresses)
+    }
+
+    fn compact(&self) -> Result<Compacted> {
+        self.inner.compact()
+    }
+
+    fn check(&self, report: &mut dyn FnMut(Damage)) -> Result<()> {
+        self.inner.check(report)
+    }
+}
+
+/// A ledger that answers after so many failures, and the pauses that were made before asking again.
+fn slow(failures: u32) -> (Ledger, Arc<Mutex<Vec<u32>>>) {
+    let inner = MemoryBackend::new(LedgerId([3; 16]));
+    let pauses = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&pauses);
+    let ledger = Ledger::new(Slow { inner, failures, failed: AtomicU32::default() });
+    (ledger.with_pause(move |attempt| noted.lock().unwrap().push(attempt)), pauses)
+}
+
+#[test]
+fn a_store_that_answers_late_is_written_replayed_and_read() {
+    let source = ledger(1);
+    append(&source, 1, "a", 0..9);
+    append(&source, 2, "a", 3..7);
+    let (there, pauses) = slow(6);
+    append(&there, 3, "a", 0..4);
+    assert_eq!(pauses.lock().unwrap()[..6], [1, 2, 3, 4, 5, 6]);
+    replay(&source, &there, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(there.feeds().unwrap().len(), 3);
+    let address =
+        there.read(&there.feeds().unwrap()[0].feed, 0, Limit::default()).unwrap().entries[0].address;
+    assert!(there.get(&[address], Limit::default()).unwrap()[0].is_some());
+    assert!(there.stat().unwrap().events > 0);
+}
+
+#[test]
+fn a_store_that_never_answers_is_given_up() {
+    let (there, pauses) = slow(u32::MAX);
+    assert_eq!(there.stat().unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(*pauses.lock().unwrap(), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(there.feeds().unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(pauses.lock().unwrap().len(), 12);
+}
