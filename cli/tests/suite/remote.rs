@@ -3,6 +3,7 @@
 
 use crate::{Machine, claude_fixtures, text};
 use burnlog_http::{Call, HttpOptions, HttpTarget, Operation};
+use burnlog_postgres::Cluster;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 
@@ -20,6 +21,10 @@ impl Served {
     fn start(kind: &str, more: &[&str]) -> Self {
         let machine = Machine::new("server");
         let store = format!("{kind}:{}", text(machine.path("served")));
+        Self::over(machine, store, more)
+    }
+
+    fn over(machine: Machine, store: String, more: &[&str]) -> Self {
         let arguments = [&["serve", "--listen", "127.0.0.1:0", "--store", &store], more].concat();
         let mut server = machine.command(&arguments).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(server.stderr.take().unwrap()).lines();
@@ -52,8 +57,7 @@ impl Drop for Served {
 
 const SESSION: &str = "11111111-1111-4111-8111-111111111111";
 
-fn everything_is_as_at_home(kind: &str) {
-    let mut served = Served::start(kind, &["--log", "json"]);
+fn everything_is_as_at_home(mut served: Served) {
     let (home, pod) = (Machine::new("pod"), Machine::new("pod"));
     home.ok(&["ingest", "--final", "--root", &claude_fixtures()]);
     let store = served.url.clone();
@@ -128,17 +132,27 @@ fn everything_is_as_at_home(kind: &str) {
 
 #[test]
 fn a_jsonl_ledger_behind_a_server_is_as_at_home() {
-    everything_is_as_at_home("file");
+    everything_is_as_at_home(Served::start("file", &["--log", "json"]));
 }
 
 #[test]
 fn a_sqlite_ledger_behind_a_server_is_as_at_home() {
-    everything_is_as_at_home("sqlite");
+    everything_is_as_at_home(Served::start("sqlite", &["--log", "json"]));
 }
 
 #[test]
 fn a_redb_ledger_behind_a_server_is_as_at_home() {
-    everything_is_as_at_home("redb");
+    everything_is_as_at_home(Served::start("redb", &["--log", "json"]));
+}
+
+#[test]
+fn a_postgres_ledger_behind_a_server_is_as_at_home() {
+    let database = Cluster::shared().and_then(Cluster::database).unwrap_or_else(|error| panic!("{error}"));
+    everything_is_as_at_home(Served::over(
+        Machine::new("server"),
+        database.url().to_owned(),
+        &["--log", "json"],
+    ));
 }
 
 #[test]
