@@ -7,11 +7,12 @@ use crate::files::io_error;
 use crate::index::{AddressRow, BatchRow, Counts, Failure, Place, Seen, fingerprint};
 use crate::options::Durability;
 use crate::refresh::TAIL_ROWS_MAX;
-use crate::segment::Extent;
+use crate::segment::{Extent, Part};
 use crate::store::{State, Store};
 use crate::writer::Writer;
 use burnlog_log::{Address, Append, Error, ErrorKind, Result, failpoint};
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::{Arc, MutexGuard};
 
 type Outcome<T> = std::result::Result<T, Failure>;
@@ -57,6 +58,9 @@ impl Store {
     /// Compares a batch with the ledger and writes it. Returns its ticket; it is not durable yet.
     fn write_batch(&self, state: &mut State, append: &Append<'_>, encoded: &mut Encoded) -> Outcome<u64> {
         self.refresh(state)?;
+        if let Some(segment) = &state.gone {
+            return Err(gone(segment).into());
+        }
         // First, because it may bring to light what a process that crashed had written.
         self.adopt_segment(state)?;
         check_head(state, append)?;
@@ -167,7 +171,16 @@ impl Store {
             Ok(())
         };
         let failed = |error| io_error("append", format_args!("segments/{name}.jsonl"), error);
-        let published = synced.map_err(failed).and_then(|()| self.publish(&mut state, written, is_synced));
+        // A file that was removed takes everything and gives nothing back.
+        let place = Part::Active.path(&self.folder, &name);
+        let is_there = synced.and_then(|()| file.is_at(&place)).map_err(failed);
+        let published = is_there.and_then(|is_there| {
+            if is_there {
+                return self.publish(&mut state, written, is_synced);
+            }
+            state.gone = Some(place.clone());
+            Err(gone(&place))
+        });
         match published {
             Ok(()) => {
                 accept(&mut state, written, counts, target);
@@ -329,4 +342,11 @@ pub(crate) fn feed_index(
     let Some(found) = batch.as_ref().filter(|batch| holds(batch)) else { return Ok(None) };
     let of_feed = found.feed.filter(|(owner, _)| owner == feed);
     Ok(of_feed.map(|(_, first)| first + u64::from(row.slot() - found.place.first_slot)))
+}
+
+/// What every append says from then on.
+fn gone(segment: &Path) -> Error {
+    let message = "the segment was removed, moved or replaced while this process appended to it; nothing of this batch is \
+                   stored. Put it back, then open the ledger again";
+    Error::new(ErrorKind::NotFound, "append", message).at(segment.display())
 }

@@ -6,7 +6,7 @@ use crate::cache::{Marks, Source};
 use crate::commit::Commit;
 use crate::files::{Access, File, read_range};
 use crate::index::Place;
-use crate::sealed::SealedFile;
+use crate::sealed::{Frame, SealedFile};
 use crate::segment::{Form, Part, SegmentRef};
 use crate::store::Store;
 use burnlog_log::{Address, Body, Entry};
@@ -58,21 +58,27 @@ impl Store {
         Ok(Source::Sealed(Arc::new(SealedFile::open(file, self.ledger)?)))
     }
 
-    /// Returns the block that holds a slot of a batch; where the line is damaged, the block in which it should be. The
-    /// block of an entry that is wanted `alone` may end with it.
+    /// Returns the block that holds a slot of a batch; where the line is damaged, the block in which it should be. Where
+    /// it is known what is `wanted` (segment and slot, ascending), the block may end with the last of that.
     pub(crate) fn block(
         &self,
         segment: &SegmentRef,
         place: &Place,
         slot: u32,
-        alone: bool,
+        wanted: Option<&[(u64, u32)]>,
     ) -> Result<Arc<Block>, Unreadable> {
         let unreadable = |reason: String| Unreadable { place: Self::place_text(segment, place), reason };
         match self.source(segment).map_err(unreadable)? {
             Source::Sealed(sealed) => {
                 let frame =
                     sealed.frame_of(slot).ok_or_else(|| unreadable(format!("no frame holds slot {slot}")))?;
-                let up_to = alone.then_some(slot);
+                let up_to = wanted.map(|wanted| {
+                    let Frame { first_slot, slots, .. } = sealed.table.frames[frame];
+                    let end = first_slot.saturating_add(slots);
+                    let behind = wanted.partition_point(|at| *at < (segment.id, end));
+                    let last = wanted[..behind].last().filter(|(id, _)| *id == segment.id);
+                    last.map_or(slot, |(_, last)| slot.max(*last))
+                });
                 self.sealed_block(segment, &sealed, frame, up_to).map_err(|reason| Unreadable {
                     place: format!("{} at {}", segment.display(), sealed.table.frames[frame].offset),
                     reason,

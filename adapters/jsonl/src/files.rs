@@ -6,7 +6,7 @@ use burnlog_log::{Error, ErrorKind, Timestamp};
 use std::fmt;
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -74,6 +74,8 @@ pub trait File: Send + Sync + fmt::Debug {
     fn set_bytes(&self, bytes: u64) -> io::Result<()>;
     /// Makes what was written durable, the length included.
     fn sync(&self) -> io::Result<()>;
+    /// Whether the path still leads to this file: it was not removed, moved or replaced.
+    fn is_at(&self, path: &Path) -> io::Result<bool>;
     /// Takes the lock unless another handle has it; tells whether it did.
     fn try_lock(&self, exclusive: bool) -> io::Result<bool>;
     /// Gives the lock back.
@@ -174,6 +176,17 @@ impl File for SystemFile {
 
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        let own = self.0.metadata()?;
+        match fs::metadata(path) {
+            Ok(found) => Ok((found.dev(), found.ino()) == (own.dev(), own.ino())),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn try_lock(&self, exclusive: bool) -> io::Result<bool> {

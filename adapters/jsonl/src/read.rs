@@ -49,8 +49,8 @@ impl Budget {
 #[derive(Default)]
 struct Current {
     block: Option<(u64, Arc<Block>)>,
-    /// Whether what stands behind an entry is not wanted.
-    alone: bool,
+    /// What is wanted of segments, where that is known: segment and slot, ascending. What stands behind it need not be read.
+    wanted: Option<Vec<(u64, u32)>>,
 }
 
 impl Store {
@@ -144,7 +144,7 @@ impl Store {
         let slot = row.place.first_slot + (index - row.first) as u32;
         match self.slot_content(segment, &row.place, slot, current, bodies) {
             Ok(Content::Event(address, event)) => bodies.push_event(address, event),
-            Ok(Content::Reference(address)) => match self.event(&address, current, bodies)? {
+            Ok(Content::Reference(address)) => match self.event_of(&address, current, bodies)? {
                 Some(Ok(event)) => bodies.push_event(address, event),
                 Some(Err(unreadable)) => bodies.push_damaged(address, unreadable),
                 None => {
@@ -172,7 +172,7 @@ impl Store {
         {
             return Ok(content);
         }
-        let block = self.block(segment, place, slot, current.alone)?;
+        let block = self.block(segment, place, slot, current.wanted.as_deref())?;
         let content = bodies.read(&block, slot);
         current.block = Some((segment.id, block));
         content.ok_or_else(|| Unreadable {
@@ -182,21 +182,31 @@ impl Store {
     }
 
     /// Reads the event of an address wherever it stands; `None` where it is not in the ledger.
-    fn event(
+    fn event_of(
         &self,
         address: &Address,
         current: &mut Current,
         bodies: &mut Bodies,
     ) -> Result<Option<std::result::Result<Event, Unreadable>>> {
         let places = self.with_state(|state| event_places(state, address))?;
-        let Some(places) = places else { return Ok(None) };
+        Ok(self.event(address, places, current, bodies))
+    }
+
+    fn event(
+        &self,
+        address: &Address,
+        places: Option<Places>,
+        current: &mut Current,
+        bodies: &mut Bodies,
+    ) -> Option<std::result::Result<Event, Unreadable>> {
+        let places = places?;
         let mut unreadable = Unreadable {
             place: "index".to_owned(),
             reason: "the line that held the event is lost".to_owned(),
         };
         for (segment, place, slot) in places {
             match self.slot_content(&segment, &place, slot, current, bodies) {
-                Ok(Content::Event(found, event)) if found == *address => return Ok(Some(Ok(event))),
+                Ok(Content::Event(found, event)) if found == *address => return Some(Ok(event)),
                 Ok(_) => {
                     let reason = "the line holds another event than the index says".to_owned();
                     unreadable = Unreadable { place: format!("{}, slot {slot}", segment.display()), reason };
@@ -204,20 +214,25 @@ impl Store {
                 Err(why) => unreadable = why,
             }
         }
-        Ok(Some(Err(unreadable)))
+        Some(Err(unreadable))
     }
 
     /// Gets events by address; see [`burnlog_log::Backend::get`].
     pub(crate) fn get(&self, addresses: &[Address], limit: Limit) -> Result<Vec<Option<Body>>> {
-        let erased = self.with_state(|state| Ok(Arc::clone(&state.erased)))?;
-        let mut current = Current { alone: true, ..Current::default() };
+        let addresses = &addresses[..addresses.len().min(limit.entries.max(1))];
+        let (erased, places) = self.with_state(|state| {
+            let places = addresses.iter().map(|address| event_places(state, address));
+            let places: Vec<Option<Places>> = places.collect::<std::result::Result<_, Failure>>()?;
+            Ok((Arc::clone(&state.erased), places))
+        })?;
+        let all = places.iter().flatten().flatten().map(|(segment, _, slot)| (segment.id, *slot));
+        let mut wanted: Vec<(u64, u32)> = all.collect();
+        wanted.sort_unstable();
+        let mut current = Current { wanted: Some(wanted), ..Current::default() };
         let (mut bodies, mut bytes) = (Bodies::default(), 0u64);
         let mut is_there = Vec::new();
-        for address in addresses {
-            if !is_there.is_empty() && is_there.len() >= limit.entries {
-                break;
-            }
-            match self.event(address, &mut current, &mut bodies)? {
+        for (address, places) in addresses.iter().zip(places) {
+            match self.event(address, places, &mut current, &mut bodies) {
                 None => {
                     is_there.push(false);
                     continue;

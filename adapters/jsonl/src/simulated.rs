@@ -355,6 +355,10 @@ impl File for Handle {
         Ok(())
     }
 
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        Ok(self.system.disk().names.get(path) == Some(&self.inode))
+    }
+
     fn sync(&self) -> io::Result<()> {
         let mut disk = self.system.disk();
         let result = disk.change(Operation::Sync);

@@ -60,6 +60,9 @@ pub(crate) struct State {
     /// Whether this process holds the ledger's lock, and for which threads.
     pub(crate) lock_is_held: bool,
     pub(crate) writer: Option<Writer>,
+    /// The segment that was removed, moved or replaced while this process appended to it: what it knows of the ledger is
+    /// not there any more, so nothing is appended before the ledger is opened again.
+    pub(crate) gone: Option<PathBuf>,
     /// Segments of others whose unsynced bytes what was appended without syncs depends on.
     pub(crate) leaned_on: BTreeSet<Arc<str>>,
     pub(crate) group: Group,

@@ -167,6 +167,10 @@ impl File for GatedFile {
         self.inner.sync()
     }
 
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        self.inner.is_at(path)
+    }
+
     fn try_lock(&self, exclusive: bool) -> io::Result<bool> {
         self.inner.try_lock(exclusive)
     }

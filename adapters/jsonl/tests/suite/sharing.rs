@@ -277,3 +277,37 @@ fn more_events_than_memory_keeps_are_found_again() {
     }
     assert_eq!(backend.stat().unwrap().events, events.len() as u64);
 }
+
+#[test]
+fn nothing_is_acknowledged_into_a_segment_that_is_gone() {
+    for replaced in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = folder.path().join("ledger");
+        let backend = JsonlBackend::create(&ledger).unwrap();
+        let mut feed = TestFeed::new(1);
+        feed.append(&backend, &Event::lines("s", 3)).unwrap();
+        let segments = ledger.join("segments");
+        let is_active = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "jsonl");
+        let mut paths = std::fs::read_dir(&segments).unwrap().map(|entry| entry.unwrap().path());
+        let segment = paths.find(is_active).unwrap();
+        let aside = folder.path().join("aside");
+        std::fs::rename(&segment, &aside).unwrap();
+        if replaced {
+            std::fs::copy(&aside, &segment).unwrap();
+        }
+        let late: Vec<Event> = (3..5).map(|seq| Event::line("s", seq, b"{}")).collect();
+        let prepared = feed.prepare(&late);
+        // The first outcome is unknown to whoever waits for the sync; from then on the place is named.
+        assert_eq!(prepared.refused(&backend).kind(), ErrorKind::Unavailable, "replaced: {replaced}");
+        let named = prepared.refused(&backend);
+        assert_eq!(named.kind(), ErrorKind::NotFound, "replaced: {replaced}");
+        assert_eq!(named.location(), segment.display().to_string());
+        drop(backend);
+        // Put back and opened again, the ledger is as it was acknowledged.
+        std::fs::rename(&aside, &segment).unwrap();
+        let backend = JsonlBackend::create(&ledger).unwrap();
+        let size = backend.read(&feed.id(), 0, Limit::default()).unwrap().state.unwrap().head.size;
+        assert_eq!(size, 3);
+        feed.append(&backend, &late).unwrap();
+    }
+}
