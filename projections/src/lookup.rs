@@ -170,8 +170,13 @@ pub fn sessions_with_prefix(
 
 /// Returns the one session (source and id) whose id is `name` or begins with it.
 ///
-/// `NotFound` when there is none, `Invalid` when there are several; the message names them.
+/// `NotFound` when there is none, `Invalid` when there are several; the message names them. An empty name is `Invalid` too: it
+/// begins every id, and would be the only session of a small ledger by accident.
 pub fn resolve_session(reader: &(impl RowReader + ?Sized), name: &str) -> Result<(Name, Name)> {
+    if name.is_empty() {
+        let message = "the session's id is empty; burnlog sessions lists the ids";
+        return Err(Error::new(ErrorKind::Invalid, "find session", message));
+    }
     let found = sessions_with_prefix(reader, name, CANDIDATES_MAX + 1)?;
     let exact: Vec<_> = found.iter().filter(|(_, session)| **session == *key_text(name)).cloned().collect();
     match (exact.as_slice(), found.as_slice()) {

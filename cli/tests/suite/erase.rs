@@ -91,6 +91,22 @@ fn one_record_is_erased_by_its_address() {
     rebuilds_to_the_same(&machine);
 }
 
+/// An unset variable in a script is an empty argument, and every id begins with that.
+#[test]
+fn an_empty_id_erases_nothing_even_where_one_session_is_all_there_is() {
+    let machine = Machine::new("laptop");
+    let one = ".claude/projects/-work-demo/33333333-3333-4333-8333-333333333333.jsonl";
+    machine.ok(&["ingest", "--root", &text(std::path::Path::new(&claude_fixtures()).join(one))]);
+    assert_eq!(machine.rows(&["sessions"]).len(), 1);
+    let dump = machine.dump();
+    for command in [&["erase", "", "--yes"][..], &["show", ""]] {
+        let refused = machine.run(command);
+        assert_eq!(refused.code, 2, "{command:?}");
+        assert!(refused.stderr.contains("the session's id is empty"), "{}", refused.stderr);
+    }
+    assert_eq!(machine.dump(), dump);
+}
+
 /// A crash after the deed and before its receipt: the same command makes up for it.
 #[test]
 fn an_erasure_without_its_receipt_is_completed() {
