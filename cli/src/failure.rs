@@ -79,6 +79,12 @@ fn hint(error: &Error) -> Option<&'static str> {
         ErrorKind::Unavailable if is_ledger(error.operation()) && error.operation() != "restore" => {
             Some("retry later; what was acknowledged is stored, and a retry stores nothing twice")
         }
+        // A server's ledgers are made where it runs, and named when it starts.
+        ErrorKind::NotFound if error.operation() == "open ledger" && error.location().starts_with("http") => {
+            Some(
+                "burnlog serve names the ledgers that it serves; without --ledger NAME=URL there is one, default",
+            )
+        }
         ErrorKind::NotFound if error.operation().contains("ledger") => Some("burnlog ingest makes a ledger"),
         _ => None,
     }

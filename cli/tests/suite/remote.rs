@@ -245,7 +245,10 @@ fn what_is_no_server_or_none_for_us_is_said_with_the_next_step() {
     assert!(said("https://u:hunter2@127.0.0.1:1", None).contains("RELAYBURN_HTTP_TOKEN"));
     let served = Served::start("file", &[]);
     let other = served.url.replace("default", "nobody");
-    assert!(said(&other, None).contains("no ledger of that name"));
+    let said_of_other = said(&other, None);
+    assert!(said_of_other.contains("no ledger of that name"), "{said_of_other}");
+    // An ingest makes none there.
+    assert!(said_of_other.contains("--ledger NAME=URL") && !said_of_other.contains("burnlog ingest"));
     let refused = machine.run(&["project", "update", "--store", &served.url]);
     assert!(refused.stderr.contains("where the server's store is"), "{}", refused.stderr);
 }
