@@ -6,7 +6,7 @@ mod stretches;
 
 use crate::backend::{Damage, FeedState};
 use crate::feed::{BatchHead, Frontier};
-use crate::{Ledger, Result, WriterId};
+use crate::{ErrorKind, Ledger, Result, WriterId};
 use std::sync::mpsc::{Receiver, sync_channel};
 use stretches::{Piece, THREADS, read_stretches, stretches};
 
@@ -63,7 +63,8 @@ pub struct Verified {
 
 /// Checks a whole ledger against itself and against `remembered` heads of earlier times; see [`Finding`].
 ///
-/// Errors only when the store does not answer at all; damage is never an error.
+/// Errors only when the store does not answer at all; damage is never an error. A store that lets this caller read and not
+/// check what it keeps for itself is a warning.
 pub fn verify(
     ledger: &Ledger,
     remembered: &[BatchHead],
@@ -89,7 +90,18 @@ pub fn verify(
         checker.feeds(heads, &receivers, remembered)
     })?;
     // Afterwards, so that a store need not look again at what it found whole while it was read.
-    ledger.backend().check(&mut |damage| checker.store(damage))?;
+    match ledger.backend().check(&mut |damage| checker.store(damage)) {
+        // Whoever may only read can still recompute everything that is signed.
+        Err(error) if error.kind() == ErrorKind::Denied => checker.report(Finding {
+            code: "store-unchecked",
+            severity: Severity::Warning,
+            feed: None,
+            index: None,
+            place: ledger.location().url,
+            message: format!("what the store keeps for itself was not checked: {}", error.message()),
+        }),
+        checked => checked?,
+    }
     Ok(checker.verified)
 }
 

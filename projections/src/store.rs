@@ -152,7 +152,7 @@ pub trait FoldStore: RowReader {
 /// Rows and keys come in slices, because a store may be a network away: the values of one row (in the order of the columns) or
 /// key behind those of the one before. A slice in which a key comes twice, or that ends within a row, is `Invalid`; an empty
 /// one does nothing. Answers are in the order of the slice. After any error the transaction is of no use any more.
-/// Slices are bounded by whoever makes them; see [`SLICE_VALUES`].
+/// Slices are bounded by whoever makes them; see [`SLICE_VALUES`](crate::SLICE_VALUES).
 pub trait FoldTransaction {
     /// Inserts the rows whose keys are not there; tells of each whether it was inserted.
     fn insert_new(&mut self, table: &'static Table, rows: &[Value<'_>]) -> Result<Vec<bool>>;

@@ -7,6 +7,7 @@ use crate::frame::MESSAGE_BYTES_MAX;
 use crate::routes::{LEDGER_HEADER, Method, Operation, PROTOCOL, PROTOCOL_HEADER};
 use crate::target::HttpTarget;
 use burnlog_log::{Error, ErrorKind, Result};
+use rustls::InvalidMessage;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -181,6 +182,15 @@ fn broken(error: &ureq::Error) -> Broken {
             .map(ToString::to_string),
         _ => None,
     };
+    let is_plain = matches!(error, ureq::Error::Io(error) if error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+        .is_some_and(|error| matches!(error, rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType))));
+    if is_plain {
+        let message =
+            "the answer is not TLS; if the server speaks plain HTTP, write http:// in its URL".to_owned();
+        return Broken { why: BrokenBy::Tls, message };
+    }
     match tls {
         Some(why) => Broken {
             why: BrokenBy::Tls,

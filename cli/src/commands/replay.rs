@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 /// The fields of `replay --json` and `push --json`.
 #[derive(serde::Serialize)]
 pub(super) struct Replayed {
-    from: String,
-    to: String,
-    feeds: u64,
+    pub(super) from: String,
+    pub(super) to: String,
+    pub(super) feeds: u64,
     feeds_equal: u64,
     batches: u64,
     entries: u64,

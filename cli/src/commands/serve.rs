@@ -6,7 +6,7 @@ use crate::args::{Durability, Global, LogFormat, Serve};
 use crate::folding;
 use crate::open::{self, Access, StoreUrl};
 use crate::output::say;
-use burnlog_http::{Asked, DEFAULT_LEDGER};
+use burnlog_http::{Asked, DEFAULT_LEDGER, is_ledger_name};
 use burnlog_log::{Error, ErrorKind, Ledger, Result};
 use burnlog_projections::{FoldLimits, FoldStore, Queries};
 use burnlog_server::{Limits, ProjectedLedger, Projections, Running, ServerConfig, TlsFiles, Tokens};
@@ -43,11 +43,9 @@ pub(super) fn run(context: &Context, arguments: &Serve) -> anyhow::Result<ExitCo
     let Context { global, environment } = context;
     start_log(arguments.log, global.quiet);
     let mut ledgers = Vec::new();
-    for Served { name, text, url } in stores(context, arguments)? {
-        if matches!(url, StoreUrl::Http(_)) {
-            let message = "a server does not serve the ledger of another server; give hosts its URL";
-            return Err(Error::new(ErrorKind::Invalid, "serve", message).into());
-        }
+    let stores = stores(context, arguments)?;
+    check(&stores)?;
+    for Served { name, text, url } in stores {
         let ledger = open::ledger(&url, Access::Create(Durability::Batch), global)?;
         say(global, &format!("burnlog: serving {} as {name}", ledger.location().url));
         let own = Context {
@@ -110,6 +108,25 @@ fn stores(context: &Context, arguments: &Serve) -> Result<Vec<Served>> {
         stores.push(Served { name: DEFAULT_LEDGER.to_owned(), text: context.global.store.clone(), url });
     }
     Ok(stores)
+}
+
+/// Refuses what cannot be served, before anything is opened or made.
+fn check(stores: &[Served]) -> Result<()> {
+    let invalid = |message: String| Err(Error::new(ErrorKind::Invalid, "serve", message));
+    for (number, Served { name, url, .. }) in stores.iter().enumerate() {
+        if matches!(url, StoreUrl::Http(_)) {
+            return invalid(
+                "a server does not serve the ledger of another server; give hosts its URL".to_owned(),
+            );
+        }
+        if !is_ledger_name(name) {
+            return invalid(format!("{name:?} names no ledger: 1 to 63 of a-z, 0-9, _ and -"));
+        }
+        if stores[..number].iter().any(|other| other.name == *name) {
+            return invalid(format!("two ledgers have the name {name:?}"));
+        }
+    }
+    Ok(())
 }
 
 /// Starts the log of requests on standard error.

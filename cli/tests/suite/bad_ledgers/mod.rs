@@ -30,7 +30,7 @@ const LESS_THAN_DAMAGE: [(&str, &str); 11] = [
     ("writer-missing", "warning"),
 ];
 /// Codes that no file of this backend can bring about: `log` and the test below have tests of them.
-const ELSEWHERE: [&str; 3] = ["head-missing", "head-order", "ledger-file"];
+const ELSEWHERE: [&str; 4] = ["head-missing", "head-order", "ledger-file", "store-unchecked"];
 
 fn is_update() -> bool {
     std::env::var_os("UPDATE_FIXTURES").is_some()
