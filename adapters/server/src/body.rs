@@ -71,7 +71,8 @@ pub(crate) async fn drain(body: &mut Body, limits: &Limits) {
     }
 }
 
-/// Reads the frame in a request's body. The memory taken is that of the message, or of the answer if that may be more.
+/// Reads the frame in a request's body. The memory taken is twice that of the message, or that of the answer if it may be
+/// more.
 pub(crate) async fn take(
     body: &mut Body,
     kind: FrameKind,
@@ -101,9 +102,10 @@ pub(crate) async fn take(
             early.push(piece);
             let front: Vec<u8> = early.iter().flatten().copied().take(burnlog_http::HEADER_BYTES).collect();
             let Some(header) = reader.announce(&front).map_err(NotTaken::Wrong)? else { continue };
-            held = Some(
-                memory.take(header.message_bytes.max(answer_bytes), limits).await.ok_or(NotTaken::Full)?,
-            );
+            // Twice: beside the message stands the window that it is unpacked with, and later the lines that a backend makes
+            // of it. The largest message has the memory to itself.
+            let bytes = header.message_bytes.saturating_mul(2).max(answer_bytes);
+            held = Some(memory.take(bytes, limits).await.ok_or(NotTaken::Full)?);
             for piece in early.drain(..) {
                 reader.push(&piece).map_err(NotTaken::Wrong)?;
             }

@@ -34,9 +34,10 @@ pub struct TlsFiles {
 pub struct Limits {
     /// Open connections; more wait to be accepted.
     pub connections: usize,
-    /// Bytes of messages held at once over all requests, decompressed. At least one full batch.
+    /// Bytes of messages held at once over all requests, decompressed; one that is taken counts twice, for what is made of
+    /// it. At least one full batch.
     pub messages_bytes: u64,
-    /// Threads that do the work of requests.
+    /// Threads that do the work of requests. About half of them share a sync while the others wait for the next one.
     pub threads: usize,
     /// How long a header may take to arrive, and a connection may be idle.
     pub header_timeout: Duration,
@@ -57,7 +58,7 @@ impl Default for Limits {
         Self {
             connections: 1100,
             messages_bytes: MESSAGE_BYTES_MAX + (6 << 20),
-            threads: 32,
+            threads: 64,
             header_timeout: Duration::from_secs(20),
             piece_timeout: Duration::from_secs(20),
             body_timeout: Duration::from_secs(300),

@@ -100,7 +100,12 @@ fn sample(status: &Path, done: &AtomicBool) -> Option<u64> {
 }
 
 pub(crate) fn anonymous_of(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    bytes_of(status, "RssAnon:")
+}
+
+/// A figure of `/proc/PID/status`, in bytes.
+pub(crate) fn bytes_of(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
 }
 

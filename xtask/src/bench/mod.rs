@@ -4,10 +4,15 @@
 mod bare;
 mod databases;
 pub(crate) mod measure;
+mod plain;
+mod promises;
 mod questions;
 pub(crate) mod raw;
+mod relay;
 mod rows;
+mod served;
 mod server;
+mod serving;
 mod set;
 mod table;
 mod watching;
@@ -47,6 +52,9 @@ pub(crate) struct Options {
     /// Measures replay into SQLite and Postgres instead, beside bare inserts and `COPY` of the same bytes.
     #[arg(long, conflicts_with = "folder")]
     databases: bool,
+    /// Measures `serve` and its clients instead, beside the same work without a server.
+    #[arg(long, conflicts_with_all = ["folder", "databases"])]
+    server: bool,
     #[command(flatten)]
     parameters: Parameters,
 }
@@ -116,6 +124,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.databases {
         return run_databases(&workspace, options);
     }
+    if options.server {
+        return run_serving(&workspace, options);
+    }
     let set = match &options.folder {
         Some(folder) => Set::named(folder)?,
         None => Set::generated(&workspace, &options.parameters)?,
@@ -159,6 +170,20 @@ fn run_databases(workspace: &Workspace, options: &Options) -> Result<()> {
         parameters: &options.parameters,
     };
     databases.run(scratch.path(), options.runs, options.json)
+}
+
+fn run_serving(workspace: &Workspace, options: &Options) -> Result<()> {
+    let built = workspace.cargo("build --release -p burnlog-http --example measure").status();
+    ensure!(built.context("start cargo")?.success(), "the release build of the driver failed");
+    let scratch = workspace.scratch("bench")?;
+    let serving = serving::Serving {
+        workspace,
+        program: workspace.built("release", "burnlog"),
+        driver: workspace.built("release/examples", "measure"),
+        scale: Scale { xtask: workspace.built("release", "xtask"), folder: scratch.path().to_path_buf() },
+        parameters: &options.parameters,
+    };
+    serving.run(scratch.path(), options.runs, options.json)
 }
 
 /// The same sessions, a tenth of them.
