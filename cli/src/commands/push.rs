@@ -22,7 +22,9 @@ pub(super) fn run(context: &Context, arguments: &Push) -> anyhow::Result<ExitCod
         Error::new(ErrorKind::Invalid, "push", message)
     })?;
     let pushed = push(context, &to, Duration::from_secs(arguments.wait), arguments.recheck)?;
-    print_one(&context.global, &pushed, || if pushed.feeds == 0 { nothing_new(&pushed) } else { pushed.text() })?;
+    print_one(&context.global, &pushed, || {
+        if pushed.feeds == 0 { nothing_new(&pushed) } else { pushed.text() }
+    })?;
     Ok(if pushed.divergences.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FOUND_WANTING) })
 }
 
