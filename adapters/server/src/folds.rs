@@ -11,6 +11,9 @@ use tokio::sync::watch;
 /// How long appends are gathered for one fold when nobody waits for it.
 const GATHERING: Duration = Duration::from_millis(500);
 
+/// How often the gathering is drawn out while appends go on.
+const GATHERINGS_MAX: u32 = 20;
+
 /// The thread that folds, and what is known of it.
 pub(crate) struct Folds {
     shared: Arc<Shared>,
@@ -41,12 +44,20 @@ impl Shared {
     fn next(&self, done: u64) -> Option<u64> {
         let idle = |state: &mut State| state.wanted == done && !state.stopping;
         let state = self.woken.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
-        // Appends come in rows, and one fold over many is cheaper than many: unless somebody waits, more may come.
-        let gathering = |state: &mut State| !state.awaited && !state.stopping;
-        let (mut state, _) = self
-            .woken
-            .wait_timeout_while(state, GATHERING, gathering)
-            .unwrap_or_else(PoisonError::into_inner);
+        // Appends come in rows, and one fold over many is cheaper than many: unless somebody waits, more may come. A row
+        // without end is folded now and then.
+        let mut state = state;
+        for _ in 0..GATHERINGS_MAX {
+            let before = state.wanted;
+            let gathering = |state: &mut State| !state.awaited && !state.stopping;
+            (state, _) = self
+                .woken
+                .wait_timeout_while(state, GATHERING, gathering)
+                .unwrap_or_else(PoisonError::into_inner);
+            if state.wanted == before || state.awaited || state.stopping {
+                break;
+            }
+        }
         state.awaited = false;
         (!state.stopping).then_some(state.wanted)
     }
