@@ -98,20 +98,15 @@ fn several_who_fold_at_once_wait_for_each_other_and_make_the_same_rows() {
     for number in 1..4 {
         append(&ledger, number, &records);
     }
-    // As the program does: who asks without a pause keeps the server from whoever folds.
+    // As the program does. Whoever asks without a pause is woken so often that the scheduler of a busy machine leaves the
+    // server's process of the one who folds waiting for the processor, for longer than a transaction may be idle.
     let pause = Arc::new(|_| std::thread::sleep(Duration::from_millis(10)));
     let lease = LeaseTerms { attempts_max: u32::MAX, pause, ..LeaseTerms::default() };
     let fold = || {
-        loop {
-            let mut store = open(&place.0);
-            let limits = FoldLimits { lease: lease.clone(), ..small_limits() };
-            let folded = Projector::new(&mut store, &ledger, limits).and_then(|mut it| it.catch_up(&ledger));
-            match folded {
-                // A busy machine can let a transaction idle for too long: nothing of it is there, and it is done again.
-                Err(error) if error.kind() == ErrorKind::Unavailable => {}
-                done => return done.unwrap(),
-            }
-        }
+        let mut store = open(&place.0);
+        let limits = FoldLimits { lease: lease.clone(), ..small_limits() };
+        let mut projector = Projector::new(&mut store, &ledger, limits).unwrap();
+        projector.catch_up(&ledger).unwrap()
     };
     let entries: u64 = std::thread::scope(|scope| {
         let folds: Vec<_> = (0..4).map(|_| scope.spawn(fold)).collect();
@@ -125,7 +120,7 @@ fn several_who_fold_at_once_wait_for_each_other_and_make_the_same_rows() {
         .iter()
         .map(|at| at.next)
         .sum();
-    assert!(entries <= all, "no entry was folded by two of them");
+    assert_eq!(entries, all, "each entry was folded by one of them");
 }
 
 #[test]
