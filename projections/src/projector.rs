@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 pub const PROJECTIONS_VERSION: u32 = 4;
 /// How often a lost race is run again.
 const ATTEMPTS_MAX: u32 = 8;
+/// How often a pass is run again after a store that did not answer. Backends ask again by themselves before they say so.
+const UNAVAILABLE_MAX: u32 = 2;
 /// How many cursors are moved at once.
 const MOVES_AT_ONCE: usize = 1000;
 
@@ -48,6 +50,15 @@ pub struct CaughtUp {
     pub unsupported: u64,
 }
 
+impl CaughtUp {
+    fn add(&mut self, other: &Self) {
+        self.feeds += other.feeds;
+        self.entries += other.entries;
+        self.damaged += other.damaged;
+        self.unsupported += other.unsupported;
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default)]
 struct Cursor {
     /// Where the store has it.
@@ -69,8 +80,9 @@ pub struct Projector<'s> {
     lease: Option<Lease>,
     pending: Pending,
     cursors: BTreeMap<WriterId, Cursor>,
-    damaged: u64,
-    unsupported: u64,
+    /// What was folded since the last commit, and what this call has committed.
+    uncommitted: CaughtUp,
+    committed: CaughtUp,
     /// Whether rows tell of what was erased after it was folded.
     is_outdated: bool,
 }
@@ -120,20 +132,27 @@ impl<'s> Projector<'s> {
             lease: None,
             pending: Pending::default(),
             cursors: BTreeMap::new(),
-            damaged: 0,
-            unsupported: 0,
+            uncommitted: CaughtUp::default(),
+            committed: CaughtUp::default(),
             is_outdated: false,
         };
         projector.reread()?;
         Ok(projector)
     }
 
-    /// Forgets what is in memory and takes up where the store is. The lease goes back: what was lost may be the lease.
-    fn reread(&mut self) -> Result<()> {
+    /// Forgets what is in memory: rows, how far they were folded, and what was counted. The lease goes back: what was lost
+    /// may be the lease.
+    fn forget(&mut self) {
         self.let_go();
         self.pending = Pending::default();
         self.cursors.clear();
+        self.uncommitted = CaughtUp::default();
         self.is_outdated = false;
+    }
+
+    /// Forgets what is in memory and takes up where the store is.
+    fn reread(&mut self) -> Result<()> {
+        self.forget();
         let state = self.store.state()?;
         self.is_live = state.live.as_ref().is_some_and(|live| live.generation == self.generation);
         let own =
@@ -187,8 +206,18 @@ impl<'s> Projector<'s> {
     /// Folds what an append added to `feed`, straight from memory, if the fold stands exactly at its first entry;
     /// else does nothing, and [`Projector::catch_up`] will read it. Returns whether it was folded.
     ///
-    /// `outcomes` is what the append returned for the events of `batch`, in order.
+    /// `outcomes` is what the append returned for the events of `batch`, in order. After an error nothing is in memory, and
+    /// what was there will be read from the ledger.
     pub fn fold_appended(&mut self, feed: &WriterId, batch: &Batch, outcomes: &[Outcome]) -> Result<bool> {
+        let folded = self.try_fold_appended(feed, batch, outcomes);
+        if folded.is_err() {
+            self.forget();
+        }
+        self.let_go();
+        folded
+    }
+
+    fn try_fold_appended(&mut self, feed: &WriterId, batch: &Batch, outcomes: &[Outcome]) -> Result<bool> {
         let mut indexes = outcomes.iter().filter_map(|outcome| outcome.index());
         let Some(first) = indexes.next() else { return Ok(true) };
         if self.cursor(feed)?.next != first {
@@ -208,12 +237,12 @@ impl<'s> Projector<'s> {
         }
         self.fold(&inputs)?;
         let next = inputs.last().map_or(first, |last| last.index + 1);
+        // What was in memory is dropped and will be read from the ledger.
         match self.moved(feed, next, 1) {
-            // What was in memory is dropped and will be read from the ledger.
             Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::InUse) => self.reread()?,
+            Err(error) if error.kind() == ErrorKind::Unavailable => self.forget(),
             moved => moved?,
         }
-        self.let_go();
         Ok(true)
     }
 
@@ -240,7 +269,7 @@ impl<'s> Projector<'s> {
 
     fn fold(&mut self, inputs: &[FoldInput<'_>]) -> Result<()> {
         let stored = StoredChunks { store: self.store, generation: self.generation };
-        self.unsupported += self.pending.fold(stored, inputs)?;
+        self.uncommitted.unsupported += self.pending.fold(stored, inputs)?;
         Ok(())
     }
 
@@ -279,6 +308,7 @@ impl<'s> Projector<'s> {
     /// whoever comes to it begins anew as well until one is done.
     fn start_over(&mut self) -> Result<()> {
         self.is_outdated = false;
+        self.committed = CaughtUp::default();
         self.generation =
             under_lease(self.store, &self.limits, |store, lease| store.create(lease, PROJECTIONS_VERSION))?;
         self.reread()
@@ -297,9 +327,12 @@ impl<'s> Projector<'s> {
     }
 
     /// Commits what is in memory. `Conflict` when somebody else folded meanwhile, `InUse` when another is folding; nothing
-    /// is written then.
+    /// is written then. After an error nothing is in memory any more.
     pub fn flush(&mut self) -> Result<()> {
         let committed = self.commit(None, self.limits.lease.attempts_max);
+        if committed.is_err() {
+            self.forget();
+        }
         self.let_go();
         committed
     }
@@ -326,6 +359,7 @@ impl<'s> Projector<'s> {
         for cursor in self.cursors.values_mut() {
             cursor.committed = cursor.next;
         }
+        self.committed.add(&std::mem::take(&mut self.uncommitted));
         Ok(())
     }
 
@@ -336,33 +370,41 @@ impl<'s> Projector<'s> {
     /// taken apart again (`docs/decisions/0013`).
     ///
     /// `Forked` when a feed is shorter than what was folded of it (the ledger was restored from a backup): rebuild.
-    /// `InUse` when another is folding all the while; what is there by then can be read.
+    /// `InUse` when another is folding all the while; what is there by then can be read. After an error nothing is in memory,
+    /// and the next call takes up where the store is.
     pub fn catch_up(&mut self, ledger: &Ledger) -> Result<CaughtUp> {
-        let mut attempt = 0;
+        self.committed = CaughtUp::default();
+        let (mut attempt, mut unanswered) = (0, 0);
+        let mut pass = self.try_catch_up(ledger);
         loop {
-            let result = self.try_catch_up(ledger);
             self.let_go();
-            match result {
-                Err(error) if error.kind() == ErrorKind::Conflict && attempt < ATTEMPTS_MAX => {
-                    attempt += 1;
-                    self.reread()?;
+            match pass {
+                Err(error) if error.kind() == ErrorKind::Conflict && attempt < ATTEMPTS_MAX => attempt += 1,
+                Err(error) if error.kind() == ErrorKind::Unavailable && unanswered < UNAVAILABLE_MAX => {
+                    (self.limits.lease.pause)(unanswered);
+                    unanswered += 1;
                 }
-                Ok(_) if self.is_outdated => {
+                Ok(()) if self.is_outdated => {
                     if attempt == ATTEMPTS_MAX {
+                        self.forget();
                         let message = "records are being erased faster than they are folded; try again";
                         return Err(Error::new(ErrorKind::Conflict, "fold", message));
                     }
                     attempt += 1;
-                    self.start_over()?;
+                    pass = self.start_over().and_then(|()| self.try_catch_up(ledger));
+                    continue;
                 }
-                result => return result,
+                Ok(()) => return Ok(std::mem::take(&mut self.committed)),
+                Err(error) => {
+                    self.forget();
+                    return Err(error);
+                }
             }
+            pass = self.reread().and_then(|()| self.try_catch_up(ledger));
         }
     }
 
-    fn try_catch_up(&mut self, ledger: &Ledger) -> Result<CaughtUp> {
-        let mut done = CaughtUp::default();
-        (self.damaged, self.unsupported) = (0, 0);
+    fn try_catch_up(&mut self, ledger: &Ledger) -> Result<()> {
         let since = self.token.clone();
         let mut listed = false;
         let token = ledger.for_each_feed(since.as_ref(), |head| {
@@ -371,15 +413,13 @@ impl<'s> Projector<'s> {
             if cursor.next > head.size {
                 return Err(shrunk(&head.feed, cursor.next, head.size));
             }
-            if self.is_outdated {
+            if self.is_outdated || cursor.next == head.size {
                 return Ok(());
             }
-            done.feeds += u64::from(cursor.next < head.size);
-            done.entries += head.size - cursor.next;
             self.fold_feed(ledger, &head.feed, head.size)
         })?;
         if self.is_outdated {
-            return Ok(done);
+            return Ok(());
         }
         // A newer mark after which as many feeds have moved, none, is not worth a transaction.
         let token = if listed || since.is_none() { token } else { since.unwrap_or(token) };
@@ -392,8 +432,7 @@ impl<'s> Projector<'s> {
             self.store.settle(&lease, self.generation)?;
             self.is_settled = true;
         }
-        (done.damaged, done.unsupported) = (self.damaged, self.unsupported);
-        Ok(done)
+        Ok(())
     }
 
     /// Makes the generation the live one, also in place of one that has folded what the ledger no longer has.
@@ -460,12 +499,14 @@ impl<'s> Projector<'s> {
                     Body::Erased { skeleton } => {
                         inputs.push(FoldInput { feed, index, address, skeleton, payload: None });
                     }
-                    Body::Damaged { .. } => self.damaged += 1,
+                    Body::Damaged { .. } => self.uncommitted.damaged += 1,
                 }
             }
             self.fold(&inputs)?;
             // A lost race ends the pass: feeds before this one may have lost what was in memory.
             next = first + page.entries.len() as u64;
+            self.uncommitted.entries += page.entries.len() as u64;
+            self.uncommitted.feeds += u64::from(next >= size);
             self.moved(feed, next, self.limits.lease.attempts_max)?;
         }
         Ok(())
