@@ -7,6 +7,7 @@ use crate::call::{Answer, Call, Transport, unpack};
 use crate::frame::FrameKind;
 use crate::messages;
 use crate::routes::Operation;
+use crate::sent::encode_append;
 use burnlog_log::{
     Address, Append, Backend, Body, Compacted, Damage, Error, ErrorKind, FeedsPage, Found, LedgerId, Limit,
     Location, Page, Result, Stat, Token, WriterId, push_hex,
@@ -161,7 +162,8 @@ impl Backend for HttpBackend {
     }
 
     fn append(&self, append: &Append<'_>) -> Result<()> {
-        let call = Call::new(Operation::Append).framed(FrameKind::Append, &messages::encode_append(append));
+        let message = encode_append(append).map_err(|error| error.at(self.link.url()))?;
+        let call = Call::new(Operation::Append).framed(FrameKind::Append, &message);
         self.link.ask("append", call).map(drop)
     }
 
