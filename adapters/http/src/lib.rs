@@ -35,6 +35,6 @@ pub use routes::{
     Parameter, ROUTES, Route, is_ledger_name,
 };
 pub use sent::{SentBatch, decode_append, encode_append};
-pub use serve::{Asked, PAGE_MAX, admit, answer_of, append, refuse, serve, success};
+pub use serve::{Asked, PAGE_MAX, admit, answer_of, append, perform, refuse, refuse_asked, serve, success};
 pub use target::HttpTarget;
 pub use wire::{HttpOptions, open};

@@ -61,6 +61,16 @@ enum Sent<'a> {
     Withheld,
 }
 
+/// Returns a place within a store without the path to the store, which is the server's alone.
+fn place_within(place: &str) -> &str {
+    match place.find('/') {
+        Some(at) if !place[..at].ends_with(|before: char| before.is_alphanumeric()) => {
+            place.rsplit('/').next().unwrap_or_default()
+        }
+        _ => place,
+    }
+}
+
 fn put_body(out: &mut Encoder, body: &Sent<'_>) {
     match body {
         Sent::Body(Body::Present { skeleton, payload }) => {
@@ -74,7 +84,7 @@ fn put_body(out: &mut Encoder, body: &Sent<'_>) {
         }
         Sent::Body(Body::Damaged { place, reason }) => {
             out.byte(2);
-            out.text(place);
+            out.text(place_within(place));
             out.text(reason);
         }
         Sent::Withheld => out.byte(3),
@@ -259,7 +269,7 @@ pub(crate) fn encode_damages(damages: &[Damage]) -> Vec<u8> {
     let mut out = Encoder::default();
     out.list(damages.iter(), |out, damage| {
         out.text(damage.code);
-        out.text(&damage.place);
+        out.text(place_within(&damage.place));
         out.text(&damage.message);
         out.byte(u8::from(damage.rebuildable));
     });

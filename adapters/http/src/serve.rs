@@ -73,14 +73,17 @@ pub fn admit(ledger: &Ledger, rights: Rights, asked: &Asked) -> Result<()> {
     Err(Error::new(ErrorKind::Denied, asked.operation.name(), message))
 }
 
-/// Does what is asked of a ledger and makes the answer. Operations of the projections are not among these.
+/// Does what is asked of a ledger and makes the answer.
 pub fn serve(ledger: &Ledger, rights: Rights, asked: &Asked) -> Answer {
-    let id = ledger.location().id;
-    let done = admit(ledger, rights, asked).and_then(|()| perform(ledger, rights, asked));
-    match done {
-        Ok(body) => success(id, body),
-        Err(error) => refuse_with_head(ledger, asked, &error),
+    match perform(ledger, rights, asked) {
+        Ok(body) => success(ledger.location().id, body),
+        Err(error) => refuse_asked(ledger, asked, &error),
     }
+}
+
+/// Does what is asked of a ledger and returns the body of the answer. Operations of the projections are not among these.
+pub fn perform(ledger: &Ledger, rights: Rights, asked: &Asked) -> Result<Vec<u8>> {
+    admit(ledger, rights, asked).and_then(|()| performed(ledger, rights, asked))
 }
 
 /// Makes the answer of a success.
@@ -110,7 +113,8 @@ pub fn answer_of(id: Option<LedgerId>, status: u16, refusal: &Refusal) -> Answer
     }
 }
 
-fn refuse_with_head(ledger: &Ledger, asked: &Asked, error: &Error) -> Answer {
+/// Makes the answer of an error of [`perform`]: of a conflict with the head as it is.
+pub fn refuse_asked(ledger: &Ledger, asked: &Asked, error: &Error) -> Answer {
     let compared = matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Forked);
     let feed = match asked.operation {
         Operation::Append if compared => decode_feed(asked.message.clone()).ok(),
@@ -121,7 +125,7 @@ fn refuse_with_head(ledger: &Ledger, asked: &Asked, error: &Error) -> Answer {
     answer_of(Some(ledger.location().id), status_of(error), &Refusal::of(error).with_head(head))
 }
 
-fn perform(ledger: &Ledger, rights: Rights, asked: &Asked) -> Result<Vec<u8>> {
+fn performed(ledger: &Ledger, rights: Rights, asked: &Asked) -> Result<Vec<u8>> {
     let message = asked.message.clone();
     Ok(match asked.operation {
         Operation::Stat => frame(FrameKind::Stat, &messages::encode_stat(&ledger.stat()?)),
