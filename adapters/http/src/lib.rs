@@ -32,7 +32,7 @@ pub use reply::reply;
 pub use rights::{Rights, Scope};
 pub use routes::{
     BEHIND_HEADER, Content, DEFAULT_LEDGER, LEDGER_HEADER, Method, Operation, PROTOCOL, PROTOCOL_HEADER,
-    Parameter, ROUTES, Route, is_ledger_name,
+    Parameter, REPEATED_PARAMETERS, ROUTES, Route, SCOPES_HEADER, is_ledger_name,
 };
 pub use sent::{SentBatch, decode_append, encode_append};
 pub use serve::{Asked, PAGE_MAX, admit, answer_of, append, perform, refuse, refuse_asked, serve, success};

@@ -75,10 +75,11 @@ pub fn admit(ledger: &Ledger, rights: Rights, asked: &Asked) -> Result<()> {
 
 /// Does what is asked of a ledger and makes the answer.
 pub fn serve(ledger: &Ledger, rights: Rights, asked: &Asked) -> Answer {
-    match perform(ledger, rights, asked) {
+    let answer = match perform(ledger, rights, asked) {
         Ok(body) => success(ledger.location().id, body),
         Err(error) => refuse_asked(ledger, asked, &error),
-    }
+    };
+    Answer { scopes: Some(rights.text()), ..answer }
 }
 
 /// Does what is asked of a ledger and returns the body of the answer. Operations of the projections are not among these.
@@ -92,6 +93,7 @@ pub fn success(id: LedgerId, body: Vec<u8>) -> Answer {
         status: 200,
         protocol: Some(PROTOCOL.to_owned()),
         ledger: Some(id.to_string()),
+        scopes: None,
         retry_after: None,
         body,
     }
@@ -108,6 +110,7 @@ pub fn answer_of(id: Option<LedgerId>, status: u16, refusal: &Refusal) -> Answer
         status,
         protocol: Some(PROTOCOL.to_owned()),
         ledger: id.map(|id| id.to_string()),
+        scopes: None,
         retry_after: matches!(status, 429 | 503).then_some(1),
         body: refusal.to_json(),
     }

@@ -8,13 +8,14 @@ use crate::hosted::Hosted;
 use crate::metrics::Metrics;
 use crate::openapi::{OWN_PATHS, openapi};
 use crate::origin::is_from_here;
-use crate::query::query;
+use crate::query::{given_twice, query};
 use crate::tokens::{Access, Tokens};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{RawPathParams, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response};
+use axum::middleware::{self, Next};
 use axum::routing::{MethodFilter, get, on};
 use burnlog_http::{
     Answer, Asked, BEHIND_HEADER, Content, LEDGER_HEADER, Method, Operation, PAGE_MAX, PROTOCOL,
@@ -76,7 +77,27 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
             let error = Error::new(ErrorKind::Invalid, "find route", message);
             respond(answer_of(None, 405, &Refusal::of(&error)), Content::Nothing, None)
         })
+        .layer(middleware::from_fn(limit_header))
         .with_state(server)
+}
+
+/// The most bytes of a request's header, the line with the path included. The buffer of a connection holds more, so that all
+/// that is longer is refused here, and nothing else.
+const HEADER_BYTES_MAX: usize = 16 << 10;
+
+/// Refuses a request whose header is too long, by the bytes that it takes at least.
+async fn limit_header(request: Request<Body>, next: Next) -> Response<Body> {
+    let uri = request.uri();
+    let path = uri.path_and_query().map_or(1, |path| path.as_str().len());
+    let line = request.method().as_str().len() + path + " HTTP/1.1\r\n".len() + 1;
+    let fields = request.headers().iter();
+    let fields: usize = fields.map(|(name, value)| name.as_str().len() + ": \r\n".len() + value.len()).sum();
+    if line + fields + "\r\n".len() <= HEADER_BYTES_MAX {
+        return next.run(request).await;
+    }
+    let message = format!("the header has more than {HEADER_BYTES_MAX} bytes");
+    let error = Error::new(ErrorKind::Invalid, "read header", message);
+    respond(answer_of(None, 431, &Refusal::of(&error)), Content::Nothing, None)
 }
 
 /// A request that has been let in.
@@ -126,8 +147,10 @@ impl Server {
         let part =
             |name: &str| path.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_owned());
         let name = part("ledger").unwrap_or_default();
+        let mut rights = None;
         let (outcome, token) = match self.admit(operation, &name, request.headers()) {
             Ok(admitted) => {
+                rights = Some(admitted.rights);
                 let token = admitted.token.clone();
                 (Arc::clone(&self).answer(operation, admitted, part("writer"), request).await, token)
             }
@@ -157,7 +180,8 @@ impl Server {
             "answered"
         );
         let content = operation.route().answer;
-        let mut response = respond(answer, content, memory);
+        let scopes = rights.map(Rights::text);
+        let mut response = respond(Answer { scopes, ..answer }, content, memory);
         if let Ok(id) = HeaderValue::from_str(&id) {
             response.headers_mut().insert(REQUEST_HEADER, id);
         }
@@ -243,6 +267,11 @@ impl Server {
             Ok(parameters) => parameters,
             Err(error) => return refuse(Some(id), &error).into(),
         };
+        if let Some(name) = given_twice(&parameters) {
+            let message = format!("the parameter {name:?} is given more than once");
+            let error = Error::new(ErrorKind::Invalid, operation.name(), message);
+            return answer_of(Some(id), 400, &Refusal::of(&error)).into();
+        }
         let mut asked = Asked { operation, writer, parameters, message: Bytes::new(), ledger: expected };
         let taken = match operation.route().request {
             Content::Frame(kind) => {
