@@ -197,6 +197,7 @@ impl SkeletonFrozen {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Completed {
     address: Address,
+    payload_hash: PayloadHash,
     range: Range<usize>,
 }
 
@@ -204,6 +205,11 @@ impl Completed {
     /// Returns the address, computed from the completed skeleton.
     pub fn address(&self) -> Address {
         self.address
+    }
+
+    /// Returns the hash of the payload that it was completed with.
+    pub(crate) fn payload_hash(&self) -> PayloadHash {
+        self.payload_hash
     }
 
     /// Returns where the skeleton stands in the buffer that it was written to.
@@ -218,9 +224,10 @@ impl Completed {
 pub fn complete_skeleton(skeletons: &mut Vec<u8>, before: &[u8], payload: &[u8], after: &[u8]) -> Completed {
     let start = skeletons.len();
     skeletons.extend_from_slice(before);
-    push_hex(skeletons, &PayloadHash::of(payload).0);
+    let payload_hash = PayloadHash::of(payload);
+    push_hex(skeletons, &payload_hash.0);
     skeletons.extend_from_slice(after);
-    Completed { address: Address::of(&skeletons[start..]), range: start..skeletons.len() }
+    Completed { address: Address::of(&skeletons[start..]), payload_hash, range: start..skeletons.len() }
 }
 
 /// Checks that `payload` is what `skeleton` says it is: length and hash.

@@ -9,6 +9,9 @@ use crate::limits::Limit;
 use crate::{Address, BatchHead, Entry, Error, ErrorKind, Ledger, NewEvent, Presence, Result, Token};
 use hashbrown::HashSet;
 
+/// About how many entries of a batch are asked for before all of it is.
+const SAMPLE_ENTRIES: usize = 64;
+
 /// What a replay did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReplayReport {
@@ -157,21 +160,21 @@ impl Replay<'_> {
     }
 
     fn send_batch(&mut self, before: Frontier, head: &BatchHead, batch: &[Entry]) -> Result<Frontier> {
+        let verified = head.verified()?;
         batch.iter().try_for_each(check_entry)?;
         let addresses: Vec<Address> = batch.iter().map(|entry| entry.address).collect();
-        let found = self.to.find(&head.feed, &addresses)?;
-        let mut lacking: HashSet<Address> = addresses
-            .iter()
-            .zip(&found)
-            .filter(|(_, found)| found.presence == Presence::Absent)
-            .map(|(address, _)| *address)
-            .collect();
+        let mut lacking = self.lacking(head, batch)?;
         let skeletons: Vec<&[u8]> = batch.iter().map(|entry| entry.body.skeleton()).collect::<Result<_>>()?;
         // Once more where the destination lost, between asking and appending, what it said it had.
         for last_try in [false, true] {
             let events: Vec<NewEvent<'_>> = new_events(batch, &lacking);
-            let signed = SignedBatch { head, skeletons: &skeletons, events: &events };
-            match self.to.append_checked(&before, &signed, &addresses) {
+            let signed = SignedBatch {
+                head: &verified,
+                skeletons: &skeletons,
+                addresses: &addresses,
+                events: &events,
+            };
+            match self.to.append_checked(&before, &signed) {
                 Ok(frontier) => {
                     self.count(batch.len() as u64, &events);
                     return Ok(frontier);
@@ -193,6 +196,34 @@ impl Replay<'_> {
             }
         }
         unreachable!("the second try returns")
+    }
+
+    /// Asks which events of a batch the destination lacks.
+    ///
+    /// An address is as dear to ask for as a fifth of a record is to send, and of a batch that is new the destination has
+    /// nothing. So a part is asked for first, spread over the batch, and the rest where the destination has any of it: what is
+    /// copied from other streams comes in runs. What is sent in vain is left as it is over there. Of an erased event only
+    /// the address may be taken, so these are all asked for.
+    fn lacking(&self, head: &BatchHead, batch: &[Entry]) -> Result<HashSet<Address>> {
+        let step = batch.len().div_ceil(SAMPLE_ENTRIES).max(1);
+        let is_asked_first =
+            |at: usize, entry: &Entry| at.is_multiple_of(step) || matches!(entry.body, Body::Erased { .. });
+        let (first, rest): (Vec<_>, Vec<_>) =
+            batch.iter().enumerate().partition(|(at, entry)| is_asked_first(*at, entry));
+        let addresses = |part: Vec<(usize, &Entry)>| -> Vec<Address> {
+            part.into_iter().map(|(_, entry)| entry.address).collect()
+        };
+        let (mut asked, rest) = (addresses(first), addresses(rest));
+        let mut found = self.to.find(&head.feed, &asked)?;
+        if found.iter().all(|found| found.presence == Presence::Absent) {
+            return Ok(asked.into_iter().chain(rest).collect());
+        }
+        if !rest.is_empty() {
+            found.extend(self.to.find(&head.feed, &rest)?);
+            asked.extend(rest);
+        }
+        let absent = asked.into_iter().zip(found).filter(|(_, found)| found.presence == Presence::Absent);
+        Ok(absent.map(|(address, _)| address).collect())
     }
 
     fn count(&mut self, entries: u64, events: &[NewEvent<'_>]) {

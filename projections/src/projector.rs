@@ -11,7 +11,7 @@ use burnlog_log::{Address, Batch, Body, Error, ErrorKind, Ledger, Limit, Outcome
 use std::collections::BTreeMap;
 
 /// The version of all folds and tables together. A change of any row that a fold makes raises it.
-pub const PROJECTIONS_VERSION: u32 = 4;
+pub const PROJECTIONS_VERSION: u32 = 5;
 /// How often a lost race is run again.
 const ATTEMPTS_MAX: u32 = 8;
 /// How often a pass is run again after a store that did not answer. Backends ask again by themselves before they say so.
@@ -144,7 +144,7 @@ impl<'s> Projector<'s> {
     /// may be the lease.
     fn forget(&mut self) {
         self.let_go();
-        self.pending = Pending::default();
+        self.pending = Pending::new(self.store.keeps_previews());
         self.cursors.clear();
         self.uncommitted = CaughtUp::default();
         self.is_outdated = false;
@@ -345,7 +345,8 @@ impl<'s> Projector<'s> {
             return Ok(());
         }
         let lease = self.hold(attempts_max)?;
-        let mut pending = std::mem::take(&mut self.pending);
+        let empty = Pending::new(self.store.keeps_previews());
+        let mut pending = std::mem::replace(&mut self.pending, empty);
         self.revision = self.store.commit(&lease, self.generation, self.revision, &mut |to| {
             for moves in moved.chunks(MOVES_AT_ONCE) {
                 to.advance(moves)?;

@@ -45,6 +45,8 @@ pub struct Limits {
     pub piece_timeout: Duration,
     /// How long a whole body may take to arrive.
     pub body_timeout: Duration,
+    /// How long a client may take nothing of an answer that waits for it.
+    pub write_timeout: Duration,
     /// How long a request waits for others to give back memory before it is told to come again.
     pub admission_timeout: Duration,
     /// How long a query waits for the folds.
@@ -62,6 +64,7 @@ impl Default for Limits {
             header_timeout: Duration::from_secs(20),
             piece_timeout: Duration::from_secs(20),
             body_timeout: Duration::from_secs(300),
+            write_timeout: Duration::from_secs(30),
             admission_timeout: Duration::from_secs(5),
             fold_timeout: Duration::from_secs(10),
             stop_timeout: Duration::from_secs(30),

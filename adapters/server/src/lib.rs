@@ -15,6 +15,7 @@ mod router;
 mod running;
 mod tls;
 mod tokens;
+mod unstuck;
 
 pub use config::{Limits, ServerConfig, TlsFiles};
 pub use hosted::{Hosted, ProjectedLedger, Projections};

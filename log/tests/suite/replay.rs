@@ -44,6 +44,24 @@ fn payloads_that_the_destination_has_are_not_sent() {
     assert_eq!(to.stat().unwrap().events, 52);
 }
 
+/// Of a long batch a part is asked for first: a run that the destination has is found, a single event is sent in vain, and neither
+/// changes what is there.
+#[test]
+fn of_a_long_batch_what_comes_in_runs_is_not_sent() {
+    let (from, to, single) = (ledger(1), ledger(2), ledger(3));
+    append(&from, 1, "a", 0..2000);
+    append(&to, 2, "a", 700..1100);
+    let report = copy(&from, &to);
+    assert_eq!((report.entries, report.events_sent), (2001, 1601), "1600 lines and the writer");
+    append(&single, 2, "a", 701..702);
+    let report = copy(&from, &single);
+    assert_eq!((report.entries, report.events_sent), (2001, 2001));
+    for there in [to, single] {
+        assert_eq!(there.stat().unwrap().events, 2002);
+        assert!(there.feeds().unwrap().contains(&from.feeds().unwrap()[0]));
+    }
+}
+
 #[test]
 fn a_destination_that_is_ahead_is_left_alone() {
     let (from, to) = (ledger(1), ledger(2));
