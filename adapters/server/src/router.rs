@@ -3,7 +3,7 @@
 
 use crate::answers::{not_taken, respond};
 use crate::body::{self, Memory, NotTaken, Taken};
-use crate::config::Limits;
+use crate::config::{LARGE_BYTES, Limits};
 use crate::hosted::Hosted;
 use crate::metrics::Metrics;
 use crate::openapi::{OWN_PATHS, openapi};
@@ -19,8 +19,8 @@ use axum::middleware::{self, Next};
 use axum::routing::{MethodFilter, get, on};
 use burnlog_http::{
     Answer, Asked, BEHIND_HEADER, Content, LEDGER_HEADER, Method, Operation, PAGE_MAX, PROTOCOL,
-    PROTOCOL_HEADER, Question, ROUTES, Refusal, Rights, Scope, answer_of, is_ledger_name, perform, refuse,
-    refuse_asked, reply, success,
+    PROTOCOL_HEADER, Question, ROUTES, Refusal, Rights, Scope, answer_of, is_ledger_name, is_of_store,
+    perform, refuse, refuse_asked, reply, success,
 };
 use burnlog_log::{Error, ErrorKind, LedgerId};
 use bytes::Bytes;
@@ -28,6 +28,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
+use tokio::sync::Semaphore;
 
 /// Everything that requests share.
 pub(crate) struct Server {
@@ -35,6 +36,8 @@ pub(crate) struct Server {
     pub(crate) tokens: Tokens,
     pub(crate) limits: Limits,
     pub(crate) memory: Memory,
+    /// Places for large messages that are worked on.
+    pub(crate) large: Arc<Semaphore>,
     pub(crate) metrics: Metrics,
     /// Whether it listens on this machine alone: the condition for serving without tokens.
     pub(crate) loopback_only: bool,
@@ -298,12 +301,18 @@ impl Server {
             }
         }
         let message_bytes = asked.message.len() as u64;
+        let place = match asked.message.len() {
+            ..=LARGE_BYTES => None,
+            // Nobody closes it; and without a place the work is done all the same.
+            _ => Arc::clone(&self.large).acquire_owned().await.ok(),
+        };
         // From here on it is finished, also for a client that went away; so the memory goes with it.
         let worked = tokio::task::spawn_blocking(move || {
             let (answer, failure) = work(&ledger, rights, &asked);
             if operation == Operation::Append && answer.status == 200 {
                 ledger.folds.wake();
             }
+            drop(place);
             (answer, failure, memory)
         });
         let (answer, failure, memory) = worked.await.unwrap_or_else(|_| {
@@ -427,7 +436,7 @@ fn work(hosted: &Hosted, rights: Rights, asked: &Asked) -> (Answer, Option<Strin
         Err(error) => {
             let answer = refuse_asked(&hosted.ledger, asked, &error);
             // What was asked for wrongly may hold anything, and its answer says all of it.
-            let failure = (answer.status >= 500).then(|| error.to_string());
+            let failure = (answer.status >= 500 || is_of_store(&error)).then(|| error.to_string());
             (answer, failure)
         }
     }
