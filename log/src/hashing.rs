@@ -230,7 +230,9 @@ mod tests {
         let edges = (1..=(noise.len() - 1) / BLOCK_LEN).flat_map(|block| around(block * BLOCK_LEN));
         let inputs: Vec<&[u8]> = short.chain(edges).map(|length| &noise[..length]).collect();
         assert_equal(&inputs);
-        inputs.iter().for_each(|input| assert_equal(&[input]));
+        for input in &inputs {
+            assert_equal(&[input]);
+        }
         assert_equal(&[]);
     }
 
