@@ -4,6 +4,7 @@
 mod address;
 mod backend;
 mod batch;
+mod checked;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
@@ -26,6 +27,7 @@ pub use backend::{
     Presence, Stat, Token,
 };
 pub use batch::{Batch, BatchEvent};
+pub use checked::{CheckedEvent, EventChecker};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{
     Body, Kind, Part, Position, SKELETON_VERSION, Skeleton, SkeletonFrozen, check_payload, push_number,
@@ -33,9 +35,9 @@ pub use event::{
 #[cfg(feature = "failpoints")]
 pub use failpoint::arm_failpoint;
 pub use failpoint::failpoint;
-pub use feed::{BatchHead, Frontier, WriterKey, leaf, node};
+pub use feed::{BatchHead, Frontier, VerifiedHead, WriterKey, leaf, node};
 pub use incomplete::{Completed, Incomplete};
-pub use ledger::{Ledger, Outcome, SignedBatch, Writer};
+pub use ledger::{Ledger, Outcome, SignedEntry, Writer};
 pub use limits::Limit;
 #[cfg(feature = "conformance")]
 pub use memory::MemoryBackend;

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 /// A server that runs until it is stopped or dropped.
 pub struct Running {
@@ -88,6 +88,7 @@ impl Running {
             ledgers: hosted,
             tokens,
             memory: Memory::new(limits.messages_bytes),
+            large: Arc::new(Semaphore::new(limits.large_messages.max(1))),
             limits,
             metrics: Metrics::new(),
             loopback_only,

@@ -14,6 +14,7 @@
 
 pub mod build;
 pub mod folds;
+pub mod halves;
 pub mod leases;
 pub mod queries;
 pub mod rows;
