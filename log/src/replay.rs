@@ -4,7 +4,7 @@
 
 use crate::event::Body;
 use crate::feed::{Frontier, VerifiedHead};
-use crate::ledger::{SignedBatch, check_event};
+use crate::ledger::{SignedBatch, check_events};
 use crate::limits::Limit;
 use crate::{Address, BatchHead, Entry, Error, ErrorKind, Ledger, NewEvent, Presence, Result, Token};
 use hashbrown::HashSet;
@@ -281,7 +281,7 @@ impl Tail<'_> {
     /// Checks what can be checked without the batches before this one.
     fn prepared(&self, head: &BatchHead, entries: Vec<Entry>) -> Result<Prepared> {
         let head = head.verified()?;
-        entries.iter().try_for_each(check_entry)?;
+        check_entries(&entries)?;
         let lacking = self.lacking(&entries)?;
         Ok(Prepared { head, entries, lacking })
     }
@@ -315,23 +315,24 @@ impl Tail<'_> {
     }
 }
 
-/// Checks an entry of the source unless its hashes were computed on reading.
-fn check_entry(entry: &Entry) -> Result<()> {
-    match &entry.body {
-        _ if entry.is_recomputed() => Ok(()),
-        Body::Present { skeleton, payload } => check_event(&entry.address, skeleton, Some(payload)),
-        Body::Erased { skeleton } => check_event(&entry.address, skeleton, None),
-        Body::Damaged { .. } => entry.body.skeleton().map(drop),
-    }
+/// Checks the entries of the source, but for those whose hashes were computed on reading.
+fn check_entries(batch: &[Entry]) -> Result<()> {
+    batch.iter().try_for_each(|entry| entry.body.skeleton().map(drop))?;
+    let events: Vec<NewEvent<'_>> =
+        batch.iter().filter(|entry| !entry.is_recomputed()).filter_map(new_event).collect();
+    check_events(&events)
 }
 
 fn new_events<'b>(batch: &'b [Entry], lacking: &HashSet<Address>) -> Vec<NewEvent<'b>> {
-    let event = |entry: &'b Entry| match &entry.body {
-        Body::Present { skeleton, payload } => {
-            Some(NewEvent { address: entry.address, skeleton, payload: Some(payload) })
-        }
-        Body::Erased { skeleton } => Some(NewEvent { address: entry.address, skeleton, payload: None }),
+    batch.iter().filter(|entry| lacking.contains(&entry.address)).filter_map(new_event).collect()
+}
+
+/// `None` for one that is damaged.
+fn new_event(entry: &Entry) -> Option<NewEvent<'_>> {
+    let address = entry.address;
+    match &entry.body {
+        Body::Present { skeleton, payload } => Some(NewEvent { address, skeleton, payload: Some(payload) }),
+        Body::Erased { skeleton } => Some(NewEvent { address, skeleton, payload: None }),
         Body::Damaged { .. } => None,
-    };
-    batch.iter().filter(|entry| lacking.contains(&entry.address)).filter_map(event).collect()
+    }
 }

@@ -175,7 +175,7 @@ fn views_take_blocks_apart_as_lists_do() {
     }
     let mut shown = place
         .0
-        .rows("select stream, seq, ordinal, kind, start, bytes, tool_use from burnlog.content_blocks")
+        .rows("select stream, seq, ordinal, kind, start, bytes, tool_use from burnlog.content")
         .unwrap();
     shown.sort();
     expected.sort();
