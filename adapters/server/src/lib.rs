@@ -5,6 +5,7 @@ mod answers;
 mod body;
 mod config;
 mod folds;
+mod header;
 mod hosted;
 mod listen;
 mod metrics;

@@ -4,6 +4,7 @@
 use crate::answers::{not_taken, respond};
 use crate::body::{self, Memory, NotTaken, Taken};
 use crate::config::{LARGE_BYTES, Limits};
+use crate::header::limit_header;
 use crate::hosted::Hosted;
 use crate::metrics::Metrics;
 use crate::openapi::{OWN_PATHS, openapi};
@@ -15,7 +16,7 @@ use axum::body::Body;
 use axum::extract::{RawPathParams, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response};
-use axum::middleware::{self, Next};
+use axum::middleware;
 use axum::routing::{MethodFilter, get, on};
 use burnlog_http::{
     Answer, Asked, BEHIND_HEADER, Content, LEDGER_HEADER, Method, Operation, PAGE_MAX, PROTOCOL,
@@ -84,25 +85,6 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
         .with_state(server)
 }
 
-/// The most bytes of a request's header, the line with the path included. The buffer of a connection holds more, so that all
-/// that is longer is refused here, and nothing else.
-const HEADER_BYTES_MAX: usize = 16 << 10;
-
-/// Refuses a request whose header is too long, by the bytes that it takes at least.
-async fn limit_header(request: Request<Body>, next: Next) -> Response<Body> {
-    let uri = request.uri();
-    let path = uri.path_and_query().map_or(1, |path| path.as_str().len());
-    let line = request.method().as_str().len() + path + " HTTP/1.1\r\n".len() + 1;
-    let fields = request.headers().iter();
-    let fields: usize = fields.map(|(name, value)| name.as_str().len() + ": \r\n".len() + value.len()).sum();
-    if line + fields + "\r\n".len() <= HEADER_BYTES_MAX {
-        return next.run(request).await;
-    }
-    let message = format!("the header has more than {HEADER_BYTES_MAX} bytes");
-    let error = Error::new(ErrorKind::Invalid, "read header", message);
-    respond(answer_of(None, 431, &Refusal::of(&error)), Content::Nothing, None)
-}
-
 /// A request that has been let in.
 struct Admitted {
     ledger: Arc<Hosted>,
@@ -112,7 +94,7 @@ struct Admitted {
 
 /// A request that is not let in: the answer, and the id of its token where that is known.
 struct NotAdmitted {
-    answer: Answer,
+    answer: Box<Answer>,
     token: String,
 }
 
@@ -134,7 +116,7 @@ impl From<Answer> for Outcome {
 
 fn denied(status: u16, message: &str, token: String) -> NotAdmitted {
     let error = Error::new(ErrorKind::Denied, "authorize", message.to_owned());
-    NotAdmitted { answer: answer_of(None, status, &Refusal::of(&error)), token }
+    NotAdmitted { answer: Box::new(answer_of(None, status, &Refusal::of(&error))), token }
 }
 
 impl Server {
@@ -159,7 +141,7 @@ impl Server {
             }
             Err(NotAdmitted { answer, token }) => {
                 body::drain(&mut request.into_body(), &self.limits).await;
-                (answer.into(), token)
+                ((*answer).into(), token)
             }
         };
         let Outcome { answer, behind, memory, message_bytes, failure } = outcome;
@@ -201,7 +183,7 @@ impl Server {
             let other: String = other.chars().take(16).collect();
             let message = format!("the client speaks protocol {other:?}, this server {PROTOCOL}");
             let error = Error::new(ErrorKind::Unsupported, "authorize", message);
-            let answer = answer_of(None, 400, &Refusal::of(&error));
+            let answer = Box::new(answer_of(None, 400, &Refusal::of(&error)));
             return Err(NotAdmitted { answer, token: String::new() });
         }
         let (rights, token, only) = self.who(operation, headers)?;
@@ -212,7 +194,7 @@ impl Server {
         let Some(ledger) = found else {
             let message = "this server has no ledger of that name";
             let error = Error::new(ErrorKind::NotFound, "find ledger", message);
-            return Err(NotAdmitted { answer: refuse(None, &error), token });
+            return Err(NotAdmitted { answer: Box::new(refuse(None, &error)), token });
         };
         let asked = Asked {
             operation,
@@ -225,7 +207,8 @@ impl Server {
         match burnlog_http::admit(&ledger.ledger, rights, &asked) {
             Ok(()) => Ok(Admitted { ledger: Arc::clone(ledger), rights, token }),
             Err(error) => {
-                Err(NotAdmitted { answer: refuse(Some(ledger.ledger.location().id), &error), token })
+                let answer = refuse(Some(ledger.ledger.location().id), &error);
+                Err(NotAdmitted { answer: Box::new(answer), token })
             }
         }
     }
@@ -365,7 +348,7 @@ impl Server {
             }
             "/metrics" => match self.may_see_metrics(headers) {
                 Ok(()) => text(200, "text/plain; version=0.0.4", self.metrics_text()),
-                Err(refused) => respond(refused.answer, Content::Nothing, None),
+                Err(refused) => respond(*refused.answer, Content::Nothing, None),
             },
             _ => text(200, "application/json", openapi().to_string()),
         }
