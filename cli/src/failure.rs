@@ -29,9 +29,9 @@ pub(crate) fn report(error: &anyhow::Error, json: bool) -> ExitCode {
 /// Says what failed of a command that goes on: a sentence that begins with `what`, or with `--json` the object of the error.
 pub(crate) fn tell_failed(what: &str, error: &anyhow::Error, json: bool) {
     if json {
-        tell(&object(error).to_string())
+        tell(&object(error).to_string());
     } else {
-        tell(&format!("burnlog: {what}: {}", one_line(error)))
+        tell(&format!("burnlog: {what}: {}", one_line(error)));
     }
 }
 

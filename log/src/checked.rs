@@ -1,8 +1,7 @@
 //! Events from somebody whose word is not taken. Each is hashed once, from its own bytes, and what comes of it is a type
 //! that says so: nobody has to hash it again, and nobody can leave it out.
 
-use crate::event::{SkeletonFrozen, complete_skeleton};
-use crate::{Address, Error, ErrorKind, NewEvent, PayloadHash, Result};
+use crate::{Address, NewEvent, PayloadHash, Result, SkeletonFrozen, push_hex};
 use bytes::Bytes;
 use std::ops::Range;
 
@@ -49,19 +48,20 @@ impl EventChecker {
     /// `Invalid`, with nothing added, when the whole is no skeleton of this payload.
     pub fn push_cut(&mut self, before: &[u8], after: &[u8], payload: Bytes) -> Result<Address> {
         let start = self.skeletons.len();
-        let completed = complete_skeleton(&mut self.skeletons, before, &payload, after);
-        let checked = SkeletonFrozen::parse(&self.skeletons[completed.range()]).and_then(|frozen| {
-            frozen.check_length(&payload)?;
-            // The digits are those of the payload: that they stand where the hash belongs is what has to be seen.
-            let digits = completed.payload_hash();
-            (frozen.payload == digits).then_some(()).ok_or_else(|| unlike(&frozen, digits))
-        });
+        let digits = PayloadHash::of(&payload);
+        self.skeletons.extend_from_slice(before);
+        push_hex(&mut self.skeletons, &digits.0);
+        self.skeletons.extend_from_slice(after);
+        // The digits are those of the payload: that they stand where the hash belongs is what has to be seen.
+        let whole = &self.skeletons[start..];
+        let checked = SkeletonFrozen::parse(whole).and_then(|frozen| frozen.check_payload(&payload, digits));
         if let Err(error) = checked {
             self.skeletons.truncate(start);
             return Err(error);
         }
-        self.checked.push((completed.address(), completed.range(), Some(payload)));
-        Ok(completed.address())
+        let (address, end) = (Address::of(whole), self.skeletons.len());
+        self.checked.push((address, start..end, Some(payload)));
+        Ok(address)
     }
 
     /// Adds an event whose skeleton came whole; `payload` is absent where it was erased.
@@ -102,15 +102,10 @@ impl EventChecker {
     }
 }
 
-fn unlike(frozen: &SkeletonFrozen, actual: PayloadHash) -> Error {
-    let message = format!("the skeleton says {}, the payload hashes to {actual}", frozen.payload);
-    Error::new(ErrorKind::Invalid, "check event", message)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Kind, Position, Skeleton};
+    use crate::{ErrorKind, Kind, Position, Skeleton};
 
     fn skeleton(stream: &str, payload: &[u8]) -> Vec<u8> {
         let position =

@@ -7,7 +7,7 @@ use crate::feed::{BatchHead, Frontier, VerifiedHead, WriterKey, leaf};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, Limit};
 use crate::{
     Address, Append, Backend, Compacted, Error, ErrorKind, FeedState, Found, Location, NewEvent, Page,
-    Presence, Result, Stat, Timestamp, Token, WriterId,
+    PayloadHash, Presence, Result, SkeletonFrozen, Stat, Timestamp, Token, WriterId,
 };
 use hashbrown::HashSet;
 use std::sync::Arc;
@@ -285,17 +285,21 @@ impl Ledger {
     }
 }
 
-/// Checks that an event is what its address and its skeleton say; `payload` is absent where it was erased.
-pub(crate) fn check_event(address: &Address, skeleton: &[u8], payload: Option<&[u8]>) -> Result<()> {
-    if Address::of(skeleton) != *address {
-        let message = "the skeleton does not hash to the address";
-        return Err(Error::new(ErrorKind::Invalid, APPEND_SIGNED, message).at(address));
+/// Checks that events are what their addresses and skeletons say; payloads are absent where they were erased.
+pub(crate) fn check_events(events: &[NewEvent<'_>]) -> Result<()> {
+    let skeletons: Vec<&[u8]> = events.iter().map(|event| event.skeleton).collect();
+    let payloads: Vec<&[u8]> = events.iter().map(|event| event.payload.unwrap_or_default()).collect();
+    let hashes = Address::of_each(&skeletons).into_iter().zip(PayloadHash::of_each(&payloads));
+    for (NewEvent { address, skeleton, payload }, (actual, payload_hash)) in events.iter().zip(hashes) {
+        if actual != *address {
+            let message = "the skeleton does not hash to the address";
+            return Err(Error::new(ErrorKind::Invalid, APPEND_SIGNED, message).at(address));
+        }
+        SkeletonFrozen::parse(skeleton)
+            .and_then(|frozen| payload.map_or(Ok(()), |payload| frozen.check_payload(payload, payload_hash)))
+            .map_err(|error| error.at(address))?;
     }
-    match payload {
-        Some(payload) => crate::check_payload(skeleton, payload),
-        None => crate::SkeletonFrozen::parse(skeleton).map(drop),
-    }
-    .map_err(|error| error.at(address))
+    Ok(())
 }
 
 impl std::fmt::Debug for Ledger {

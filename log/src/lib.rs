@@ -11,6 +11,8 @@ mod error;
 mod event;
 mod failpoint;
 mod feed;
+mod hashing;
+mod incomplete;
 mod ledger;
 pub mod limits;
 #[cfg(feature = "conformance")]
@@ -28,13 +30,13 @@ pub use batch::{Batch, BatchEvent};
 pub use checked::{CheckedEvent, EventChecker};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{
-    Body, Completed, Kind, Part, Position, SKELETON_VERSION, Skeleton, SkeletonFrozen, check_payload,
-    complete_skeleton, push_number,
+    Body, Kind, Part, Position, SKELETON_VERSION, Skeleton, SkeletonFrozen, check_payload, push_number,
 };
 #[cfg(feature = "failpoints")]
 pub use failpoint::arm_failpoint;
 pub use failpoint::failpoint;
 pub use feed::{BatchHead, Frontier, VerifiedHead, WriterKey, leaf, node};
+pub use incomplete::{Completed, Incomplete};
 pub use ledger::{Ledger, Outcome, SignedEntry, Writer};
 pub use limits::Limit;
 #[cfg(feature = "conformance")]

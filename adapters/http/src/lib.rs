@@ -26,7 +26,7 @@ pub use frame::{
     is_too_long, too_long, unframe,
 };
 pub use questions::{Belonging, Question, ROWS_MAX, TableName};
-pub use refusal::{Refusal, Refused, status_of};
+pub use refusal::{Refusal, Refused, is_of_store, status_of};
 pub use remote::HttpQueries;
 pub use reply::reply;
 pub use rights::{Rights, Scope};

@@ -38,7 +38,7 @@ fn known_place(location: &str) -> Option<&str> {
 
 /// Returns a sentence without paths and hosts of the server. Of what was asked for wrongly the cause is told as well.
 fn reason(error: &Error) -> String {
-    let is_asked = error.location().is_empty() || known_place(error.location()).is_some();
+    let is_asked = !is_of_store(error);
     let message = match std::error::Error::source(error) {
         Some(source) if is_asked && error.kind() == ErrorKind::Invalid => {
             format!("{}: {source}", error.message())
@@ -87,6 +87,11 @@ pub fn status_of(error: &Error) -> u16 {
         ErrorKind::Unsupported => 501,
         _ => 500,
     }
+}
+
+/// Whether an error is about a place that is the server's alone: its log has to keep what the answer leaves out.
+pub fn is_of_store(error: &Error) -> bool {
+    !error.location().is_empty() && known_place(error.location()).is_none()
 }
 
 impl Refusal {

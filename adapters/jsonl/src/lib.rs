@@ -5,6 +5,7 @@ mod append;
 mod backend;
 mod block;
 mod blocks;
+mod bodies;
 mod cache;
 mod check;
 mod check_places;
@@ -13,6 +14,7 @@ mod commit;
 mod compact;
 #[cfg(test)]
 mod decoders;
+mod decompress;
 mod encode;
 mod erase;
 mod erased;

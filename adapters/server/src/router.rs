@@ -3,7 +3,8 @@
 
 use crate::answers::{not_taken, respond};
 use crate::body::{self, Memory, NotTaken, Taken};
-use crate::config::Limits;
+use crate::config::{LARGE_BYTES, Limits};
+use crate::header::limit_header;
 use crate::hosted::Hosted;
 use crate::metrics::Metrics;
 use crate::openapi::{OWN_PATHS, openapi};
@@ -15,12 +16,12 @@ use axum::body::Body;
 use axum::extract::{RawPathParams, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response};
-use axum::middleware::{self, Next};
+use axum::middleware;
 use axum::routing::{MethodFilter, get, on};
 use burnlog_http::{
     Answer, Asked, BEHIND_HEADER, Content, LEDGER_HEADER, Method, Operation, PAGE_MAX, PROTOCOL,
-    PROTOCOL_HEADER, Question, ROUTES, Refusal, Rights, Scope, answer_of, is_ledger_name, perform, refuse,
-    refuse_asked, reply, success,
+    PROTOCOL_HEADER, Question, ROUTES, Refusal, Rights, Scope, answer_of, is_ledger_name, is_of_store,
+    perform, refuse, refuse_asked, reply, success,
 };
 use burnlog_log::{Error, ErrorKind, LedgerId};
 use bytes::Bytes;
@@ -28,6 +29,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
+use tokio::sync::Semaphore;
 
 /// Everything that requests share.
 pub(crate) struct Server {
@@ -35,6 +37,8 @@ pub(crate) struct Server {
     pub(crate) tokens: Tokens,
     pub(crate) limits: Limits,
     pub(crate) memory: Memory,
+    /// Places for large messages that are worked on.
+    pub(crate) large: Arc<Semaphore>,
     pub(crate) metrics: Metrics,
     /// Whether it listens on this machine alone: the condition for serving without tokens.
     pub(crate) loopback_only: bool,
@@ -81,25 +85,6 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
         .with_state(server)
 }
 
-/// The most bytes of a request's header, the line with the path included. The buffer of a connection holds more, so that all
-/// that is longer is refused here, and nothing else.
-const HEADER_BYTES_MAX: usize = 16 << 10;
-
-/// Refuses a request whose header is too long, by the bytes that it takes at least.
-async fn limit_header(request: Request<Body>, next: Next) -> Response<Body> {
-    let uri = request.uri();
-    let path = uri.path_and_query().map_or(1, |path| path.as_str().len());
-    let line = request.method().as_str().len() + path + " HTTP/1.1\r\n".len() + 1;
-    let fields = request.headers().iter();
-    let fields: usize = fields.map(|(name, value)| name.as_str().len() + ": \r\n".len() + value.len()).sum();
-    if line + fields + "\r\n".len() <= HEADER_BYTES_MAX {
-        return next.run(request).await;
-    }
-    let message = format!("the header has more than {HEADER_BYTES_MAX} bytes");
-    let error = Error::new(ErrorKind::Invalid, "read header", message);
-    respond(answer_of(None, 431, &Refusal::of(&error)), Content::Nothing, None)
-}
-
 /// A request that has been let in.
 struct Admitted {
     ledger: Arc<Hosted>,
@@ -109,7 +94,7 @@ struct Admitted {
 
 /// A request that is not let in: the answer, and the id of its token where that is known.
 struct NotAdmitted {
-    answer: Answer,
+    answer: Box<Answer>,
     token: String,
 }
 
@@ -131,7 +116,7 @@ impl From<Answer> for Outcome {
 
 fn denied(status: u16, message: &str, token: String) -> NotAdmitted {
     let error = Error::new(ErrorKind::Denied, "authorize", message.to_owned());
-    NotAdmitted { answer: answer_of(None, status, &Refusal::of(&error)), token }
+    NotAdmitted { answer: Box::new(answer_of(None, status, &Refusal::of(&error))), token }
 }
 
 impl Server {
@@ -156,7 +141,7 @@ impl Server {
             }
             Err(NotAdmitted { answer, token }) => {
                 body::drain(&mut request.into_body(), &self.limits).await;
-                (answer.into(), token)
+                ((*answer).into(), token)
             }
         };
         let Outcome { answer, behind, memory, message_bytes, failure } = outcome;
@@ -198,7 +183,7 @@ impl Server {
             let other: String = other.chars().take(16).collect();
             let message = format!("the client speaks protocol {other:?}, this server {PROTOCOL}");
             let error = Error::new(ErrorKind::Unsupported, "authorize", message);
-            let answer = answer_of(None, 400, &Refusal::of(&error));
+            let answer = Box::new(answer_of(None, 400, &Refusal::of(&error)));
             return Err(NotAdmitted { answer, token: String::new() });
         }
         let (rights, token, only) = self.who(operation, headers)?;
@@ -209,7 +194,7 @@ impl Server {
         let Some(ledger) = found else {
             let message = "this server has no ledger of that name";
             let error = Error::new(ErrorKind::NotFound, "find ledger", message);
-            return Err(NotAdmitted { answer: refuse(None, &error), token });
+            return Err(NotAdmitted { answer: Box::new(refuse(None, &error)), token });
         };
         let asked = Asked {
             operation,
@@ -222,7 +207,8 @@ impl Server {
         match burnlog_http::admit(&ledger.ledger, rights, &asked) {
             Ok(()) => Ok(Admitted { ledger: Arc::clone(ledger), rights, token }),
             Err(error) => {
-                Err(NotAdmitted { answer: refuse(Some(ledger.ledger.location().id), &error), token })
+                let answer = refuse(Some(ledger.ledger.location().id), &error);
+                Err(NotAdmitted { answer: Box::new(answer), token })
             }
         }
     }
@@ -298,12 +284,18 @@ impl Server {
             }
         }
         let message_bytes = asked.message.len() as u64;
+        let place = match asked.message.len() {
+            ..=LARGE_BYTES => None,
+            // Nobody closes it; and without a place the work is done all the same.
+            _ => Arc::clone(&self.large).acquire_owned().await.ok(),
+        };
         // From here on it is finished, also for a client that went away; so the memory goes with it.
         let worked = tokio::task::spawn_blocking(move || {
             let (answer, failure) = work(&ledger, rights, &asked);
             if operation == Operation::Append && answer.status == 200 {
                 ledger.folds.wake();
             }
+            drop(place);
             (answer, failure, memory)
         });
         let (answer, failure, memory) = worked.await.unwrap_or_else(|_| {
@@ -356,7 +348,7 @@ impl Server {
             }
             "/metrics" => match self.may_see_metrics(headers) {
                 Ok(()) => text(200, "text/plain; version=0.0.4", self.metrics_text()),
-                Err(refused) => respond(refused.answer, Content::Nothing, None),
+                Err(refused) => respond(*refused.answer, Content::Nothing, None),
             },
             _ => text(200, "application/json", openapi().to_string()),
         }
@@ -427,7 +419,7 @@ fn work(hosted: &Hosted, rights: Rights, asked: &Asked) -> (Answer, Option<Strin
         Err(error) => {
             let answer = refuse_asked(&hosted.ledger, asked, &error);
             // What was asked for wrongly may hold anything, and its answer says all of it.
-            let failure = (answer.status >= 500).then(|| error.to_string());
+            let failure = (answer.status >= 500 || is_of_store(&error)).then(|| error.to_string());
             (answer, failure)
         }
     }

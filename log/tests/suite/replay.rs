@@ -119,6 +119,32 @@ fn batches_that_do_not_fit_their_head_are_refused() {
     assert_eq!(to.stat().unwrap().events, 0);
 }
 
+/// A long tail is prepared ahead of what is appended: it arrives in order, and as far as it is sound.
+#[test]
+fn a_long_tail_arrives_up_to_the_batch_that_does_not_fit() {
+    let (from, to) = (ledger(1), ledger(2));
+    for batch in 0..6 {
+        append(&from, 1, "a", batch * 500..(batch + 1) * 500);
+    }
+    let report = copy(&from, &to);
+    assert_eq!((report.batches, report.entries, report.divergences.len()), (6, 3001, 0));
+    assert_eq!(from.feeds().unwrap(), to.feeds().unwrap());
+    let feed = from.feeds().unwrap()[0].feed;
+    let all = burnlog_log::Limit { entries: 16_384, bytes: u64::MAX };
+    assert_eq!(from.read(&feed, 0, all).unwrap(), to.read(&feed, 0, all).unwrap());
+
+    let (from, to) = (ledger(3), ledger(4));
+    let (mut feed, events) = (TestFeed::new(2), Event::lines("b", 2500));
+    feed.append(from.backend(), &events[..900]).unwrap();
+    feed.append(from.backend(), &events[900..1800]).unwrap();
+    let mut forged = feed.prepare(&events[1800..]);
+    forged.head.signature.0[5] ^= 1;
+    forged.apply(from.backend()).unwrap();
+    let report = copy(&from, &to);
+    assert_eq!((report.batches, report.divergences[0].code), (2, "refused"));
+    assert_eq!(to.feeds().unwrap()[0].size, 1800);
+}
+
 #[test]
 fn erased_events_arrive_erased() {
     let (from, to) = (ledger(1), ledger(2));
