@@ -9,25 +9,43 @@ pub(crate) fn report(error: &anyhow::Error, json: bool) -> ExitCode {
     if is_closed_pipe(error) {
         return ExitCode::SUCCESS;
     }
+    let mut stderr = io::stderr().lock();
+    // Nobody is left to tell when standard error fails.
+    let _ = if json {
+        writeln!(stderr, "{}", object(error))
+    } else {
+        let ours = error.downcast_ref::<Error>();
+        let (operation, location, message) = match ours {
+            Some(error) => (error.operation(), error.location(), sentence(error)),
+            None => ("run", "", format!("{error:#}")),
+        };
+        let place = if location.is_empty() { String::new() } else { format!(" ({location})") };
+        let hint = ours.and_then(hint).map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+        writeln!(stderr, "burnlog: {operation}: {message}{place}{hint}")
+    };
+    ExitCode::from(2)
+}
+
+/// Says what failed of a command that goes on: a sentence that begins with `what`, or with `--json` the object of the error.
+pub(crate) fn tell_failed(what: &str, error: &anyhow::Error, json: bool) {
+    if json {
+        tell(&object(error).to_string());
+    } else {
+        tell(&format!("burnlog: {what}: {}", one_line(error)));
+    }
+}
+
+/// An error as the object that `--json` promises.
+fn object(error: &anyhow::Error) -> serde_json::Value {
     let ours = error.downcast_ref::<Error>();
     let (kind, operation, location, message) = match ours {
         Some(error) => (error.kind().name(), error.operation(), error.location(), sentence(error)),
         None => ("Invalid", "run", "", format!("{error:#}")),
     };
     let hint = ours.and_then(hint);
-    let mut stderr = io::stderr().lock();
-    // Nobody is left to tell when standard error fails.
-    let _ = if json {
-        let error = serde_json::json!({
-            "kind": kind, "operation": operation, "location": location, "message": message, "hint": hint,
-        });
-        writeln!(stderr, "{}", serde_json::json!({ "error": error }))
-    } else {
-        let place = if location.is_empty() { String::new() } else { format!(" ({location})") };
-        let hint = hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
-        writeln!(stderr, "burnlog: {operation}: {message}{place}{hint}")
-    };
-    ExitCode::from(2)
+    serde_json::json!({ "error": {
+        "kind": kind, "operation": operation, "location": location, "message": message, "hint": hint,
+    } })
 }
 
 /// Says one line on standard error, whatever happens to it.

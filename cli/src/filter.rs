@@ -2,16 +2,21 @@
 
 use crate::args;
 use burnlog_log::{Error, ErrorKind, Result, Timestamp};
-use burnlog_projections::{Filter, PageRequest, Queries, Resume, resolve_session};
+use burnlog_projections::{Filter, HostLabels, PageRequest, Queries, Resume, resolve_session};
 
 /// Rows asked for at once.
 const PAGE_ROWS: usize = 512;
+/// How many hosts a message names.
+const HOSTS_TOLD: usize = 20;
 const SECOND: i64 = 1_000_000;
 const DAY: i64 = 86_400 * SECOND;
 
 /// Makes the filter; `session` may be a unique prefix.
 pub(crate) fn of_arguments(arguments: &args::Filter, queries: &dyn Queries) -> Result<Filter> {
     let now = crate::environment::now();
+    if let Some(host) = &arguments.host {
+        check_host(host, queries)?;
+    }
     let session = match &arguments.session {
         None => None,
         Some(name) => Some(resolve_session(queries, name)?),
@@ -29,6 +34,22 @@ pub(crate) fn of_arguments(arguments: &args::Filter, queries: &dyn Queries) -> R
         host: arguments.host.clone(),
         tags: arguments.tag.iter().map(|text| tag(text)).collect::<Result<_>>()?,
     })
+}
+
+/// `NotFound` for a host that recorded nothing here, with those that did.
+fn check_host(host: &str, queries: &dyn Queries) -> Result<()> {
+    let labels = HostLabels::read(queries)?;
+    let known = labels.all();
+    if known.contains(host) {
+        return Ok(());
+    }
+    let told = known.iter().take(HOSTS_TOLD).copied().collect::<Vec<_>>().join(", ");
+    let known = match known.len() {
+        0 => "none is known".to_owned(),
+        hosts if hosts > HOSTS_TOLD => format!("{told} and {} others are known", hosts - HOSTS_TOLD),
+        _ => format!("known: {told}"),
+    };
+    Err(Error::new(ErrorKind::NotFound, "find host", format!("there is no host {host:?}; {known}")))
 }
 
 /// `KEY=VALUE`.

@@ -4,7 +4,7 @@
 use crate::args::{Durability, Global};
 use crate::environment::Environment;
 use crate::output::say;
-use burnlog_http::{Call, HttpBackend, HttpQueries, HttpTarget, Operation};
+use burnlog_http::{Call, HttpBackend, HttpQueries, HttpTarget, Operation, Scope};
 use burnlog_jsonl::{JsonlBackend, JsonlOptions};
 use burnlog_log::{Error, ErrorKind, Ledger, Result};
 use burnlog_postgres::{PostgresBackend, PostgresOptions, PostgresProjections};
@@ -212,6 +212,16 @@ pub(crate) fn folds(
     global: &Global,
 ) -> Result<Option<Box<dyn Projections>>> {
     if is_remote(ledger) { Ok(None) } else { projections(ledger, environment, global).map(Some) }
+}
+
+/// `Denied`, before anything is asked that would be withheld, where a server keeps the ledger and lets this program append and not
+/// read.
+pub(crate) fn require_reading(ledger: &Ledger, operation: &'static str) -> Result<()> {
+    if !is_remote(ledger) {
+        return Ok(());
+    }
+    let target = HttpTarget::parse(&ledger.location().url)?;
+    burnlog_http::open(&target, &crate::environment::http_options()?)?.require(operation, Scope::Read)
 }
 
 /// Whether a server keeps the ledger and its projections.

@@ -1,6 +1,7 @@
 //! The fixed-size names of things: addresses and payload hashes (BLAKE3), roots (SHA-256), writers
 //! (Ed25519 public keys), ledger ids. Each has one text form; parsing accepts that form and no other.
 
+use crate::hashing::hash_each;
 use crate::{Error, ErrorKind, Result};
 use std::fmt;
 use std::str::FromStr;
@@ -155,12 +156,22 @@ impl Address {
     pub fn of(skeleton: &[u8]) -> Self {
         Self(*blake3::hash(skeleton).as_bytes())
     }
+
+    /// Computes the address of each skeleton, in order: several times faster than one by one.
+    pub fn of_each(skeletons: &[&[u8]]) -> Vec<Self> {
+        hash_each(skeletons).into_iter().map(Self).collect()
+    }
 }
 
 impl PayloadHash {
     /// Computes the hash of payload bytes.
     pub fn of(payload: &[u8]) -> Self {
         Self(*blake3::hash(payload).as_bytes())
+    }
+
+    /// Computes the hash of each payload, in order: several times faster than one by one where they are short.
+    pub fn of_each(payloads: &[&[u8]]) -> Vec<Self> {
+        hash_each(payloads).into_iter().map(Self).collect()
     }
 }
 

@@ -4,7 +4,8 @@
 //! Every method is required and every backend holds to the same limits ([`crate::limits`]). The conformance
 //! suite ([`crate::conformance`]) is the contract in executable form. Calls may come from several threads at once.
 
-use crate::event::{Body, Completed, SkeletonFrozen};
+use crate::event::{Body, SkeletonFrozen};
+use crate::incomplete::Completed;
 use crate::limits::Limit;
 use crate::{Address, BatchHead, LedgerId, PayloadHash, Result, Root, WriterId};
 
@@ -160,7 +161,7 @@ impl Entry {
         entry
     }
 
-    /// Whether address and payload hash were computed on reading, by [`complete_skeleton`](crate::complete_skeleton).
+    /// Whether address and payload hash were computed on reading, by [`Incomplete::complete`](crate::Incomplete::complete).
     pub fn is_recomputed(&self) -> bool {
         self.recomputed
     }

@@ -1,8 +1,11 @@
-//! A batch under construction: events encoded and hashed once, side by side in one buffer.
+//! A batch under construction: events encoded and hashed once, side by side in one buffer. Addresses are computed when they are first
+//! asked for, all at once.
 
+use crate::hashing::hash_each;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, PAYLOAD_BYTES_MAX, SKELETON_BYTES_MAX};
 use crate::{Address, Error, ErrorKind, PayloadHash, Position, Result, Skeleton};
 use std::ops::Range;
+use std::sync::OnceLock;
 
 /// Events to be appended together. Reusable: [`Batch::clear`] keeps the memory.
 #[derive(Debug, Default)]
@@ -13,7 +16,8 @@ pub struct Batch {
 
 #[derive(Debug, Clone)]
 struct Item {
-    address: Address,
+    /// Empty until somebody asks.
+    address: OnceLock<Address>,
     payload_hash: PayloadHash,
     skeleton: Range<usize>,
     payload: Range<usize>,
@@ -37,6 +41,20 @@ impl Batch {
     ///
     /// `Invalid` when the payload or the skeleton is too long; the batch is then unchanged.
     pub fn push(&mut self, position: Position<'_>, payload: &[u8]) -> Result<BatchEvent<'_>> {
+        self.push_hashed(position, payload, PayloadHash::of(payload))?;
+        Ok(self.event(self.items.len() - 1))
+    }
+
+    /// Adds an event whose payload was hashed before, by [`PayloadHash::of_each`]: encodes the skeleton.
+    ///
+    /// Errors as [`Batch::push`].
+    pub fn push_hashed(
+        &mut self,
+        position: Position<'_>,
+        payload: &[u8],
+        payload_hash: PayloadHash,
+    ) -> Result<()> {
+        debug_assert_eq!(payload_hash, PayloadHash::of(payload), "a hash belongs to its own payload");
         let invalid = |message: String| Err(Error::new(ErrorKind::Invalid, "encode event", message));
         if payload.len() > PAYLOAD_BYTES_MAX {
             return invalid(format!(
@@ -44,7 +62,6 @@ impl Batch {
                 payload.len()
             ));
         }
-        let payload_hash = PayloadHash::of(payload);
         let start = self.bytes.len();
         Skeleton { position, payload: payload_hash, bytes: payload.len() as u64 }.encode(&mut self.bytes);
         let middle = self.bytes.len();
@@ -55,31 +72,42 @@ impl Batch {
                 middle - start
             ));
         }
-        let address = Address::of(&self.bytes[start..middle]);
         self.bytes.extend_from_slice(payload);
         self.items.push(Item {
-            address,
+            address: OnceLock::new(),
             payload_hash,
             skeleton: start..middle,
             payload: middle..self.bytes.len(),
         });
-        Ok(self.event(self.items.len() - 1))
+        Ok(())
     }
 
     /// Returns the event at `position`, in the order of pushing.
     pub fn event(&self, position: usize) -> BatchEvent<'_> {
         let item = &self.items[position];
+        let skeleton = &self.bytes[item.skeleton.clone()];
         BatchEvent {
-            address: item.address,
+            address: *item.address.get_or_init(|| Address::of(skeleton)),
             payload_hash: item.payload_hash,
-            skeleton: &self.bytes[item.skeleton.clone()],
+            skeleton,
             payload: &self.bytes[item.payload.clone()],
         }
     }
 
     /// Returns the events in the order of pushing.
     pub fn events(&self) -> impl ExactSizeIterator<Item = BatchEvent<'_>> {
+        self.compute_addresses();
         (0..self.items.len()).map(|position| self.event(position))
+    }
+
+    fn compute_addresses(&self) {
+        let unknown = self.items.iter().filter(|item| item.address.get().is_none());
+        let (items, skeletons): (Vec<&Item>, Vec<&[u8]>) =
+            unknown.map(|item| (item, &self.bytes[item.skeleton.clone()])).unzip();
+        for (item, address) in items.into_iter().zip(hash_each(&skeletons)) {
+            // Somebody else may have been faster; the address is the same.
+            let _ = item.address.set(Address(address));
+        }
     }
 
     /// Returns the number of events.

@@ -2,11 +2,10 @@
 //! (`docs/format.md`, section 1) and nothing about who recorded it, where, or when.
 
 use crate::limits::{PAYLOAD_BYTES_MAX, SKELETON_BYTES_MAX};
-use crate::{Address, Error, ErrorKind, PayloadHash, Result, push_hex};
+use crate::{Error, ErrorKind, PayloadHash, Result};
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::fmt;
-use std::ops::Range;
 
 /// The version of the skeletons that this crate writes.
 pub const SKELETON_VERSION: u64 = 1;
@@ -193,49 +192,22 @@ impl SkeletonFrozen {
     }
 }
 
-/// A skeleton that a store kept without the hash of its payload, completed again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Completed {
-    address: Address,
-    range: Range<usize>,
-}
-
-impl Completed {
-    /// Returns the address, computed from the completed skeleton.
-    pub fn address(&self) -> Address {
-        self.address
-    }
-
-    /// Returns where the skeleton stands in the buffer that it was written to.
-    pub fn range(&self) -> Range<usize> {
-        self.range.clone()
-    }
-}
-
-/// Appends `before`, the digits of the payload's hash and `after` to `skeletons`, and hashes the whole.
-///
-/// Entries made from it ([`Entry::of_completed`](crate::Entry::of_completed)) need not be hashed a second time.
-pub fn complete_skeleton(skeletons: &mut Vec<u8>, before: &[u8], payload: &[u8], after: &[u8]) -> Completed {
-    let start = skeletons.len();
-    skeletons.extend_from_slice(before);
-    push_hex(skeletons, &PayloadHash::of(payload).0);
-    skeletons.extend_from_slice(after);
-    Completed { address: Address::of(&skeletons[start..]), range: start..skeletons.len() }
-}
-
 /// Checks that `payload` is what `skeleton` says it is: length and hash.
 pub fn check_payload(skeleton: &[u8], payload: &[u8]) -> Result<()> {
-    let frozen = SkeletonFrozen::parse(skeleton)?;
-    frozen.check_length(payload)?;
-    let actual = PayloadHash::of(payload);
-    if frozen.payload == actual {
-        return Ok(());
-    }
-    let message = format!("the skeleton says {}, the payload hashes to {actual}", frozen.payload);
-    Err(Error::new(ErrorKind::Invalid, "check payload", message))
+    SkeletonFrozen::parse(skeleton)?.check_payload(payload, PayloadHash::of(payload))
 }
 
 impl SkeletonFrozen {
+    /// Checks that `payload`, which hashes to `actual`, is the one that the skeleton names.
+    pub(crate) fn check_payload(&self, payload: &[u8], actual: PayloadHash) -> Result<()> {
+        self.check_length(payload)?;
+        if self.payload == actual {
+            return Ok(());
+        }
+        let message = format!("the skeleton says {}, the payload hashes to {actual}", self.payload);
+        Err(Error::new(ErrorKind::Invalid, "check payload", message))
+    }
+
     /// Checks that `payload` has the length that the skeleton says, and one that is allowed.
     pub(crate) fn check_length(&self, payload: &[u8]) -> Result<()> {
         let length = payload.len();

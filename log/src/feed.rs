@@ -116,6 +116,23 @@ impl BatchHead {
             Err(denied("the signature does not hold"))
         }
     }
+
+    /// As [`BatchHead::verify`], and returns the proof of it.
+    pub fn verified(self) -> Result<VerifiedHead> {
+        self.verify().map(|()| VerifiedHead(self))
+    }
+}
+
+/// A batch head whose signature holds: it was checked where this was made, and need not be again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VerifiedHead(BatchHead);
+
+impl std::ops::Deref for VerifiedHead {
+    type Target = BatchHead;
+
+    fn deref(&self) -> &BatchHead {
+        &self.0
+    }
 }
 
 impl WriterId {
@@ -209,6 +226,7 @@ mod tests {
         ];
         for head in forged {
             assert_eq!(head.verify().unwrap_err().kind(), ErrorKind::Denied);
+            assert_eq!(head.verified().unwrap_err().kind(), ErrorKind::Denied);
         }
     }
 }

@@ -2,11 +2,12 @@
 //! retries over any [`Backend`].
 
 use crate::batch::Batch;
-use crate::feed::{BatchHead, Frontier, WriterKey, leaf};
+use crate::checked::CheckedEvent;
+use crate::feed::{BatchHead, Frontier, VerifiedHead, WriterKey, leaf};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, Limit};
 use crate::{
     Address, Append, Backend, Compacted, Error, ErrorKind, FeedState, Found, Location, NewEvent, Page,
-    Presence, Result, Stat, Timestamp, Token, WriterId,
+    PayloadHash, Presence, Result, SkeletonFrozen, Stat, Timestamp, Token, WriterId,
 };
 use hashbrown::HashSet;
 use std::sync::Arc;
@@ -104,8 +105,22 @@ impl Ledger {
     ///
     /// `Corrupt` when the entries do not have the root of the head either.
     pub fn checked_state(&self, feed: &WriterId) -> Result<(Option<BatchHead>, Frontier)> {
+        self.state_where(feed, BatchHead::verify)
+    }
+
+    /// As [`Ledger::checked_state`], without checking the signature of the stored head. Enough for whoever has a later head of
+    /// this feed whose signature holds: a root over more entries that grows from this frontier vouches for all before.
+    pub fn fitting_state(&self, feed: &WriterId) -> Result<(Option<BatchHead>, Frontier)> {
+        self.state_where(feed, |_| Ok(()))
+    }
+
+    fn state_where(
+        &self,
+        feed: &WriterId,
+        check: impl Fn(&BatchHead) -> Result<()>,
+    ) -> Result<(Option<BatchHead>, Frontier)> {
         let Some(state) = self.state(feed)? else { return Ok((None, Frontier::default())) };
-        state.head.verify()?;
+        check(&state.head)?;
         let stored = Frontier::from_parts(state.head.size, state.frontier);
         if let Some(frontier) = stored.filter(|frontier| frontier.root() == state.head.root) {
             return Ok((Some(state.head), frontier));
@@ -180,26 +195,27 @@ impl Ledger {
         Ok(Writer { ledger: self.clone(), key, head, frontier })
     }
 
-    /// Appends a batch of somebody's feed as it was signed: checks the signature, that the entries lead from
-    /// `before` to the signed root, and every event sent with it. Returns the frontier after the batch.
+    /// Appends a batch of somebody's feed as it was signed: checks that the entries lead from `before` to the signed root.
+    /// Returns the frontier after the batch. That the signature holds and that the events are what they say is in their types.
     ///
-    /// `Denied` for a bad signature, `Invalid` for entries or events that do not fit, and whatever the backend says.
-    pub fn append_signed(&self, before: &Frontier, batch: &SignedBatch<'_>) -> Result<Frontier> {
-        for event in batch.events {
-            check_event(&event.address, event.skeleton, event.payload)?;
-        }
-        let addresses: Vec<Address> = batch.skeletons.iter().map(|skeleton| Address::of(skeleton)).collect();
-        self.append_checked(before, batch, &addresses)
-    }
-
-    /// As [`Ledger::append_signed`], for a batch whose `addresses` and events were checked already.
-    pub(crate) fn append_checked(
+    /// `Invalid` for entries that lead elsewhere, and whatever the backend says.
+    pub fn append_signed(
         &self,
         before: &Frontier,
-        batch: &SignedBatch<'_>,
-        addresses: &[Address],
+        head: &VerifiedHead,
+        entries: &[SignedEntry<'_>],
     ) -> Result<Frontier> {
-        batch.head.verify()?;
+        let skeletons: Vec<&[u8]> = entries.iter().map(SignedEntry::skeleton).collect();
+        let addresses: Vec<Address> = entries.iter().map(SignedEntry::address).collect();
+        let events: Vec<NewEvent<'_>> = entries.iter().filter_map(SignedEntry::new_event).collect();
+        self.append_checked(
+            before,
+            &SignedBatch { head, skeletons: &skeletons, addresses: &addresses, events: &events },
+        )
+    }
+
+    /// As [`Ledger::append_signed`], for a batch whose addresses and events were checked in another way.
+    pub(crate) fn append_checked(&self, before: &Frontier, batch: &SignedBatch<'_>) -> Result<Frontier> {
         let mut frontier = before.clone();
         frontier.extend(batch.skeletons.iter().map(|skeleton| leaf(skeleton)));
         let feed = batch.head.feed;
@@ -216,7 +232,7 @@ impl Ledger {
         self.append_settled(&Append {
             expected_size: before.size(),
             expected_root: before.root(),
-            entries: addresses,
+            entries: batch.addresses,
             events: batch.events,
             head: batch.head,
             frontier: frontier.peaks(),
@@ -269,17 +285,21 @@ impl Ledger {
     }
 }
 
-/// Checks that an event is what its address and its skeleton say; `payload` is absent where it was erased.
-pub(crate) fn check_event(address: &Address, skeleton: &[u8], payload: Option<&[u8]>) -> Result<()> {
-    if Address::of(skeleton) != *address {
-        let message = "the skeleton does not hash to the address";
-        return Err(Error::new(ErrorKind::Invalid, APPEND_SIGNED, message).at(address));
+/// Checks that events are what their addresses and skeletons say; payloads are absent where they were erased.
+pub(crate) fn check_events(events: &[NewEvent<'_>]) -> Result<()> {
+    let skeletons: Vec<&[u8]> = events.iter().map(|event| event.skeleton).collect();
+    let payloads: Vec<&[u8]> = events.iter().map(|event| event.payload.unwrap_or_default()).collect();
+    let hashes = Address::of_each(&skeletons).into_iter().zip(PayloadHash::of_each(&payloads));
+    for (NewEvent { address, skeleton, payload }, (actual, payload_hash)) in events.iter().zip(hashes) {
+        if actual != *address {
+            let message = "the skeleton does not hash to the address";
+            return Err(Error::new(ErrorKind::Invalid, APPEND_SIGNED, message).at(address));
+        }
+        SkeletonFrozen::parse(skeleton)
+            .and_then(|frozen| payload.map_or(Ok(()), |payload| frozen.check_payload(payload, payload_hash)))
+            .map_err(|error| error.at(address))?;
     }
-    match payload {
-        Some(payload) => crate::check_payload(skeleton, payload),
-        None => crate::SkeletonFrozen::parse(skeleton).map(drop),
-    }
-    .map_err(|error| error.at(address))
+    Ok(())
 }
 
 impl std::fmt::Debug for Ledger {
@@ -288,15 +308,55 @@ impl std::fmt::Debug for Ledger {
     }
 }
 
-/// A batch as its writer signed it, for [`Ledger::append_signed`].
+/// One entry of a batch that somebody signed, for [`Ledger::append_signed`].
 #[derive(Debug, Clone, Copy)]
-pub struct SignedBatch<'a> {
+pub enum SignedEntry<'a> {
+    /// Its event comes along: the ledger may lack it.
+    Sent(&'a CheckedEvent),
+    /// The ledger has its event, with this skeleton.
+    Kept(&'a [u8]),
+}
+
+impl<'a> SignedEntry<'a> {
+    /// Returns how many bytes it counts among those of a batch.
+    pub fn bytes(&self) -> u64 {
+        let payload = self.new_event().and_then(|event| event.payload).map_or(0, <[u8]>::len);
+        (self.skeleton().len() + payload) as u64
+    }
+
+    fn skeleton(&self) -> &'a [u8] {
+        match self {
+            Self::Sent(event) => event.skeleton(),
+            Self::Kept(skeleton) => skeleton,
+        }
+    }
+
+    fn address(&self) -> Address {
+        match self {
+            Self::Sent(event) => event.address(),
+            Self::Kept(skeleton) => Address::of(skeleton),
+        }
+    }
+
+    fn new_event(&self) -> Option<NewEvent<'a>> {
+        match self {
+            Self::Sent(event) => Some(event.new_event()),
+            Self::Kept(_) => None,
+        }
+    }
+}
+
+/// A batch as its writer signed it, each skeleton beside its address.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SignedBatch<'a> {
     /// The signed head after the batch.
-    pub head: &'a BatchHead,
+    pub(crate) head: &'a VerifiedHead,
     /// The skeletons of all its entries, in order.
-    pub skeletons: &'a [&'a [u8]],
+    pub(crate) skeletons: &'a [&'a [u8]],
+    /// Their addresses, in order.
+    pub(crate) addresses: &'a [Address],
     /// The events among them that the ledger may lack.
-    pub events: &'a [NewEvent<'a>],
+    pub(crate) events: &'a [NewEvent<'a>],
 }
 
 /// The one who grows a feed.

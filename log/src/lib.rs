@@ -4,12 +4,15 @@
 mod address;
 mod backend;
 mod batch;
+mod checked;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
 mod event;
 mod failpoint;
 mod feed;
+mod hashing;
+mod incomplete;
 mod ledger;
 pub mod limits;
 #[cfg(feature = "conformance")]
@@ -24,16 +27,17 @@ pub use backend::{
     Presence, Stat, Token,
 };
 pub use batch::{Batch, BatchEvent};
+pub use checked::{CheckedEvent, EventChecker};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{
-    Body, Completed, Kind, Part, Position, SKELETON_VERSION, Skeleton, SkeletonFrozen, check_payload,
-    complete_skeleton, push_number,
+    Body, Kind, Part, Position, SKELETON_VERSION, Skeleton, SkeletonFrozen, check_payload, push_number,
 };
 #[cfg(feature = "failpoints")]
 pub use failpoint::arm_failpoint;
 pub use failpoint::failpoint;
-pub use feed::{BatchHead, Frontier, WriterKey, leaf, node};
-pub use ledger::{Ledger, Outcome, SignedBatch, Writer};
+pub use feed::{BatchHead, Frontier, VerifiedHead, WriterKey, leaf, node};
+pub use incomplete::{Completed, Incomplete};
+pub use ledger::{Ledger, Outcome, SignedEntry, Writer};
 pub use limits::Limit;
 #[cfg(feature = "conformance")]
 pub use memory::MemoryBackend;

@@ -3,11 +3,18 @@
 //! Stopping at any moment is safe; the next replay goes on from the destination's heads.
 
 use crate::event::Body;
-use crate::feed::Frontier;
-use crate::ledger::{SignedBatch, check_event};
+use crate::feed::{Frontier, VerifiedHead};
+use crate::ledger::{SignedBatch, check_events};
 use crate::limits::Limit;
 use crate::{Address, BatchHead, Entry, Error, ErrorKind, Ledger, NewEvent, Presence, Result, Token};
 use hashbrown::HashSet;
+use std::sync::mpsc::sync_channel;
+
+/// A tail of more entries is prepared on a thread of its own.
+const AHEAD_ENTRIES: u64 = 1024;
+
+/// About how many entries of a batch are asked for before all of it is.
+const SAMPLE_ENTRIES: usize = 64;
 
 /// What a replay did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -133,45 +140,47 @@ impl Replay<'_> {
         Err(Error::new(ErrorKind::Forked, "replay", message).at(shorter.feed))
     }
 
-    /// Sends the entries behind `frontier`, batch by batch, and returns the size reached.
-    fn send_tail(&mut self, head: &BatchHead, mut frontier: Frontier) -> Result<u64> {
-        let mut batch: Vec<Entry> = Vec::new();
-        while frontier.size() < head.size {
-            let from = frontier.size() + batch.len() as u64;
-            let page = self.from.read(&head.feed, from, Limit::default())?;
-            if page.entries.is_empty() {
-                let message = format!("the feed ends at {from} before its head at {}", head.size);
-                return Err(Error::new(ErrorKind::Corrupt, "replay", message).at(head.feed));
-            }
-            let mut heads = page.heads.iter().skip_while(|head| head.size <= from).peekable();
-            for (index, entry) in (from..).zip(page.entries) {
-                entry.body.skeleton().map_err(|error| error.at(format_args!("{} at {index}", head.feed)))?;
-                batch.push(entry);
-                if let Some(batch_head) = heads.next_if(|head| head.size == index + 1) {
-                    frontier = self.send_batch(frontier, batch_head, &batch)?;
-                    batch.clear();
-                }
-            }
+    /// Sends the entries behind `frontier`, batch by batch, and returns the size reached. Of a long tail the next batch is read,
+    /// checked and asked for while one is on its way; what is appended is appended in order, one batch after the other.
+    fn send_tail(&mut self, head: &BatchHead, frontier: Frontier) -> Result<u64> {
+        let tail = Tail { from: self.from, to: self.to, head };
+        let start = frontier.size();
+        if head.size - start <= AHEAD_ENTRIES {
+            let mut frontier = frontier;
+            tail.for_each_batch(start, &mut |batch| {
+                frontier = self.send_batch(&frontier, batch)?;
+                Ok(true)
+            })?;
+            return Ok(frontier.size());
         }
-        Ok(frontier.size())
+        std::thread::scope(|scope| {
+            // Without a queue: one batch that is prepared waits for the one that is being appended.
+            let (send, batches) = sync_channel(0);
+            let preparing = scope.spawn(move || {
+                // Nobody takes any more where an append failed: that is the error that is told.
+                tail.for_each_batch(start, &mut |batch| Ok(send.send(batch).is_ok()))
+            });
+            let mut frontier = frontier;
+            for batch in batches {
+                frontier = self.send_batch(&frontier, batch)?;
+            }
+            match preparing.join() {
+                Ok(prepared) => prepared.map(|()| frontier.size()),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
     }
 
-    fn send_batch(&mut self, before: Frontier, head: &BatchHead, batch: &[Entry]) -> Result<Frontier> {
-        batch.iter().try_for_each(check_entry)?;
+    fn send_batch(&mut self, before: &Frontier, batch: Prepared) -> Result<Frontier> {
+        let Prepared { head, entries: batch, mut lacking } = batch;
         let addresses: Vec<Address> = batch.iter().map(|entry| entry.address).collect();
-        let found = self.to.find(&head.feed, &addresses)?;
-        let mut lacking: HashSet<Address> = addresses
-            .iter()
-            .zip(&found)
-            .filter(|(_, found)| found.presence == Presence::Absent)
-            .map(|(address, _)| *address)
-            .collect();
         let skeletons: Vec<&[u8]> = batch.iter().map(|entry| entry.body.skeleton()).collect::<Result<_>>()?;
         // Once more where the destination lost, between asking and appending, what it said it had.
         for last_try in [false, true] {
-            let events: Vec<NewEvent<'_>> = new_events(batch, &lacking);
-            let signed = SignedBatch { head, skeletons: &skeletons, events: &events };
-            match self.to.append_checked(&before, &signed, &addresses) {
+            let events: Vec<NewEvent<'_>> = new_events(&batch, &lacking);
+            let signed =
+                SignedBatch { head: &head, skeletons: &skeletons, addresses: &addresses, events: &events };
+            match self.to.append_checked(before, &signed) {
                 Ok(frontier) => {
                     self.count(batch.len() as u64, &events);
                     return Ok(frontier);
@@ -183,7 +192,7 @@ impl Replay<'_> {
                 Err(error) if error.kind() == ErrorKind::Conflict => {
                     let kept = self.to.head_at(&head.feed, head.size)?;
                     if kept.is_some_and(|kept| kept.root == head.root) {
-                        let mut after = before;
+                        let mut after = before.clone();
                         after.extend(skeletons.iter().map(|skeleton| crate::leaf(skeleton)));
                         return Ok(after);
                     }
@@ -227,23 +236,103 @@ impl Replay<'_> {
     }
 }
 
-/// Checks an entry of the source unless its hashes were computed on reading.
-fn check_entry(entry: &Entry) -> Result<()> {
-    match &entry.body {
-        _ if entry.is_recomputed() => Ok(()),
-        Body::Present { skeleton, payload } => check_event(&entry.address, skeleton, Some(payload)),
-        Body::Erased { skeleton } => check_event(&entry.address, skeleton, None),
-        Body::Damaged { .. } => entry.body.skeleton().map(drop),
+/// A batch that is ready to be sent.
+struct Prepared {
+    head: VerifiedHead,
+    entries: Vec<Entry>,
+    /// The addresses of the events to send along.
+    lacking: HashSet<Address>,
+}
+
+/// The part of a feed that the destination lacks.
+struct Tail<'a> {
+    from: &'a Ledger,
+    to: &'a Ledger,
+    head: &'a BatchHead,
+}
+
+impl Tail<'_> {
+    /// Prepares the batches behind `size`, in order, until all are or `take` wants no more.
+    fn for_each_batch(&self, mut size: u64, take: &mut dyn FnMut(Prepared) -> Result<bool>) -> Result<()> {
+        let head = self.head;
+        let mut batch: Vec<Entry> = Vec::new();
+        while size < head.size {
+            let from = size + batch.len() as u64;
+            let page = self.from.read(&head.feed, from, Limit::default())?;
+            if page.entries.is_empty() {
+                let message = format!("the feed ends at {from} before its head at {}", head.size);
+                return Err(Error::new(ErrorKind::Corrupt, "replay", message).at(head.feed));
+            }
+            let mut heads = page.heads.iter().skip_while(|head| head.size <= from).peekable();
+            for (index, entry) in (from..).zip(page.entries) {
+                entry.body.skeleton().map_err(|error| error.at(format_args!("{} at {index}", head.feed)))?;
+                batch.push(entry);
+                if let Some(batch_head) = heads.next_if(|head| head.size == index + 1) {
+                    size = batch_head.size;
+                    if !take(self.prepared(batch_head, std::mem::take(&mut batch))?)? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks what can be checked without the batches before this one.
+    fn prepared(&self, head: &BatchHead, entries: Vec<Entry>) -> Result<Prepared> {
+        let head = head.verified()?;
+        check_entries(&entries)?;
+        let lacking = self.lacking(&entries)?;
+        Ok(Prepared { head, entries, lacking })
+    }
+
+    /// Asks which events of a batch the destination lacks.
+    ///
+    /// An address is as dear to ask for as a fifth of a record is to send, and of a batch that is new the destination has
+    /// nothing. So a part is asked for first, spread over the batch, and the rest where the destination has any of it: what is
+    /// copied from other streams comes in runs. What is sent in vain is left as it is over there. Of an erased event only
+    /// the address may be taken, so these are all asked for.
+    fn lacking(&self, batch: &[Entry]) -> Result<HashSet<Address>> {
+        let step = batch.len().div_ceil(SAMPLE_ENTRIES).max(1);
+        let is_asked_first =
+            |at: usize, entry: &Entry| at.is_multiple_of(step) || matches!(entry.body, Body::Erased { .. });
+        let (first, rest): (Vec<_>, Vec<_>) =
+            batch.iter().enumerate().partition(|(at, entry)| is_asked_first(*at, entry));
+        let addresses = |part: Vec<(usize, &Entry)>| -> Vec<Address> {
+            part.into_iter().map(|(_, entry)| entry.address).collect()
+        };
+        let (mut asked, rest) = (addresses(first), addresses(rest));
+        let mut found = self.to.find(&self.head.feed, &asked)?;
+        if found.iter().all(|found| found.presence == Presence::Absent) {
+            return Ok(asked.into_iter().chain(rest).collect());
+        }
+        if !rest.is_empty() {
+            found.extend(self.to.find(&self.head.feed, &rest)?);
+            asked.extend(rest);
+        }
+        let absent = asked.into_iter().zip(found).filter(|(_, found)| found.presence == Presence::Absent);
+        Ok(absent.map(|(address, _)| address).collect())
     }
 }
 
+/// Checks the entries of the source, but for those whose hashes were computed on reading.
+fn check_entries(batch: &[Entry]) -> Result<()> {
+    batch.iter().try_for_each(|entry| entry.body.skeleton().map(drop))?;
+    let events: Vec<NewEvent<'_>> =
+        batch.iter().filter(|entry| !entry.is_recomputed()).filter_map(new_event).collect();
+    check_events(&events)
+}
+
 fn new_events<'b>(batch: &'b [Entry], lacking: &HashSet<Address>) -> Vec<NewEvent<'b>> {
-    let event = |entry: &'b Entry| match &entry.body {
-        Body::Present { skeleton, payload } => {
-            Some(NewEvent { address: entry.address, skeleton, payload: Some(payload) })
-        }
-        Body::Erased { skeleton } => Some(NewEvent { address: entry.address, skeleton, payload: None }),
+    batch.iter().filter(|entry| lacking.contains(&entry.address)).filter_map(new_event).collect()
+}
+
+/// `None` for one that is damaged.
+fn new_event(entry: &Entry) -> Option<NewEvent<'_>> {
+    let address = entry.address;
+    match &entry.body {
+        Body::Present { skeleton, payload } => Some(NewEvent { address, skeleton, payload: Some(payload) }),
+        Body::Erased { skeleton } => Some(NewEvent { address, skeleton, payload: None }),
         Body::Damaged { .. } => None,
-    };
-    batch.iter().filter(|entry| lacking.contains(&entry.address)).filter_map(event).collect()
+    }
 }

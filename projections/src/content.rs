@@ -288,6 +288,19 @@ impl OpenContent {
         self.text.len() - before + size_of::<(u64, [u8; ADDRESS_BYTES], u32)>()
     }
 
+    /// Returns the blocks of the record that was added last.
+    pub(crate) fn last_blocks(&self) -> Vec<Block<'_>> {
+        let mut blocks = Vec::new();
+        let Some((seq, _, end)) = self.entries.last() else { return blocks };
+        let start = self.entries.len().checked_sub(2).map_or(0, |before| self.entries[before].2 as usize);
+        // Written above, so it is read to its end.
+        if let Ok(text) = std::str::from_utf8(&self.text[start..*end as usize]) {
+            let address = text.split('"').nth(1).unwrap_or_default();
+            let _ = read_blocks(text, *seq, address, &mut blocks);
+        }
+        blocks
+    }
+
     /// Makes the row, if there is a block.
     pub(crate) fn into_row(self, source: &Name, stream: &Name, chunk: u64) -> Option<Content> {
         if self.entries.is_empty() {

@@ -5,6 +5,7 @@ use crate::Derived;
 use crate::content::{Content, OpenContent};
 use crate::extents::Extent;
 use crate::feeds::{Feed, StreamFeed};
+use crate::previews::Preview;
 use crate::records::{CHUNK_RECORDS, Chunk, OpenChunk, RecordClass, RecordPlace};
 use crate::relayburn::{self, is_imported};
 use crate::rows::{self, Rows};
@@ -45,6 +46,8 @@ pub(crate) struct Pending {
     chunk_bytes: usize,
     feeds: Rows<Feed>,
     extents: Rows<Extent>,
+    /// The beginnings of texts, where the store keeps them.
+    previews: Option<Rows<Preview>>,
 }
 
 /// A stream that the events in memory speak of.
@@ -91,9 +94,15 @@ const CHUNKS_AT_ONCE: usize = 512;
 pub(crate) type Parsed<'i> = (&'i FoldInput<'i>, Skeleton<'i>, Option<usize>);
 
 impl Pending {
+    /// Begins with nothing, for a store that does or does not keep previews.
+    pub(crate) fn new(keeps_previews: bool) -> Self {
+        Self { previews: keeps_previews.then(Rows::default), ..Self::default() }
+    }
+
     /// Returns about how much memory the rows take, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        self.facts.bytes() + self.chunk_bytes + self.streams.len() * 1024
+        let previews = self.previews.as_ref().map_or(0, Rows::bytes);
+        self.facts.bytes() + self.chunk_bytes + self.streams.len() * 1024 + previews
     }
 
     /// Folds events of one feed. Skeletons of a newer version are passed over; returns how many these were.
@@ -248,7 +257,16 @@ impl Pending {
         };
         let Reading { class, fingerprint, .. } = reading;
         chunk.insert(place, &RecordPlace { seq: *seq, address: input.address, class, fingerprint });
-        self.chunk_bytes += 48 + content.add(*seq, &input.address, &mut facts.blocks);
+        let added = content.add(*seq, &input.address, &mut facts.blocks);
+        self.chunk_bytes += 48 + added;
+        if let (Some(previews), Some(payload), true) = (&mut self.previews, input.payload, added > 0) {
+            for preview in content.last_blocks().iter().filter_map(|block| Preview::of_block(block, payload))
+            {
+                // Its text is not in the size of a row.
+                self.chunk_bytes += preview.text.len();
+                previews.merge(preview);
+            }
+        }
         let source = open.row.source.clone();
         self.count(&source, &reading, before.line);
         if class.is_line() && !before.line && before.tails > 0 {
@@ -323,6 +341,9 @@ impl Pending {
         stream_feeds.write(to, derived)?;
         self.feeds.write(to, derived)?;
         self.extents.write(to, derived)?;
+        if let Some(previews) = &mut self.previews {
+            previews.write(to, derived)?;
+        }
         self.facts.write(to, derived)?;
         derived.write(to)
     }

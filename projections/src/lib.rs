@@ -28,6 +28,7 @@ mod memory;
 mod notices;
 mod opencode;
 mod order;
+mod previews;
 mod prices;
 mod projector;
 mod queries;
@@ -82,6 +83,7 @@ pub use lookup::{
 #[cfg(feature = "conformance")]
 pub use memory::MemoryProjections;
 pub use notices::Notice;
+pub use previews::{PREVIEW_CHARACTERS, Preview};
 pub use prices::{LENGTHS, NanoUsd, PriceClass, PriceTable};
 pub use projector::{CaughtUp, FoldLimits, PROJECTIONS_VERSION, Projector};
 pub use queries::{
@@ -115,7 +117,7 @@ pub use text::{KEY_BYTES_MAX, Name, Tokens, key_text};
 pub use tool_uses::ToolUse;
 pub use user_turns::{CLASS_IMPORTED, CLASS_PROMPT, UserTurn};
 
-/// Every table, by name.
+/// Every table, by name, but for [`Preview`]'s, which only a store that [keeps previews](FoldStore::keeps_previews) has.
 pub const TABLES: &[&Table] = &[
     CallSession::TABLE,
     Call::TABLE,

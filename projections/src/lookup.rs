@@ -257,6 +257,11 @@ impl HostLabels {
         Ok(Self(feeds.into_iter().map(label).collect()))
     }
 
+    /// Returns how the hosts of all feeds are shown, in the order of their names.
+    pub fn all(&self) -> BTreeSet<&str> {
+        self.0.values().map(String::as_str).collect()
+    }
+
     /// Returns how the host of a feed is shown; the feed by its 32 bytes.
     pub fn of(&self, feed: &[u8]) -> String {
         self.0.get(feed).cloned().unwrap_or_else(|| {

@@ -6,14 +6,14 @@ use crate::erasures;
 use crate::fold::{FoldInput, Pending, StoredChunks};
 use crate::lease::{Lease, LeaseTerms};
 use crate::records::RecordClass;
-use crate::store::{CursorMove, FoldStore, Generation, Promotion};
+use crate::store::{CursorMove, FoldStore, Generation};
 use burnlog_log::{Address, Batch, Body, Error, ErrorKind, Ledger, Limit, Outcome, Result, Token, WriterId};
 use std::collections::BTreeMap;
 
+mod pass;
+
 /// The version of all folds and tables together. A change of any row that a fold makes raises it.
-pub const PROJECTIONS_VERSION: u32 = 4;
-/// How often a lost race is run again.
-const ATTEMPTS_MAX: u32 = 8;
+pub const PROJECTIONS_VERSION: u32 = 5;
 /// How many cursors are moved at once.
 const MOVES_AT_ONCE: usize = 1000;
 
@@ -48,6 +48,15 @@ pub struct CaughtUp {
     pub unsupported: u64,
 }
 
+impl CaughtUp {
+    fn add(&mut self, other: &Self) {
+        self.feeds += other.feeds;
+        self.entries += other.entries;
+        self.damaged += other.damaged;
+        self.unsupported += other.unsupported;
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default)]
 struct Cursor {
     /// Where the store has it.
@@ -69,8 +78,9 @@ pub struct Projector<'s> {
     lease: Option<Lease>,
     pending: Pending,
     cursors: BTreeMap<WriterId, Cursor>,
-    damaged: u64,
-    unsupported: u64,
+    /// What was folded since the last commit, and what this call has committed.
+    uncommitted: CaughtUp,
+    committed: CaughtUp,
     /// Whether rows tell of what was erased after it was folded.
     is_outdated: bool,
 }
@@ -120,20 +130,27 @@ impl<'s> Projector<'s> {
             lease: None,
             pending: Pending::default(),
             cursors: BTreeMap::new(),
-            damaged: 0,
-            unsupported: 0,
+            uncommitted: CaughtUp::default(),
+            committed: CaughtUp::default(),
             is_outdated: false,
         };
         projector.reread()?;
         Ok(projector)
     }
 
-    /// Forgets what is in memory and takes up where the store is. The lease goes back: what was lost may be the lease.
-    fn reread(&mut self) -> Result<()> {
+    /// Forgets what is in memory: rows, how far they were folded, and what was counted. The lease goes back: what was lost
+    /// may be the lease.
+    fn forget(&mut self) {
         self.let_go();
-        self.pending = Pending::default();
+        self.pending = Pending::new(self.store.keeps_previews());
         self.cursors.clear();
+        self.uncommitted = CaughtUp::default();
         self.is_outdated = false;
+    }
+
+    /// Forgets what is in memory and takes up where the store is.
+    fn reread(&mut self) -> Result<()> {
+        self.forget();
         let state = self.store.state()?;
         self.is_live = state.live.as_ref().is_some_and(|live| live.generation == self.generation);
         let own =
@@ -187,8 +204,18 @@ impl<'s> Projector<'s> {
     /// Folds what an append added to `feed`, straight from memory, if the fold stands exactly at its first entry;
     /// else does nothing, and [`Projector::catch_up`] will read it. Returns whether it was folded.
     ///
-    /// `outcomes` is what the append returned for the events of `batch`, in order.
+    /// `outcomes` is what the append returned for the events of `batch`, in order. After an error nothing is in memory, and
+    /// what was there will be read from the ledger.
     pub fn fold_appended(&mut self, feed: &WriterId, batch: &Batch, outcomes: &[Outcome]) -> Result<bool> {
+        let folded = self.try_fold_appended(feed, batch, outcomes);
+        if folded.is_err() {
+            self.forget();
+        }
+        self.let_go();
+        folded
+    }
+
+    fn try_fold_appended(&mut self, feed: &WriterId, batch: &Batch, outcomes: &[Outcome]) -> Result<bool> {
         let mut indexes = outcomes.iter().filter_map(|outcome| outcome.index());
         let Some(first) = indexes.next() else { return Ok(true) };
         if self.cursor(feed)?.next != first {
@@ -208,12 +235,12 @@ impl<'s> Projector<'s> {
         }
         self.fold(&inputs)?;
         let next = inputs.last().map_or(first, |last| last.index + 1);
+        // What was in memory is dropped and will be read from the ledger.
         match self.moved(feed, next, 1) {
-            // What was in memory is dropped and will be read from the ledger.
             Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::InUse) => self.reread()?,
+            Err(error) if error.kind() == ErrorKind::Unavailable => self.forget(),
             moved => moved?,
         }
-        self.let_go();
         Ok(true)
     }
 
@@ -240,7 +267,7 @@ impl<'s> Projector<'s> {
 
     fn fold(&mut self, inputs: &[FoldInput<'_>]) -> Result<()> {
         let stored = StoredChunks { store: self.store, generation: self.generation };
-        self.unsupported += self.pending.fold(stored, inputs)?;
+        self.uncommitted.unsupported += self.pending.fold(stored, inputs)?;
         Ok(())
     }
 
@@ -279,6 +306,7 @@ impl<'s> Projector<'s> {
     /// whoever comes to it begins anew as well until one is done.
     fn start_over(&mut self) -> Result<()> {
         self.is_outdated = false;
+        self.committed = CaughtUp::default();
         self.generation =
             under_lease(self.store, &self.limits, |store, lease| store.create(lease, PROJECTIONS_VERSION))?;
         self.reread()
@@ -297,9 +325,12 @@ impl<'s> Projector<'s> {
     }
 
     /// Commits what is in memory. `Conflict` when somebody else folded meanwhile, `InUse` when another is folding; nothing
-    /// is written then.
+    /// is written then. After an error nothing is in memory any more.
     pub fn flush(&mut self) -> Result<()> {
         let committed = self.commit(None, self.limits.lease.attempts_max);
+        if committed.is_err() {
+            self.forget();
+        }
         self.let_go();
         committed
     }
@@ -312,7 +343,8 @@ impl<'s> Projector<'s> {
             return Ok(());
         }
         let lease = self.hold(attempts_max)?;
-        let mut pending = std::mem::take(&mut self.pending);
+        let empty = Pending::new(self.store.keeps_previews());
+        let mut pending = std::mem::replace(&mut self.pending, empty);
         self.revision = self.store.commit(&lease, self.generation, self.revision, &mut |to| {
             for moves in moved.chunks(MOVES_AT_ONCE) {
                 to.advance(moves)?;
@@ -326,148 +358,7 @@ impl<'s> Projector<'s> {
         for cursor in self.cursors.values_mut() {
             cursor.committed = cursor.next;
         }
-        Ok(())
-    }
-
-    /// Folds all that the ledger has and the store has not, commits it, and makes a generation that was being built
-    /// the live one.
-    ///
-    /// Where a receipt says that records were erased that were folded before, everything is folded anew: rows cannot be
-    /// taken apart again (`docs/decisions/0013`).
-    ///
-    /// `Forked` when a feed is shorter than what was folded of it (the ledger was restored from a backup): rebuild.
-    /// `InUse` when another is folding all the while; what is there by then can be read.
-    pub fn catch_up(&mut self, ledger: &Ledger) -> Result<CaughtUp> {
-        let mut attempt = 0;
-        loop {
-            let result = self.try_catch_up(ledger);
-            self.let_go();
-            match result {
-                Err(error) if error.kind() == ErrorKind::Conflict && attempt < ATTEMPTS_MAX => {
-                    attempt += 1;
-                    self.reread()?;
-                }
-                Ok(_) if self.is_outdated => {
-                    if attempt == ATTEMPTS_MAX {
-                        let message = "records are being erased faster than they are folded; try again";
-                        return Err(Error::new(ErrorKind::Conflict, "fold", message));
-                    }
-                    attempt += 1;
-                    self.start_over()?;
-                }
-                result => return result,
-            }
-        }
-    }
-
-    fn try_catch_up(&mut self, ledger: &Ledger) -> Result<CaughtUp> {
-        let mut done = CaughtUp::default();
-        (self.damaged, self.unsupported) = (0, 0);
-        let since = self.token.clone();
-        let mut listed = false;
-        let token = ledger.for_each_feed(since.as_ref(), |head| {
-            listed = true;
-            let cursor = self.cursor(&head.feed)?;
-            if cursor.next > head.size {
-                return Err(shrunk(&head.feed, cursor.next, head.size));
-            }
-            if self.is_outdated {
-                return Ok(());
-            }
-            done.feeds += u64::from(cursor.next < head.size);
-            done.entries += head.size - cursor.next;
-            self.fold_feed(ledger, &head.feed, head.size)
-        })?;
-        if self.is_outdated {
-            return Ok(done);
-        }
-        // A newer mark after which as many feeds have moved, none, is not worth a transaction.
-        let token = if listed || since.is_none() { token } else { since.unwrap_or(token) };
-        self.commit(Some(&token), self.limits.lease.attempts_max)?;
-        if !self.is_live {
-            self.promote(ledger)?;
-        }
-        if !self.is_settled {
-            let lease = self.hold(self.limits.lease.attempts_max)?;
-            self.store.settle(&lease, self.generation)?;
-            self.is_settled = true;
-        }
-        (done.damaged, done.unsupported) = (self.damaged, self.unsupported);
-        Ok(done)
-    }
-
-    /// Makes the generation the live one, also in place of one that has folded what the ledger no longer has.
-    fn promote(&mut self, ledger: &Ledger) -> Result<()> {
-        let lease = self.hold(self.limits.lease.attempts_max)?;
-        match self.store.promote(&lease, self.generation, Promotion::CaughtUp) {
-            Err(error) if error.kind() == ErrorKind::Conflict && self.has_all_of(ledger)? => {
-                self.store.promote(&lease, self.generation, Promotion::Replacing)?;
-            }
-            result => result?,
-        }
-        self.is_live = true;
-        Ok(())
-    }
-
-    /// Whether wherever the live generation is ahead of this one, the ledger is not.
-    fn has_all_of(&mut self, ledger: &Ledger) -> Result<bool> {
-        let Some(live) = self.store.state()?.live else { return Ok(true) };
-        for ahead in self.store.cursors(live.generation)? {
-            let next = self.cursor(&ahead.feed)?.next;
-            let size = ledger.state(&ahead.feed)?.map_or(0, |state| state.head.size);
-            if ahead.next > next && size > next {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    fn fold_feed(&mut self, ledger: &Ledger, feed: &WriterId, size: u64) -> Result<()> {
-        let mut next = self.cursor(feed)?.next;
-        while next < size {
-            let is_held = self.lease.is_some();
-            let lease = self.hold(self.limits.lease.attempts_max)?;
-            if is_held {
-                // Reading and folding a page takes a while, and many pages go into one commit.
-                self.store.renew(&lease)?;
-            }
-            let page = ledger.read(feed, next, self.limits.page)?;
-            if page.entries.is_empty() {
-                return Err(shrunk(feed, size, next));
-            }
-            let first = next;
-            let mut inputs = Vec::with_capacity(page.entries.len());
-            for (index, entry) in (first..).zip(&page.entries) {
-                let address = entry.address;
-                match &entry.body {
-                    Body::Present { skeleton, payload } => {
-                        if erasures::is_receipt(skeleton) {
-                            // It may name what stands before it on this page.
-                            self.fold(&std::mem::take(&mut inputs))?;
-                            self.is_outdated = self.is_outdated_by(ledger, payload)?;
-                            if self.is_outdated {
-                                return Ok(());
-                            }
-                        }
-                        inputs.push(FoldInput {
-                            feed,
-                            index,
-                            address,
-                            skeleton,
-                            payload: Some(&payload[..]),
-                        });
-                    }
-                    Body::Erased { skeleton } => {
-                        inputs.push(FoldInput { feed, index, address, skeleton, payload: None });
-                    }
-                    Body::Damaged { .. } => self.damaged += 1,
-                }
-            }
-            self.fold(&inputs)?;
-            // A lost race ends the pass: feeds before this one may have lost what was in memory.
-            next = first + page.entries.len() as u64;
-            self.moved(feed, next, self.limits.lease.attempts_max)?;
-        }
+        self.committed.add(&std::mem::take(&mut self.uncommitted));
         Ok(())
     }
 }
@@ -492,13 +383,6 @@ fn under_lease<T>(
     let done = work(store, &lease);
     let released = store.release(&lease);
     done.and_then(|done| released.map(|()| done))
-}
-
-fn shrunk(feed: &WriterId, folded: u64, size: u64) -> Error {
-    let message = format!(
-        "{folded} entries were folded and the feed has {size}: the ledger went back; rebuild the projections"
-    );
-    Error::new(ErrorKind::Forked, "catch up", message).at(feed)
 }
 
 fn unsupported(location: &str, version: u32) -> Error {

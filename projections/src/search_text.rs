@@ -27,18 +27,7 @@ pub(crate) struct BlockText {
 /// Of a string that is the string itself, of anything else its strings, each on a line: values, not names, and not what
 /// has no words (the data of images).
 pub(crate) fn block_text(kind: SearchKind, value: &[u8]) -> BlockText {
-    let value = String::from_utf8_lossy(value);
-    let mut texts = Texts { kind, out: String::new() };
-    let mut scanner = Scanner::new(&value);
-    if scanner.peek() == Some(b'"') {
-        if let Some(raw) = scanner.string() {
-            texts.push(raw);
-        }
-    } else {
-        // Damage ends the walk: what was read so far is still good.
-        let _ = texts.collect(&mut scanner, DEPTH_MAX);
-    }
-    let mut text = texts.out;
+    let mut text = texts_of(kind, value, SEARCH_TEXT_BYTES_MAX, usize::MAX);
     let cut = text.len() > SEARCH_TEXT_BYTES_MAX;
     if cut {
         let end = (0..=SEARCH_TEXT_BYTES_MAX).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
@@ -50,27 +39,55 @@ pub(crate) fn block_text(kind: SearchKind, value: &[u8]) -> BlockText {
     BlockText { text, cut }
 }
 
+/// Returns the first characters of the text in the JSON value of a block, without NUL; empty where there is none.
+pub(crate) fn block_beginning(kind: SearchKind, value: &[u8], characters: usize) -> String {
+    // A character is at most 4 bytes long, and stands in JSON as at most two escapes of 6; the last may be left out.
+    let text = texts_of(kind, value, 4 * characters, 12 * (characters + 1));
+    let end = text.char_indices().nth(characters).map_or(text.len(), |(end, _)| end);
+    plain_text(&text[..end]).into_owned()
+}
+
+/// Returns the text in a value, at least `bytes_max` bytes of it where there is more; of each string at least so many
+/// bytes as it stands there.
+fn texts_of(kind: SearchKind, value: &[u8], bytes_max: usize, raw_bytes_max: usize) -> String {
+    let value = String::from_utf8_lossy(value);
+    let mut texts = Texts { kind, out: String::new(), bytes_max, raw_bytes_max };
+    let mut scanner = Scanner::new(&value);
+    if scanner.peek() == Some(b'"') {
+        if let Some(raw) = scanner.string() {
+            texts.push(raw);
+        }
+    } else {
+        // Damage ends the walk: what was read so far is still good.
+        let _ = texts.collect(&mut scanner, DEPTH_MAX);
+    }
+    texts.out
+}
+
 /// The strings of a value, as they are found.
 struct Texts {
     kind: SearchKind,
     out: String,
+    bytes_max: usize,
+    raw_bytes_max: usize,
 }
 
 impl Texts {
     fn push(&mut self, raw: RawText<'_>) {
-        if self.out.len() > SEARCH_TEXT_BYTES_MAX {
-            return;
-        }
         if !self.out.is_empty() {
             self.out.push('\n');
         }
         match raw.plain() {
-            Some(plain) => self.out.push_str(plain),
-            None => self.out.push_str(&raw.text()),
+            Some(plain) if plain.len() <= self.raw_bytes_max => self.out.push_str(plain),
+            _ => self.out.push_str(&raw.head(self.raw_bytes_max)),
         }
     }
 
+    /// Walks on; `None` at the end of what is wanted, or at damage.
     fn collect(&mut self, scanner: &mut Scanner<'_>, depth: u32) -> Option<()> {
+        if self.out.len() > self.bytes_max {
+            return None;
+        }
         match scanner.peek()? {
             b'"' => {
                 let raw = scanner.string()?;

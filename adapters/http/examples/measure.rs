@@ -174,7 +174,7 @@ impl Client {
         let begun = Instant::now();
         self.backend.append(&append).unwrap();
         let took = begun.elapsed();
-        let request_bytes = frame(FrameKind::Append, &encode_append(&append)).len();
+        let request_bytes = frame(FrameKind::Append, &encode_append(&append).unwrap()).len();
         self.frontier = frontier;
         (took, request_bytes)
     }

@@ -82,6 +82,8 @@ pub struct Answer {
     pub protocol: Option<String>,
     /// The header that names the ledger.
     pub ledger: Option<String>,
+    /// The header that names the scopes of whoever asked.
+    pub scopes: Option<String>,
     /// After how many seconds a retry makes sense.
     pub retry_after: Option<u64>,
     /// The body.

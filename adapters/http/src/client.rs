@@ -6,7 +6,9 @@
 use crate::call::{Answer, Call, Transport, unpack};
 use crate::frame::FrameKind;
 use crate::messages;
+use crate::rights::{Rights, Scope};
 use crate::routes::Operation;
+use crate::sent::encode_append;
 use burnlog_log::{
     Address, Append, Backend, Body, Compacted, Damage, Error, ErrorKind, FeedsPage, Found, LedgerId, Limit,
     Location, Page, Result, Stat, Token, WriterId, push_hex,
@@ -35,16 +37,36 @@ pub struct Link {
     /// The URL of the ledger, without secrets.
     url: String,
     id: LedgerId,
+    rights: Rights,
     retries: Retries,
 }
 
 impl Link {
     /// Asks the server which ledger it has there.
     pub fn open(transport: Box<dyn Transport>, url: String, retries: Retries) -> Result<Self> {
-        let mut link = Self { transport, url, id: LedgerId([0; 16]), retries };
-        let (id, _) = link.exchange("open ledger", Call::new(Operation::Stat), None)?;
-        link.id = id;
+        let mut link = Self { transport, url, id: LedgerId([0; 16]), rights: Rights::default(), retries };
+        let (operation, call) = ("open ledger", Call::new(Operation::Stat));
+        (link.id, link.rights) = link.attempt(operation, &call, |answer| {
+            let rights = answer.scopes.as_deref().map_or(Rights::ALL, Rights::parse);
+            let (id, _) = answer.accept(operation, &link.url, &call)?;
+            Ok((id, rights))
+        })?;
         Ok(link)
+    }
+
+    /// Returns what this client might do when the link was opened; a server that does not tell may refuse all the same.
+    pub fn rights(&self) -> Rights {
+        self.rights
+    }
+
+    /// `Denied`, with the scope to ask for, where this client has it not.
+    pub fn require(&self, operation: &'static str, scope: Scope) -> Result<()> {
+        if self.rights.allow(scope) {
+            return Ok(());
+        }
+        let (scope, has) = (scope.name(), self.rights.text());
+        let message = format!("this takes a token with the scope {scope}; this one has {has}");
+        Err(Error::new(ErrorKind::Denied, operation, message).at(&self.url))
     }
 
     /// Returns the URL of the ledger, without secrets.
@@ -58,8 +80,10 @@ impl Link {
     }
 
     /// Sends a request and returns the body of the answer.
-    pub fn ask(&self, operation: &'static str, call: Call) -> Result<Vec<u8>> {
-        self.exchange(operation, call, Some(self.id)).map(|(_, body)| body)
+    pub fn ask(&self, operation: &'static str, mut call: Call) -> Result<Vec<u8>> {
+        call.ledger = Some(self.id);
+        let accept = |answer: Answer| answer.accept(operation, &self.url, &call);
+        self.attempt(operation, &call, accept).map(|(_, body)| body)
     }
 
     /// Sends a request and decodes the message of the answer; what came garbled is asked again like what did not come.
@@ -75,16 +99,6 @@ impl Link {
             let (_, body) = answer.accept(operation, &self.url, &call)?;
             unpack(kind, &body, operation, &self.url, &decode)
         })
-    }
-
-    fn exchange(
-        &self,
-        operation: &'static str,
-        mut call: Call,
-        id: Option<LedgerId>,
-    ) -> Result<(LedgerId, Vec<u8>)> {
-        call.ledger = id;
-        self.attempt(operation, &call, |answer| answer.accept(operation, &self.url, &call))
     }
 
     fn attempt<T>(
@@ -161,7 +175,8 @@ impl Backend for HttpBackend {
     }
 
     fn append(&self, append: &Append<'_>) -> Result<()> {
-        let call = Call::new(Operation::Append).framed(FrameKind::Append, &messages::encode_append(append));
+        let message = encode_append(append).map_err(|error| error.at(self.link.url()))?;
+        let call = Call::new(Operation::Append).framed(FrameKind::Append, &message);
         self.link.ask("append", call).map(drop)
     }
 

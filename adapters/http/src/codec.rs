@@ -85,7 +85,8 @@ impl Decoder {
         )
     }
 
-    fn take(&mut self, length: usize) -> Result<Bytes> {
+    /// Reads so many bytes; they share the memory of the body.
+    pub fn slice(&mut self, length: usize) -> Result<Bytes> {
         if self.bytes.len() < length {
             return Err(self.malformed("the body ends too early"));
         }
@@ -94,7 +95,7 @@ impl Decoder {
 
     /// Reads one byte.
     pub fn byte(&mut self) -> Result<u8> {
-        Ok(self.take(1)?[0])
+        Ok(self.slice(1)?[0])
     }
 
     /// Reads 0 or 1.
@@ -118,8 +119,8 @@ impl Decoder {
 
     /// Reads `N` bytes.
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let bytes = self.take(N)?;
-        Ok(<[u8; N]>::try_from(&bytes[..]).expect("take gave as many as asked"))
+        let bytes = self.slice(N)?;
+        Ok(<[u8; N]>::try_from(&bytes[..]).expect("slice gave as many as asked"))
     }
 
     /// Reads a count of items that are at least `item_bytes` long each: one that cannot be there is refused at once.
@@ -134,7 +135,7 @@ impl Decoder {
     /// Reads bytes with their length; they share the memory of the body.
     pub fn bytes(&mut self) -> Result<Bytes> {
         let length = self.count(1)?;
-        self.take(length)
+        self.slice(length)
     }
 
     /// Reads a text.

@@ -113,6 +113,12 @@ impl Write for Bounded {
         if self.message.len() + buffer.len() > self.bytes {
             return Err(std::io::Error::other("more bytes than the frame's header says"));
         }
+        if self.message.len() + buffer.len() > self.message.capacity() {
+            // Doubled, and in the end no larger than the message.
+            let capacity =
+                (2 * self.message.capacity()).max(self.message.len() + buffer.len()).min(self.bytes);
+            self.message.reserve_exact(capacity - self.message.len());
+        }
         self.message.extend_from_slice(buffer);
         Ok(buffer.len())
     }

@@ -13,6 +13,7 @@ mod remote;
 mod reply;
 mod rights;
 mod routes;
+mod sent;
 mod serve;
 mod target;
 mod wire;
@@ -24,16 +25,16 @@ pub use frame::{
     FRAME_VERSION, FrameHeader, FrameKind, FrameReader, HEADER_BYTES, MAGIC, MESSAGE_BYTES_MAX, frame,
     is_too_long, too_long, unframe,
 };
-pub use messages::{SentBatch, SentEvent, decode_append, encode_append};
 pub use questions::{Belonging, Question, ROWS_MAX, TableName};
-pub use refusal::{Refusal, Refused, status_of};
+pub use refusal::{Refusal, Refused, is_of_store, status_of};
 pub use remote::HttpQueries;
 pub use reply::reply;
 pub use rights::{Rights, Scope};
 pub use routes::{
     BEHIND_HEADER, Content, DEFAULT_LEDGER, LEDGER_HEADER, Method, Operation, PROTOCOL, PROTOCOL_HEADER,
-    Parameter, ROUTES, Route, is_ledger_name,
+    Parameter, REPEATED_PARAMETERS, ROUTES, Route, SCOPES_HEADER, is_ledger_name,
 };
-pub use serve::{Asked, PAGE_MAX, admit, answer_of, append, refuse, serve, success};
+pub use sent::{SentBatch, decode_append, encode_append};
+pub use serve::{Asked, PAGE_MAX, admit, answer_of, append, perform, refuse, refuse_asked, serve, success};
 pub use target::HttpTarget;
 pub use wire::{HttpOptions, open};

@@ -2,8 +2,8 @@
 
 use crate::codec::{Decoder, Encoder};
 use burnlog_log::{
-    Address, Append, BatchHead, Body, Compacted, Damage, Entry, FeedState, FeedsPage, Found, Limit, Page,
-    Presence, Result, Root, Signature, Stat, Timestamp, Token, WriterId,
+    Address, BatchHead, Body, Compacted, Damage, Entry, FeedState, FeedsPage, Found, Limit, Page, Presence,
+    Result, Root, Signature, Stat, Timestamp, Token, WriterId,
 };
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -36,69 +36,6 @@ fn take_address(from: &mut Decoder) -> Result<Address> {
     Ok(Address(from.array()?))
 }
 
-/// Encodes a batch.
-pub fn encode_append(append: &Append<'_>) -> Vec<u8> {
-    let payloads: usize = append.events.iter().map(|event| event.payload.map_or(0, <[u8]>::len)).sum();
-    let skeletons: usize = append.events.iter().map(|event| event.skeleton.len() + 48).sum();
-    let mut out = Encoder(Vec::with_capacity(256 + 32 * append.entries.len() + payloads + skeletons));
-    out.number(append.expected_size);
-    out.array(&append.expected_root.0);
-    put_head(&mut out, append.head);
-    out.list(append.entries.iter(), |out, address| out.array(&address.0));
-    out.list(append.events.iter(), |out, event| {
-        out.array(&event.address.0);
-        out.bytes(event.skeleton);
-        out.option(event.payload, Encoder::bytes);
-    });
-    out.0
-}
-
-/// A batch as it came over the wire. Nothing of it has been checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SentBatch {
-    /// The size that the feed must have.
-    pub expected_size: u64,
-    /// The root that the feed must have at that size.
-    pub expected_root: Root,
-    /// The head after the batch.
-    pub head: BatchHead,
-    /// The addresses of the entries.
-    pub entries: Vec<Address>,
-    /// The events sent along.
-    pub events: Vec<SentEvent>,
-}
-
-/// An event as it came over the wire.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SentEvent {
-    /// The address that the sender gives it.
-    pub address: Address,
-    /// The canonical bytes.
-    pub skeleton: Bytes,
-    /// The payload; `None` for one that was erased where it comes from.
-    pub payload: Option<Bytes>,
-}
-
-/// Decodes a batch.
-pub fn decode_append(message: Bytes) -> Result<SentBatch> {
-    let mut from = Decoder::new(message);
-    let batch = SentBatch {
-        expected_size: from.number()?,
-        expected_root: Root(from.array()?),
-        head: take_head(&mut from)?,
-        entries: from.list(32, take_address)?,
-        events: from.list(37, |from| {
-            Ok(SentEvent {
-                address: take_address(from)?,
-                skeleton: from.bytes()?,
-                payload: from.option(Decoder::bytes)?,
-            })
-        })?,
-    };
-    from.end()?;
-    Ok(batch)
-}
-
 /// Encodes a page of feeds.
 pub(crate) fn encode_feeds(page: &FeedsPage) -> Vec<u8> {
     let mut out = Encoder::default();
@@ -124,6 +61,16 @@ enum Sent<'a> {
     Withheld,
 }
 
+/// Returns a place within a store without the path to the store, which is the server's alone.
+fn place_within(place: &str) -> &str {
+    match place.find('/') {
+        Some(at) if !place[..at].ends_with(|before: char| before.is_alphanumeric()) => {
+            place.rsplit('/').next().unwrap_or_default()
+        }
+        _ => place,
+    }
+}
+
 fn put_body(out: &mut Encoder, body: &Sent<'_>) {
     match body {
         Sent::Body(Body::Present { skeleton, payload }) => {
@@ -137,7 +84,7 @@ fn put_body(out: &mut Encoder, body: &Sent<'_>) {
         }
         Sent::Body(Body::Damaged { place, reason }) => {
             out.byte(2);
-            out.text(place);
+            out.text(place_within(place));
             out.text(reason);
         }
         Sent::Withheld => out.byte(3),
@@ -322,7 +269,7 @@ pub(crate) fn encode_damages(damages: &[Damage]) -> Vec<u8> {
     let mut out = Encoder::default();
     out.list(damages.iter(), |out, damage| {
         out.text(damage.code);
-        out.text(&damage.place);
+        out.text(place_within(&damage.place));
         out.text(&damage.message);
         out.byte(u8::from(damage.rebuildable));
     });

@@ -1,6 +1,6 @@
 //! Errors over the wire: a status that any program understands and a JSON object that says the rest.
 
-use burnlog_log::{Address, BatchHead, Error, ErrorKind};
+use burnlog_log::{Address, BatchHead, Error, ErrorKind, WriterId};
 
 /// The body of an answer that is not a success.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -26,6 +26,37 @@ pub struct Refused {
     /// Of `Conflict` and `Forked`: the head of the feed as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<BatchHead>,
+}
+
+/// Returns the place of an error as far as a client knows places.
+fn known_place(location: &str) -> Option<&str> {
+    let place = location.split(',').next().unwrap_or_default();
+    let first = place.split(' ').next().unwrap_or_default();
+    let is_known = first.parse::<WriterId>().is_ok() || first.parse::<Address>().is_ok() || first == "entry";
+    is_known.then_some(place)
+}
+
+/// Returns a sentence without paths and hosts of the server. Of what was asked for wrongly the cause is told as well.
+fn reason(error: &Error) -> String {
+    let is_asked = !is_of_store(error);
+    let message = match std::error::Error::source(error) {
+        Some(source) if is_asked && error.kind() == ErrorKind::Invalid => {
+            format!("{}: {source}", error.message())
+        }
+        _ => error.message().to_owned(),
+    };
+    let names_place = message.replace("/v1/", "").contains('/');
+    if is_asked && error.kind() == ErrorKind::Invalid || !names_place {
+        return message;
+    }
+    let reason = match error.kind() {
+        ErrorKind::Corrupt => "the store behind the server is damaged",
+        ErrorKind::InUse => "another program holds the store behind the server",
+        ErrorKind::Unavailable => "the store behind the server does not answer",
+        ErrorKind::Unsupported => "the store behind the server is of a newer program",
+        _ => "the store behind the server refuses",
+    };
+    format!("{reason}; the server's log says more")
 }
 
 const KINDS: [ErrorKind; 10] = [
@@ -58,18 +89,20 @@ pub fn status_of(error: &Error) -> u16 {
     }
 }
 
+/// Whether an error is about a place that is the server's alone: its log has to keep what the answer leaves out.
+pub fn is_of_store(error: &Error) -> bool {
+    !error.location().is_empty() && known_place(error.location()).is_none()
+}
+
 impl Refusal {
-    /// Makes the body for an error. The cause is told as text.
+    /// Makes the body for an error. Places that the client knows are told (feeds, addresses, entries); where the store behind
+    /// the server is, and what it says of that, is for the server's log.
     pub fn of(error: &Error) -> Self {
-        let message = match std::error::Error::source(error) {
-            Some(source) => format!("{}: {source}", error.message()),
-            None => error.message().to_owned(),
-        };
         let error = Refused {
             kind: error.kind().name().to_owned(),
             operation: error.operation().to_owned(),
-            location: error.location().to_owned(),
-            message,
+            location: known_place(error.location()).unwrap_or_default().to_owned(),
+            message: reason(error),
             missing: error.missing_addresses().to_vec(),
             head: None,
         };
@@ -102,5 +135,49 @@ impl Refusal {
             return Error::missing(operation, missing).at(place);
         }
         Error::new(kind, operation, message).at(place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(error: &Error) -> (String, String) {
+        let Refused { location, message, .. } = Refusal::of(error).error;
+        (location, message)
+    }
+
+    #[test]
+    fn where_the_store_is_stays_with_the_server() {
+        let feed = WriterId([7; 32]);
+        let secret = [
+            Error::new(ErrorKind::Unavailable, "append", "no connection")
+                .at("postgres://user@host:5432/base")
+                .caused_by("connect to host as user"),
+            Error::new(ErrorKind::Corrupt, "read", "bad line in /user/segments/a")
+                .at("/user/segments/a at 7"),
+            Error::new(ErrorKind::InUse, "open", "pid 7 holds it").at("file:/user/ledger").caused_by("user"),
+            Error::new(ErrorKind::NotFound, "open", "the folder /user is not there").at(feed),
+            Error::new(ErrorKind::Corrupt, "read", "no such size")
+                .at(format!("{feed} at 7, ledger file:/user")),
+        ];
+        for error in &secret {
+            let (location, message) = told(error);
+            assert!(!format!("{location} {message}").contains("user"), "{location} {message}");
+            assert!(!message.is_empty());
+        }
+        assert_eq!(told(&secret[0]).1, "no connection");
+        assert_eq!(told(&secret[4]).0, format!("{feed} at 7"));
+    }
+
+    #[test]
+    fn what_was_asked_for_wrongly_is_told_with_its_cause() {
+        let error = Error::new(ErrorKind::Invalid, "read frame", "no zstd").caused_by("magic");
+        assert_eq!(told(&error), (String::new(), "no zstd: magic".to_owned()));
+        let error =
+            Error::new(ErrorKind::Invalid, "read arguments", "since \"1/2\" is no day; see /v1/openapi.json");
+        assert_eq!(told(&error).1, error.message());
+        let error = Error::new(ErrorKind::Invalid, "append", "no").at("entry 3 of the batch");
+        assert_eq!(told(&error).0, "entry 3 of the batch");
     }
 }

@@ -52,6 +52,18 @@ impl Rights {
         }
     }
 
+    /// Writes them as the header of an answer does: names with commas between.
+    pub fn text(self) -> String {
+        let allowed: Vec<&str> =
+            Scope::ALL.into_iter().filter(|scope| self.allow(*scope)).map(Scope::name).collect();
+        allowed.join(",")
+    }
+
+    /// Reads what [`Rights::text`] writes; names that this program does not know give nothing.
+    pub fn parse(text: &str) -> Self {
+        Self::of(&text.split(',').filter_map(Scope::of_name).collect::<Vec<_>>())
+    }
+
     /// Whether a scope is among them.
     pub fn allow(self, scope: Scope) -> bool {
         match scope {
@@ -64,5 +76,25 @@ impl Rights {
     /// Whether there is any.
     pub fn any(self) -> bool {
         self.append || self.read || self.admin
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rights_are_read_as_they_are_written() {
+        for (scopes, text) in [
+            (&[][..], ""),
+            (&[Scope::Append], "append"),
+            (&[Scope::Read, Scope::Append], "append,read"),
+            (&[Scope::Admin], "append,read,admin"),
+        ] {
+            let rights = Rights::of(scopes);
+            assert_eq!(rights.text(), text);
+            assert_eq!(Rights::parse(text), rights);
+        }
+        assert_eq!(Rights::parse("read,fly"), Rights::of(&[Scope::Read]));
     }
 }

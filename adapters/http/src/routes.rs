@@ -9,6 +9,8 @@ pub const PROTOCOL: &str = "1";
 pub const PROTOCOL_HEADER: &str = "burnlog-protocol";
 /// The header with the id of the ledger: in every answer about a ledger, and in requests of those who know it.
 pub const LEDGER_HEADER: &str = "burnlog-ledger";
+/// The header with the scopes of whoever asked, with commas between: in every answer about a ledger.
+pub const SCOPES_HEADER: &str = "burnlog-scopes";
 /// The header of an answer that was given before the folds had reached what the ledger holds.
 pub const BEHIND_HEADER: &str = "burnlog-behind";
 /// The ledger that a URL without a name means.
@@ -117,6 +119,9 @@ pub struct Route {
     pub repeatable: bool,
 }
 
+/// The parameters that may be given more than once; all of theirs count.
+pub const REPEATED_PARAMETERS: [&str; 2] = ["tag", "kind"];
+
 const EITHER: &[Scope] = &[Scope::Append, Scope::Read];
 const READ: &[Scope] = &[Scope::Read];
 const ADMIN: &[Scope] = &[Scope::Admin];
@@ -145,6 +150,7 @@ const CONTENT: &[Parameter] = &[
     ("host", "recorded by this host"),
     ("tag", "stamped with this KEY=VALUE; may be repeated"),
     ("limit", "at most this many blocks; 1,000 without, 10,000 at most"),
+    ("after", "the `next` of the last line of the answer before"),
 ];
 
 const USAGE: &[Parameter] = &[

@@ -2,21 +2,22 @@
 //! whoever calls has found out which ledger and which rights.
 //!
 //! Nothing that a client says of an event is taken: addresses, payload hashes, the root and the signature are computed
-//! and checked by [`Ledger::append_signed`], against the frontier that is stored.
+//! and checked here and by [`Ledger::append_signed`], against the frontier that is stored.
 
 use crate::call::{Answer, other_ledger};
 use crate::frame::{FrameKind, frame, too_long};
-use crate::messages::{self, SentBatch};
+use crate::messages;
 use crate::refusal::{Refusal, status_of};
 use crate::rights::{Rights, Scope};
 use crate::routes::{Operation, PROTOCOL};
+use crate::sent::{CheckedEntry, SentBatch, decode_append, decode_feed};
 use burnlog_log::limits::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX};
 use burnlog_log::{
-    Address, Body, Error, ErrorKind, Frontier, Ledger, LedgerId, Limit, NewEvent, Presence, Result,
-    SignedBatch, Token, WriterId, parse_hex,
+    Address, Body, Error, ErrorKind, Frontier, Ledger, LedgerId, Limit, Presence, Result, SignedEntry, Token,
+    WriterId, parse_hex,
 };
 use bytes::Bytes;
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 /// The most entries and bytes of one page.
 pub const PAGE_MAX: Limit = Limit { entries: BATCH_ENTRIES_MAX, bytes: 8 << 20 };
@@ -72,14 +73,18 @@ pub fn admit(ledger: &Ledger, rights: Rights, asked: &Asked) -> Result<()> {
     Err(Error::new(ErrorKind::Denied, asked.operation.name(), message))
 }
 
-/// Does what is asked of a ledger and makes the answer. Operations of the projections are not among these.
+/// Does what is asked of a ledger and makes the answer.
 pub fn serve(ledger: &Ledger, rights: Rights, asked: &Asked) -> Answer {
-    let id = ledger.location().id;
-    let done = admit(ledger, rights, asked).and_then(|()| perform(ledger, rights, asked));
-    match done {
-        Ok(body) => success(id, body),
-        Err(error) => refuse_with_head(ledger, asked, &error),
-    }
+    let answer = match perform(ledger, rights, asked) {
+        Ok(body) => success(ledger.location().id, body),
+        Err(error) => refuse_asked(ledger, asked, &error),
+    };
+    Answer { scopes: Some(rights.text()), ..answer }
+}
+
+/// Does what is asked of a ledger and returns the body of the answer. Operations of the projections are not among these.
+pub fn perform(ledger: &Ledger, rights: Rights, asked: &Asked) -> Result<Vec<u8>> {
+    admit(ledger, rights, asked).and_then(|()| performed(ledger, rights, asked))
 }
 
 /// Makes the answer of a success.
@@ -88,6 +93,7 @@ pub fn success(id: LedgerId, body: Vec<u8>) -> Answer {
         status: 200,
         protocol: Some(PROTOCOL.to_owned()),
         ledger: Some(id.to_string()),
+        scopes: None,
         retry_after: None,
         body,
     }
@@ -104,17 +110,17 @@ pub fn answer_of(id: Option<LedgerId>, status: u16, refusal: &Refusal) -> Answer
         status,
         protocol: Some(PROTOCOL.to_owned()),
         ledger: id.map(|id| id.to_string()),
+        scopes: None,
         retry_after: matches!(status, 429 | 503).then_some(1),
         body: refusal.to_json(),
     }
 }
 
-fn refuse_with_head(ledger: &Ledger, asked: &Asked, error: &Error) -> Answer {
+/// Makes the answer of an error of [`perform`]: of a conflict with the head as it is.
+pub fn refuse_asked(ledger: &Ledger, asked: &Asked, error: &Error) -> Answer {
     let compared = matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Forked);
     let feed = match asked.operation {
-        Operation::Append if compared => {
-            messages::decode_append(asked.message.clone()).ok().map(|batch| batch.head.feed)
-        }
+        Operation::Append if compared => decode_feed(asked.message.clone()).ok(),
         _ => None,
     };
     // Telling the head is a courtesy: without it the client asks.
@@ -122,14 +128,14 @@ fn refuse_with_head(ledger: &Ledger, asked: &Asked, error: &Error) -> Answer {
     answer_of(Some(ledger.location().id), status_of(error), &Refusal::of(error).with_head(head))
 }
 
-fn perform(ledger: &Ledger, rights: Rights, asked: &Asked) -> Result<Vec<u8>> {
+fn performed(ledger: &Ledger, rights: Rights, asked: &Asked) -> Result<Vec<u8>> {
     let message = asked.message.clone();
     Ok(match asked.operation {
         Operation::Stat => frame(FrameKind::Stat, &messages::encode_stat(&ledger.stat()?)),
         Operation::Feeds => feeds(ledger, asked)?,
         Operation::Entries => entries(ledger, rights, asked)?,
         Operation::Append => {
-            append(ledger, rights, &messages::decode_append(message)?)?;
+            append(ledger, rights, decode_append(message)?)?;
             Vec::new()
         }
         Operation::Find => {
@@ -196,78 +202,69 @@ fn check(ledger: &Ledger) -> Result<Vec<u8>> {
 /// Appends a batch that came over the wire.
 ///
 /// `Denied` for a head that its feed's key did not sign and for erased events without the scope admin; `Invalid` for
-/// whatever does not fit together, with the record's address as the place; `Missing`, `Conflict` and `Forked` as at the seam.
-pub fn append(ledger: &Ledger, rights: Rights, batch: &SentBatch) -> Result<()> {
-    check_shape(batch)?;
-    if !rights.allow(Scope::Admin)
-        && let Some(erased) = batch.events.iter().find(|event| event.payload.is_none())
-    {
+/// whatever does not fit together, with the entry as the place; `Missing`, `Conflict` and `Forked` as at the seam.
+pub fn append(ledger: &Ledger, rights: Rights, batch: SentBatch) -> Result<()> {
+    check_shape(&batch)?;
+    if !rights.allow(Scope::Admin) && batch.has_erased() {
         let message = "an event without its payload is taken from the scope admin alone";
-        return Err(Error::new(ErrorKind::Denied, APPEND, message).at(erased.address));
+        return Err(Error::new(ErrorKind::Denied, APPEND, message).at(batch.head.feed));
     }
-    let before = compared(ledger, batch)?;
-    // Before anything is looked up for it; `append_signed` checks it with the rest.
-    batch.head.verify()?;
-    let kept = kept_skeletons(ledger, batch)?;
-    let skeleton_of: HashMap<&Address, &[u8]> = kept
+    let before = compared(ledger, &batch)?;
+    // Before anything is hashed or looked up for it. That it holds vouches for the head before it as well.
+    let head = batch.head.verified()?;
+    let entries = batch.check().map_err(|error| match error.location() {
+        "" => error.at(head.feed),
+        _ => error,
+    })?;
+    check_addresses(&entries).map_err(|error| error.at(head.feed))?;
+    let kept = kept_skeletons(ledger, &head.feed, &entries)?;
+    let mut kept = kept.iter();
+    let entries: Vec<SignedEntry<'_>> = entries
         .iter()
-        .map(|(address, skeleton)| (address, &skeleton[..]))
-        .chain(batch.events.iter().map(|event| (&event.address, &event.skeleton[..])))
+        .map(|entry| match entry {
+            CheckedEntry::Sent(event) => SignedEntry::Sent(event),
+            CheckedEntry::Kept(_) => {
+                SignedEntry::Kept(kept.next().expect("one skeleton was got for each kept entry"))
+            }
+        })
         .collect();
-    let skeletons: Vec<&[u8]> = batch.entries.iter().map(|address| skeleton_of[address]).collect();
-    let bytes = skeletons.iter().map(|skeleton| skeleton.len() as u64).sum::<u64>()
-        + batch.events.iter().filter_map(|event| Some(event.payload.as_ref()?.len() as u64)).sum::<u64>();
+    let bytes: u64 = entries.iter().map(SignedEntry::bytes).sum();
     if bytes > BATCH_BYTES_MAX {
         return Err(too_long(bytes, BATCH_BYTES_MAX));
     }
-    let events: Vec<NewEvent<'_>> = batch
-        .events
-        .iter()
-        .map(|event| NewEvent {
-            address: event.address,
-            skeleton: &event.skeleton,
-            payload: event.payload.as_deref(),
-        })
-        .collect();
-    ledger
-        .append_signed(&before, &SignedBatch { head: &batch.head, skeletons: &skeletons, events: &events })?;
+    ledger.append_signed(&before, &head, &entries)?;
     Ok(())
 }
 
-/// Checks what can be said of a batch without the ledger.
+/// Checks what can be said of a batch without the ledger and without hashing.
 fn check_shape(batch: &SentBatch) -> Result<()> {
-    let SentBatch { expected_size, head, entries, events, .. } = batch;
+    let SentBatch { expected_size, head, .. } = batch;
     let invalid = |message: String| Err(Error::new(ErrorKind::Invalid, APPEND, message).at(head.feed));
-    if entries.is_empty() {
+    if batch.count() == 0 {
         return invalid("a batch without entries".to_owned());
     }
-    if entries.len() > BATCH_ENTRIES_MAX {
-        return Err(too_long(entries.len() as u64 * 32, BATCH_ENTRIES_MAX as u64 * 32).at(head.feed));
-    }
-    if expected_size.checked_add(entries.len() as u64) != Some(head.size) {
-        let message = format!("{} entries behind {expected_size} do not make {}", entries.len(), head.size);
+    if expected_size.checked_add(batch.count() as u64) != Some(head.size) {
+        let message = format!("{} entries behind {expected_size} do not make {}", batch.count(), head.size);
         return invalid(message);
     }
-    let mut named: HashMap<&Address, bool> = HashMap::with_capacity(entries.len());
-    for address in entries {
-        if named.insert(address, false).is_some() {
-            return invalid(format!("{address} stands twice in the batch"));
-        }
-    }
-    for event in events {
-        match named.insert(&event.address, true) {
-            Some(false) => {}
-            Some(true) => return invalid(format!("the event {} was sent twice", event.address)),
-            None => return invalid(format!("no entry names the event {}", event.address)),
-        }
-    }
     Ok(())
+}
+
+/// Checks that no address stands twice.
+fn check_addresses(entries: &[CheckedEntry]) -> Result<()> {
+    let mut named = HashSet::with_capacity(entries.len());
+    match entries.iter().map(CheckedEntry::address).find(|address| !named.insert(*address)) {
+        None => Ok(()),
+        Some(twice) => {
+            Err(Error::new(ErrorKind::Invalid, APPEND, format!("{twice} stands twice in the batch")))
+        }
+    }
 }
 
 /// Compares what the client expects of the feed with what is there, and returns the frontier that is there.
 fn compared(ledger: &Ledger, batch: &SentBatch) -> Result<Frontier> {
     let feed = batch.head.feed;
-    let (_, before) = ledger.checked_state(&feed)?;
+    let (_, before) = ledger.fitting_state(&feed)?;
     let (size, expected) = (before.size(), batch.expected_size);
     if size != expected {
         let message = format!("the feed has {size} entries, {expected} were expected");
@@ -284,16 +281,17 @@ fn compared(ledger: &Ledger, batch: &SentBatch) -> Result<Frontier> {
     Ok(before)
 }
 
-/// Gets the skeletons of the entries whose events were not sent, because the ledger has them.
-fn kept_skeletons(ledger: &Ledger, batch: &SentBatch) -> Result<Vec<(Address, Bytes)>> {
-    let feed = batch.head.feed;
-    let sent: std::collections::HashSet<&Address> = batch.events.iter().map(|event| &event.address).collect();
-    let unsent: Vec<Address> =
-        batch.entries.iter().filter(|address| !sent.contains(address)).copied().collect();
+/// Gets the skeletons of the entries whose events were not sent, because the ledger has them, in their order.
+fn kept_skeletons(ledger: &Ledger, feed: &WriterId, entries: &[CheckedEntry]) -> Result<Vec<Bytes>> {
+    let address = |entry: &CheckedEntry| match entry {
+        CheckedEntry::Kept(address) => Some(*address),
+        CheckedEntry::Sent(_) => None,
+    };
+    let unsent: Vec<Address> = entries.iter().filter_map(address).collect();
     if unsent.is_empty() {
         return Ok(Vec::new());
     }
-    let found = ledger.find(&feed, &unsent)?;
+    let found = ledger.find(feed, &unsent)?;
     let absent = unsent.iter().zip(&found).filter(|(_, found)| found.presence == Presence::Absent);
     let absent: Vec<Address> = absent.map(|(address, _)| *address).collect();
     if !absent.is_empty() {
@@ -306,7 +304,7 @@ fn kept_skeletons(ledger: &Ledger, batch: &SentBatch) -> Result<Vec<(Address, By
             match body {
                 Some(Body::Present { skeleton, .. } | Body::Erased { skeleton }) => {
                     // The page that it came from would stay as long as the skeleton does.
-                    kept.push((address, Bytes::copy_from_slice(&skeleton)));
+                    kept.push(Bytes::copy_from_slice(&skeleton));
                 }
                 Some(Body::Damaged { .. }) => {
                     let message = "the store cannot read an event that an entry names; send it along";

@@ -4,7 +4,7 @@
 use crate::call::{Answer, Broken, BrokenBy, Call, Transport};
 use crate::client::{Link, Retries};
 use crate::frame::MESSAGE_BYTES_MAX;
-use crate::routes::{LEDGER_HEADER, Method, Operation, PROTOCOL, PROTOCOL_HEADER};
+use crate::routes::{LEDGER_HEADER, Method, Operation, PROTOCOL, PROTOCOL_HEADER, SCOPES_HEADER};
 use crate::target::HttpTarget;
 use burnlog_log::{Error, ErrorKind, Result};
 use rustls::InvalidMessage;
@@ -159,10 +159,11 @@ impl UreqTransport {
 fn read(mut response: ureq::http::Response<ureq::Body>) -> std::result::Result<Answer, ureq::Error> {
     let header = |name: &str| response.headers().get(name)?.to_str().ok().map(str::to_owned);
     let (protocol, ledger) = (header(PROTOCOL_HEADER), header(LEDGER_HEADER));
+    let scopes = header(SCOPES_HEADER);
     let retry_after = header("retry-after").and_then(|text| text.parse().ok());
     let status = response.status().as_u16();
     let body = response.body_mut().with_config().limit(2 * MESSAGE_BYTES_MAX).read_to_vec()?;
-    Ok(Answer { status, protocol, ledger, retry_after, body })
+    Ok(Answer { status, protocol, ledger, scopes, retry_after, body })
 }
 
 impl Transport for UreqTransport {

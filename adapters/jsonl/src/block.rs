@@ -5,7 +5,7 @@ use crate::commit::{Commit, is_commit};
 use crate::line::{
     CRC_PREFIX_BYTES, Parsed, Rest, SkeletonText, parse_active, parse_sealed, restore_skeleton, sound_lines,
 };
-use burnlog_log::{Address, Completed};
+use burnlog_log::{Address, Completed, Incomplete};
 use bytes::Bytes;
 use memchr::memchr_iter;
 
@@ -40,9 +40,11 @@ pub(crate) struct Event {
 /// The skeleton of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Skeleton {
-    /// As it stands in the line.
-    Stored(Bytes),
-    /// Put together again, in the buffer that was given for it.
+    /// As it stands in the line, which tells its address.
+    Stored(Address, Bytes),
+    /// In the buffer that was given for it, without the hash of the payload.
+    Cut(Incomplete),
+    /// Put together again in that buffer.
     Restored(Completed),
 }
 
@@ -50,9 +52,24 @@ pub(crate) enum Skeleton {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Content {
     /// The event stands here.
-    Event(Address, Event),
+    Event(Event),
     /// The event stands elsewhere.
     Reference(Address),
+}
+
+impl Event {
+    /// Returns the address; computes it where the line does not tell it. `skeletons` is the buffer that was given for this event.
+    pub(crate) fn address(&mut self, skeletons: &mut [u8]) -> Address {
+        if let (Skeleton::Cut(incomplete), Some(payload)) = (&self.skeleton, &self.payload) {
+            let completed = Incomplete::complete(skeletons, &[(incomplete.clone(), payload)]);
+            self.skeleton = Skeleton::Restored(completed.into_iter().next().expect("one was given"));
+        }
+        match &self.skeleton {
+            Skeleton::Stored(address, _) => *address,
+            Skeleton::Restored(completed) => completed.address(),
+            Skeleton::Cut(_) => unreachable!("a skeleton is cut only where there is a payload"),
+        }
+    }
 }
 
 impl Block {
@@ -131,19 +148,16 @@ impl Block {
     }
 
     /// Reads the entry of a slot; `None` where it is missing or broken. A skeleton that must be put together
-    /// again goes to the end of `skeletons`.
+    /// again goes to the end of `skeletons`; nothing is hashed.
     pub(crate) fn content(&self, slot: u32, skeletons: &mut Vec<u8>) -> Option<Content> {
         let parsed = self.parsed(slot)?;
         let Some(stored) = parsed.event else { return parsed.address.map(Content::Reference) };
         let payload = stored.payload.decode(&self.bytes).ok()?;
-        let (address, skeleton) = match (stored.skeleton, &payload) {
-            (SkeletonText::Cut(cut), Some(payload)) => {
-                let completed = restore_skeleton(skeletons, cut, payload)?;
-                (completed.address(), Skeleton::Restored(completed))
-            }
-            (text, _) => (parsed.address?, Skeleton::Stored(text.decode(&self.bytes)?)),
+        let skeleton = match (stored.skeleton, &payload) {
+            (SkeletonText::Cut(cut), Some(_)) => Skeleton::Cut(restore_skeleton(skeletons, cut)?),
+            (text, _) => Skeleton::Stored(parsed.address?, text.decode(&self.bytes)?),
         };
-        Some(Content::Event(address, Event { skeleton, payload }))
+        Some(Content::Event(Event { skeleton, payload }))
     }
 
     /// Returns the commit line that follows a slot, in whichever form.

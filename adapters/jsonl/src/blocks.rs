@@ -1,7 +1,7 @@
 //! Getting at the lines of a segment: opening it, finding the block that holds a slot, remembering both. Sealed segments are
 //! read by frames, active ones by batches, and large batches piece by piece.
 
-use crate::block::{Block, Content, Event, Skeleton};
+use crate::block::Block;
 use crate::cache::{Marks, Source};
 use crate::commit::Commit;
 use crate::files::{Access, File, read_range};
@@ -9,7 +9,7 @@ use crate::index::Place;
 use crate::sealed::{Frame, SealedFile};
 use crate::segment::{Form, Part, SegmentRef};
 use crate::store::Store;
-use burnlog_log::{Address, Body, Entry};
+use burnlog_log::Body;
 use bytes::Bytes;
 use std::io;
 use std::sync::Arc;
@@ -224,73 +224,5 @@ impl Store {
                 })
             }
         }
-    }
-}
-
-/// Entries being read, whose skeletons are partly put together in one buffer.
-#[derive(Debug, Default)]
-pub(crate) struct Bodies {
-    skeletons: Vec<u8>,
-    bodies: Vec<(Pending, Address)>,
-}
-
-#[derive(Debug)]
-enum Pending {
-    Ready(Body),
-    Event(Event),
-}
-
-impl Bodies {
-    /// Reads the line of a slot. A reference to an event elsewhere is returned and adds nothing.
-    pub(crate) fn read(&mut self, block: &Block, slot: u32) -> Option<Content> {
-        block.content(slot, &mut self.skeletons)
-    }
-
-    pub(crate) fn push_event(&mut self, address: Address, event: Event) {
-        self.bodies.push((Pending::Event(event), address));
-    }
-
-    pub(crate) fn push_damaged(&mut self, address: Address, unreadable: Unreadable) {
-        self.bodies.push((Pending::Ready(unreadable.body()), address));
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.bodies.len()
-    }
-
-    /// Returns the bytes of the last body.
-    pub(crate) fn last_bytes(&self) -> u64 {
-        let Some((Pending::Event(event), _)) = self.bodies.last() else { return 0 };
-        let skeleton = match &event.skeleton {
-            Skeleton::Stored(bytes) => bytes.len(),
-            Skeleton::Restored(completed) => completed.range().len(),
-        };
-        (skeleton + event.payload.as_ref().map_or(0, Bytes::len)) as u64
-    }
-
-    pub(crate) fn pop(&mut self) {
-        self.bodies.pop();
-    }
-
-    /// Hands over all entries; `is_erased` tells whose payload may not be read.
-    pub(crate) fn finish(self, is_erased: impl Fn(&Address) -> bool) -> impl Iterator<Item = Entry> {
-        let skeletons = Bytes::from(self.skeletons);
-        self.bodies.into_iter().map(move |(pending, address)| {
-            let Event { skeleton, payload } = match pending {
-                Pending::Ready(body) => return Entry::new(address, body),
-                Pending::Event(event) => event,
-            };
-            let payload = payload.filter(|_| !is_erased(&address));
-            let body = |skeleton: Bytes| match payload {
-                Some(payload) => Body::Present { skeleton, payload },
-                None => Body::Erased { skeleton },
-            };
-            match skeleton {
-                Skeleton::Stored(bytes) => Entry::new(address, body(bytes)),
-                Skeleton::Restored(completed) => {
-                    Entry::of_completed(&completed, body(skeletons.slice(completed.range())))
-                }
-            }
-        })
     }
 }

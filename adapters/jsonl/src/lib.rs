@@ -5,6 +5,7 @@ mod append;
 mod backend;
 mod block;
 mod blocks;
+mod bodies;
 mod cache;
 mod check;
 mod check_places;

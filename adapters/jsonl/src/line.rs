@@ -4,7 +4,7 @@
 use crate::payload::{Form, form_of};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use burnlog_log::{Address, Completed, PayloadHash, complete_skeleton, parse_hex, push_hex, push_number};
+use burnlog_log::{Address, Incomplete, PayloadHash, parse_hex, push_hex, push_number};
 use bytes::Bytes;
 use memchr::memmem;
 use std::ops::Range;
@@ -280,11 +280,11 @@ fn fits_hashes(skeleton: &[u8], place: usize, payload: &[u8], address: &Address)
     skeleton[place..place + 64] == digits && Address::of(skeleton) == *address
 }
 
-/// Appends the whole skeleton of a cut one; `None` where it has no place for the hash.
-pub(crate) fn restore_skeleton(out: &mut Vec<u8>, cut: &[u8], payload: &[u8]) -> Option<Completed> {
+/// Appends a cut skeleton with room for the hash; `None` where it has no place for one.
+pub(crate) fn restore_skeleton(out: &mut Vec<u8>, cut: &[u8]) -> Option<Incomplete> {
     let place = memmem::rfind(cut, b"\"payload\":\"b3:\"")? + PAYLOAD_FIELD.len();
     let (before, after) = cut.split_at(place);
-    Some(complete_skeleton(out, before, payload, after))
+    Some(Incomplete::push(out, before, after))
 }
 
 /// Takes apart what an active entry line's checksum covers.

@@ -1,7 +1,7 @@
 //! What the index alone answers: presence, feeds, what moved, statistics. Reads no segment.
 
 use crate::append::feed_index;
-use crate::index::{Failure, Seen};
+use crate::index::{Failure, Fingerprint, Seen, fingerprint};
 use crate::store::{State, Store};
 use burnlog_log::{Address, BatchHead, FeedsPage, Found, Presence, Result, Stat, Token, WriterId};
 use std::collections::BTreeSet;
@@ -19,12 +19,10 @@ impl Store {
     pub(crate) fn find(&self, feed: &WriterId, addresses: &[Address]) -> Result<Vec<Found>> {
         self.with_state(|state| {
             // In the order of addresses neighbours lie on one page of the index; in the order asked for, in one batch.
-            let mut order: Vec<usize> = (0..addresses.len()).collect();
-            order.sort_unstable_by_key(|at| &addresses[*at]);
-            let mut rows = Vec::new();
-            for at in order {
-                state.index.addresses(&addresses[at], Seen::Durable, &mut |row| rows.push((at, row)))?;
-            }
+            let mut wanted: Vec<(Fingerprint, u32)> = addresses.iter().map(fingerprint).zip(0..).collect();
+            wanted.sort_unstable_by_key(|(fingerprint, at)| (u128::from_be_bytes(*fingerprint), *at));
+            let mut rows = Vec::with_capacity(addresses.len());
+            state.index.addresses_of(&wanted, Seen::Durable, &mut |at, row| rows.push((at as usize, row)))?;
             rows.sort_by_key(|(at, _)| *at);
             let mut found = vec![Found { presence: Presence::Absent, index: None }; addresses.len()];
             let mut batch = None;

@@ -1,7 +1,8 @@
 //! Reading: pages of a feed, and events by address. The state is looked at in short moments; files are read between them.
 
 use crate::block::{Block, Content, Event};
-use crate::blocks::{Bodies, Unreadable};
+use crate::blocks::Unreadable;
+use crate::bodies::Bodies;
 use crate::index::{AtIndex, BatchRow, Failure, Place, Seen};
 use crate::segment::SegmentRef;
 use crate::store::{State, Store};
@@ -143,9 +144,9 @@ impl Store {
         };
         let slot = row.place.first_slot + (index - row.first) as u32;
         match self.slot_content(segment, &row.place, slot, current, bodies) {
-            Ok(Content::Event(address, event)) => bodies.push_event(address, event),
+            Ok(Content::Event(event)) => bodies.push_event(event),
             Ok(Content::Reference(address)) => match self.event_of(&address, current, bodies)? {
-                Some(Ok(event)) => bodies.push_event(address, event),
+                Some(Ok(event)) => bodies.push_event(event),
                 Some(Err(unreadable)) => bodies.push_damaged(address, unreadable),
                 None => {
                     let place = Self::place_text(segment, &row.place);
@@ -206,8 +207,12 @@ impl Store {
         };
         for (segment, place, slot) in places {
             match self.slot_content(&segment, &place, slot, current, bodies) {
-                Ok(Content::Event(found, event)) if found == *address => return Some(Ok(event)),
-                Ok(_) => {
+                Ok(content) => {
+                    if let Content::Event(mut event) = content
+                        && bodies.address(&mut event) == *address
+                    {
+                        return Some(Ok(event));
+                    }
                     let reason = "the line holds another event than the index says".to_owned();
                     unreadable = Unreadable { place: format!("{}, slot {slot}", segment.display()), reason };
                 }
@@ -237,7 +242,7 @@ impl Store {
                     is_there.push(false);
                     continue;
                 }
-                Some(Ok(event)) => bodies.push_event(*address, event),
+                Some(Ok(event)) => bodies.push_event(event),
                 Some(Err(unreadable)) => bodies.push_damaged(*address, unreadable),
             }
             bytes = bytes.saturating_add(bodies.last_bytes());

@@ -236,7 +236,7 @@ fn scan_frame(
     for slot in frame.first_slot.max(from_slot)..frame.first_slot + frame.slots {
         skeletons.clear();
         let (address, event) = match block.content(slot, &mut skeletons) {
-            Some(Content::Event(address, event)) => (address, Some(event)),
+            Some(Content::Event(mut event)) => (event.address(&mut skeletons), Some(event)),
             Some(Content::Reference(address)) => (address, None),
             None => {
                 broken = broken.or(Some(slot));

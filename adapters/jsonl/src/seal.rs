@@ -170,15 +170,17 @@ impl<'a> SealedWriter<'a> {
     /// Takes one entry line of a sealed segment; `None` where it is damaged.
     fn sealed_line(&mut self, line: &[u8], block: &Block, slot: u32) -> Option<Result<()>> {
         let mut skeletons = Vec::new();
-        let Content::Event(address, event) = block.content(slot, &mut skeletons)? else {
+        let Content::Event(mut event) = block.content(slot, &mut skeletons)? else {
             let Some(Parsed { address: Some(address), .. }) = block.parsed(slot) else { return None };
             return Some(self.entry(&address, None));
         };
+        let address = event.address(&mut skeletons);
         if event.payload.is_some() && (self.settings.is_erased)(&address) {
             let stored = block.parsed(slot)?.event?.skeleton;
             let restored = match event.skeleton {
-                Skeleton::Stored(bytes) => bytes,
+                Skeleton::Stored(_, bytes) => bytes,
                 Skeleton::Restored(completed) => Bytes::copy_from_slice(&skeletons[completed.range()]),
+                Skeleton::Cut(_) => return None,
             };
             let is_text = !matches!(stored, SkeletonText::Base64(_));
             let skeleton = if is_text { SkeletonText::Whole(&restored) } else { stored };

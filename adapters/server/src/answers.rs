@@ -4,7 +4,9 @@ use crate::body::{self, NotTaken};
 use axum::body::Body;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, Response, StatusCode};
-use burnlog_http::{Answer, Content, LEDGER_HEADER, PROTOCOL_HEADER, Refusal, answer_of, refuse};
+use burnlog_http::{
+    Answer, Content, LEDGER_HEADER, PROTOCOL_HEADER, Refusal, SCOPES_HEADER, answer_of, refuse,
+};
 use burnlog_log::{Error, ErrorKind, LedgerId};
 
 /// Says why a body was not taken.
@@ -39,7 +41,8 @@ pub(crate) fn respond(
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
     headers.insert("cache-control", HeaderValue::from_static("no-store"));
-    let texts = [(PROTOCOL_HEADER, answer.protocol), (LEDGER_HEADER, answer.ledger)];
+    let texts =
+        [(PROTOCOL_HEADER, answer.protocol), (LEDGER_HEADER, answer.ledger), (SCOPES_HEADER, answer.scopes)];
     for (name, text) in texts {
         if let Some(value) = text.and_then(|text| HeaderValue::from_str(&text).ok()) {
             headers.insert(name, value);

@@ -29,6 +29,9 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
+/// A message of more bytes is a large one: some hundreds of records.
+pub const LARGE_BYTES: usize = 128 << 10;
+
 /// What keeps memory and waiting bounded.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -39,12 +42,17 @@ pub struct Limits {
     pub messages_bytes: u64,
     /// Threads that do the work of requests. About half of them share a sync while the others wait for the next one.
     pub threads: usize,
+    /// How many messages of more than [`LARGE_BYTES`] are worked on at once; others wait for them. What such a message takes beside
+    /// itself, its lines and what the allocator keeps for each thread, is taken so many times and not for every thread.
+    pub large_messages: usize,
     /// How long a header may take to arrive, and a connection may be idle.
     pub header_timeout: Duration,
     /// How long the next piece of a body may take to arrive.
     pub piece_timeout: Duration,
     /// How long a whole body may take to arrive.
     pub body_timeout: Duration,
+    /// How long a client may take nothing of an answer that waits for it.
+    pub write_timeout: Duration,
     /// How long a request waits for others to give back memory before it is told to come again.
     pub admission_timeout: Duration,
     /// How long a query waits for the folds.
@@ -59,9 +67,11 @@ impl Default for Limits {
             connections: 1100,
             messages_bytes: MESSAGE_BYTES_MAX + (6 << 20),
             threads: 64,
+            large_messages: 4,
             header_timeout: Duration::from_secs(20),
             piece_timeout: Duration::from_secs(20),
             body_timeout: Duration::from_secs(300),
+            write_timeout: Duration::from_secs(30),
             admission_timeout: Duration::from_secs(5),
             fold_timeout: Duration::from_secs(10),
             stop_timeout: Duration::from_secs(30),

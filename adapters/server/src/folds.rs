@@ -31,6 +31,8 @@ struct State {
     wanted: u64,
     /// Whether somebody waits for it.
     awaited: bool,
+    /// Whether the thread waits for the first wake. While it folds, and while it gathers, it looks by itself.
+    idle: bool,
     stopping: bool,
     failure: Option<ErrorKind>,
 }
@@ -42,11 +44,13 @@ impl Shared {
 
     /// Waits until a fold is wanted beyond `done`; `None` when it is time to stop.
     fn next(&self, done: u64) -> Option<u64> {
-        let idle = |state: &mut State| state.wanted == done && !state.stopping;
-        let state = self.woken.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
+        let nothing = |state: &mut State| state.wanted == done && !state.stopping;
+        let mut state = self.lock();
+        state.idle = true;
+        let mut state = self.woken.wait_while(state, nothing).unwrap_or_else(PoisonError::into_inner);
+        state.idle = false;
         // Appends come in rows, and one fold over many is cheaper than many: unless somebody waits, more may come. A row
         // without end is folded now and then.
-        let mut state = state;
         for _ in 0..GATHERINGS_MAX {
             let before = state.wanted;
             let gathering = |state: &mut State| !state.awaited && !state.stopping;
@@ -100,8 +104,14 @@ impl Folds {
 
     /// Asks for a fold of all that is there now, soon.
     pub(crate) fn wake(&self) {
-        self.shared.lock().wanted += 1;
-        self.shared.woken.notify_all();
+        let mut state = self.shared.lock();
+        state.wanted += 1;
+        // Each wake of the thread is one of the processor that the next append wants.
+        let idle = state.idle;
+        drop(state);
+        if idle {
+            self.shared.woken.notify_all();
+        }
     }
 
     /// Asks for a fold of all that is there now, at once, and returns what [`Folds::reached`] waits for.

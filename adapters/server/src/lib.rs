@@ -5,6 +5,7 @@ mod answers;
 mod body;
 mod config;
 mod folds;
+mod header;
 mod hosted;
 mod listen;
 mod metrics;
@@ -15,8 +16,9 @@ mod router;
 mod running;
 mod tls;
 mod tokens;
+mod unstuck;
 
-pub use config::{Limits, ServerConfig, TlsFiles};
+pub use config::{LARGE_BYTES, Limits, ServerConfig, TlsFiles};
 pub use hosted::{Hosted, ProjectedLedger, Projections};
 pub use openapi::openapi;
 pub use running::Running;

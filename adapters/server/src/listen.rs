@@ -2,6 +2,7 @@
 //! under way is finished.
 
 use crate::router::{Server, router};
+use crate::unstuck::Unstuck;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -14,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
-/// The most bytes of a request's header, and the most that is buffered of a connection.
+/// The most that is buffered of a connection: more than the longest header that is taken.
 const BUFFER_BYTES_MAX: usize = 32 << 10;
 /// The most headers of a request.
 const HEADERS_MAX: usize = 64;
@@ -89,7 +90,10 @@ async fn connection(
 ) {
     // Answers are small and waited for.
     let _ = stream.set_nodelay(true);
-    let timeout = open.server.limits.header_timeout;
+    let limits = &open.server.limits;
+    let timeout = limits.header_timeout;
+    // Below TLS: what is not taken by the other side is not taken, whatever it is.
+    let stream = Unstuck::new(stream, limits.write_timeout);
     match tls {
         None => http(stream, service, watcher, timeout).await,
         Some(tls) => match tokio::time::timeout(timeout, tls.accept(stream)).await {

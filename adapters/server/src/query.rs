@@ -1,5 +1,6 @@
 //! The query of a URL, taken apart.
 
+use burnlog_http::REPEATED_PARAMETERS;
 use burnlog_log::{Error, ErrorKind};
 
 /// Takes a query apart; `Invalid` when it is not percent-encoded UTF-8.
@@ -11,6 +12,15 @@ pub(crate) fn query(text: &str) -> Result<Vec<(String, String)>, Error> {
             Ok((unescaped(name)?, unescaped(value)?))
         })
         .collect()
+}
+
+/// Returns a parameter that is given twice although one value of it would count.
+pub(crate) fn given_twice(parameters: &[(String, String)]) -> Option<&str> {
+    let counts_once = |name: &str| !REPEATED_PARAMETERS.contains(&name);
+    let mut names: Vec<&str> =
+        parameters.iter().map(|(name, _)| name.as_str()).filter(|name| counts_once(name)).collect();
+    names.sort_unstable();
+    names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
 }
 
 fn unescaped(text: &str) -> Result<String, Error> {
@@ -42,5 +52,13 @@ mod tests {
         for wrong in ["a=%", "a=%4", "a=%zz", "a=%ff"] {
             assert_eq!(query(wrong).unwrap_err().kind(), ErrorKind::Invalid, "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_counts_once_is_given_once() {
+        let twice = |text: &str| given_twice(&query(text).unwrap()).map(str::to_owned);
+        assert_eq!(twice("limit=1&since=2&limit=1"), Some("limit".to_owned()));
+        assert_eq!(twice("limit=1&lim%69t=2"), Some("limit".to_owned()));
+        assert_eq!(twice("tag=a=1&kind=text&tag=b=2&kind=text&limit=1"), None);
     }
 }

@@ -3,23 +3,25 @@
 
 use crate::answers::{not_taken, respond};
 use crate::body::{self, Memory, NotTaken, Taken};
-use crate::config::Limits;
+use crate::config::{LARGE_BYTES, Limits};
+use crate::header::limit_header;
 use crate::hosted::Hosted;
 use crate::metrics::Metrics;
 use crate::openapi::{OWN_PATHS, openapi};
 use crate::origin::is_from_here;
-use crate::query::query;
+use crate::query::{given_twice, query};
 use crate::tokens::{Access, Tokens};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{RawPathParams, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response};
+use axum::middleware;
 use axum::routing::{MethodFilter, get, on};
 use burnlog_http::{
     Answer, Asked, BEHIND_HEADER, Content, LEDGER_HEADER, Method, Operation, PAGE_MAX, PROTOCOL,
-    PROTOCOL_HEADER, Question, ROUTES, Refusal, Rights, Scope, answer_of, is_ledger_name, refuse, reply,
-    serve, success,
+    PROTOCOL_HEADER, Question, ROUTES, Refusal, Rights, Scope, answer_of, is_ledger_name, is_of_store,
+    perform, refuse, refuse_asked, reply, success,
 };
 use burnlog_log::{Error, ErrorKind, LedgerId};
 use bytes::Bytes;
@@ -27,6 +29,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
+use tokio::sync::Semaphore;
 
 /// Everything that requests share.
 pub(crate) struct Server {
@@ -34,6 +37,8 @@ pub(crate) struct Server {
     pub(crate) tokens: Tokens,
     pub(crate) limits: Limits,
     pub(crate) memory: Memory,
+    /// Places for large messages that are worked on.
+    pub(crate) large: Arc<Semaphore>,
     pub(crate) metrics: Metrics,
     /// Whether it listens on this machine alone: the condition for serving without tokens.
     pub(crate) loopback_only: bool,
@@ -76,6 +81,7 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
             let error = Error::new(ErrorKind::Invalid, "find route", message);
             respond(answer_of(None, 405, &Refusal::of(&error)), Content::Nothing, None)
         })
+        .layer(middleware::from_fn(limit_header))
         .with_state(server)
 }
 
@@ -86,23 +92,31 @@ struct Admitted {
     token: String,
 }
 
+/// A request that is not let in: the answer, and the id of its token where that is known.
+struct NotAdmitted {
+    answer: Box<Answer>,
+    token: String,
+}
+
 /// An answer with what was found out on the way.
 struct Outcome {
     answer: Answer,
     behind: bool,
     memory: Option<tokio::sync::OwnedSemaphorePermit>,
     message_bytes: u64,
+    /// What the store said, for the log: the answer tells less of it.
+    failure: Option<String>,
 }
 
 impl From<Answer> for Outcome {
     fn from(answer: Answer) -> Self {
-        Self { answer, behind: false, memory: None, message_bytes: 0 }
+        Self { answer, behind: false, memory: None, message_bytes: 0, failure: None }
     }
 }
 
-fn denied(status: u16, message: &str) -> Answer {
+fn denied(status: u16, message: &str, token: String) -> NotAdmitted {
     let error = Error::new(ErrorKind::Denied, "authorize", message.to_owned());
-    answer_of(None, status, &Refusal::of(&error))
+    NotAdmitted { answer: Box::new(answer_of(None, status, &Refusal::of(&error))), token }
 }
 
 impl Server {
@@ -118,17 +132,19 @@ impl Server {
         let part =
             |name: &str| path.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_owned());
         let name = part("ledger").unwrap_or_default();
+        let mut rights = None;
         let (outcome, token) = match self.admit(operation, &name, request.headers()) {
             Ok(admitted) => {
+                rights = Some(admitted.rights);
                 let token = admitted.token.clone();
                 (Arc::clone(&self).answer(operation, admitted, part("writer"), request).await, token)
             }
-            Err(answer) => {
+            Err(NotAdmitted { answer, token }) => {
                 body::drain(&mut request.into_body(), &self.limits).await;
-                (answer.into(), String::new())
+                ((*answer).into(), token)
             }
         };
-        let Outcome { answer, behind, memory, message_bytes } = outcome;
+        let Outcome { answer, behind, memory, message_bytes, failure } = outcome;
         let (status, took) = (answer.status, start.elapsed());
         if matches!(status, 429 | 503) {
             self.metrics.turned_away.fetch_add(1, Ordering::Relaxed);
@@ -145,10 +161,12 @@ impl Server {
             micros = took.as_micros() as u64,
             bytes_in = message_bytes,
             bytes_out = answer.body.len() as u64,
+            failure,
             "answered"
         );
         let content = operation.route().answer;
-        let mut response = respond(answer, content, memory);
+        let scopes = rights.map(Rights::text);
+        let mut response = respond(Answer { scopes, ..answer }, content, memory);
         if let Ok(id) = HeaderValue::from_str(&id) {
             response.headers_mut().insert(REQUEST_HEADER, id);
         }
@@ -159,23 +177,24 @@ impl Server {
     }
 
     /// Finds out who asks and whether they may.
-    fn admit(&self, operation: Operation, name: &str, headers: &HeaderMap) -> Result<Admitted, Answer> {
+    fn admit(&self, operation: Operation, name: &str, headers: &HeaderMap) -> Result<Admitted, NotAdmitted> {
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         if let Some(other) = header(PROTOCOL_HEADER).filter(|version| *version != PROTOCOL) {
             let other: String = other.chars().take(16).collect();
             let message = format!("the client speaks protocol {other:?}, this server {PROTOCOL}");
             let error = Error::new(ErrorKind::Unsupported, "authorize", message);
-            return Err(answer_of(None, 400, &Refusal::of(&error)));
+            let answer = Box::new(answer_of(None, 400, &Refusal::of(&error)));
+            return Err(NotAdmitted { answer, token: String::new() });
         }
         let (rights, token, only) = self.who(operation, headers)?;
         if only.as_deref().is_some_and(|only| only != name) {
-            return Err(denied(403, "this token is for another ledger"));
+            return Err(denied(403, "this token is for another ledger", token));
         }
         let found = if is_ledger_name(name) { self.ledgers.get(name) } else { None };
         let Some(ledger) = found else {
             let message = "this server has no ledger of that name";
             let error = Error::new(ErrorKind::NotFound, "find ledger", message);
-            return Err(refuse(None, &error));
+            return Err(NotAdmitted { answer: Box::new(refuse(None, &error)), token });
         };
         let asked = Asked {
             operation,
@@ -185,9 +204,13 @@ impl Server {
             ledger: header(LEDGER_HEADER).and_then(|text| LedgerId::parse(text.as_bytes())),
         };
         // Before the body is read: whoever may not, is not listened to.
-        burnlog_http::admit(&ledger.ledger, rights, &asked)
-            .map_err(|error| refuse(Some(ledger.ledger.location().id), &error))?;
-        Ok(Admitted { ledger: Arc::clone(ledger), rights, token })
+        match burnlog_http::admit(&ledger.ledger, rights, &asked) {
+            Ok(()) => Ok(Admitted { ledger: Arc::clone(ledger), rights, token }),
+            Err(error) => {
+                let answer = refuse(Some(ledger.ledger.location().id), &error);
+                Err(NotAdmitted { answer: Box::new(answer), token })
+            }
+        }
     }
 
     /// Returns rights, the id of the token, and the one ledger that it is for.
@@ -195,21 +218,23 @@ impl Server {
         &self,
         operation: Operation,
         headers: &HeaderMap,
-    ) -> Result<(Rights, String, Option<String>), Answer> {
+    ) -> Result<(Rights, String, Option<String>), NotAdmitted> {
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let access = self.tokens.access(header(AUTHORIZATION.as_str())).map_err(|error| {
             tracing::warn!(%error, "nobody is let in");
-            denied(503, "the server cannot read its tokens; see its log")
+            denied(503, "the server cannot read its tokens; see its log", String::new())
         })?;
+        let unknown = |token: String| {
+            self.metrics.unknown_tokens.fetch_add(1, Ordering::Relaxed);
+            Err(denied(401, "no token, or none that this server knows; set RELAYBURN_HTTP_TOKEN", token))
+        };
         match access {
             Access::Granted { id, rights, ledger } => Ok((rights, id, ledger)),
             Access::Open if self.loopback_only && is_from_here(operation.route().method, headers) => {
                 Ok((Rights::ALL, "none".to_owned(), None))
             }
-            Access::Open | Access::Unknown => {
-                self.metrics.unknown_tokens.fetch_add(1, Ordering::Relaxed);
-                Err(denied(401, "no token, or none that this server knows; set RELAYBURN_HTTP_TOKEN"))
-            }
+            Access::Revoked { id } => unknown(id),
+            Access::Open | Access::Unknown => unknown(String::new()),
         }
     }
 
@@ -228,6 +253,11 @@ impl Server {
             Ok(parameters) => parameters,
             Err(error) => return refuse(Some(id), &error).into(),
         };
+        if let Some(name) = given_twice(&parameters) {
+            let message = format!("the parameter {name:?} is given more than once");
+            let error = Error::new(ErrorKind::Invalid, operation.name(), message);
+            return answer_of(Some(id), 400, &Refusal::of(&error)).into();
+        }
         let mut asked = Asked { operation, writer, parameters, message: Bytes::new(), ledger: expected };
         let taken = match operation.route().request {
             Content::Frame(kind) => {
@@ -254,20 +284,26 @@ impl Server {
             }
         }
         let message_bytes = asked.message.len() as u64;
+        let place = match asked.message.len() {
+            ..=LARGE_BYTES => None,
+            // Nobody closes it; and without a place the work is done all the same.
+            _ => Arc::clone(&self.large).acquire_owned().await.ok(),
+        };
         // From here on it is finished, also for a client that went away; so the memory goes with it.
         let worked = tokio::task::spawn_blocking(move || {
-            let answer = work(&ledger, rights, &asked);
+            let (answer, failure) = work(&ledger, rights, &asked);
             if operation == Operation::Append && answer.status == 200 {
                 ledger.folds.wake();
             }
-            (answer, memory)
+            drop(place);
+            (answer, failure, memory)
         });
-        let (answer, memory) = worked.await.unwrap_or_else(|_| {
+        let (answer, failure, memory) = worked.await.unwrap_or_else(|_| {
             let message = "the request ended in a defect of the server";
             let error = Error::new(ErrorKind::Corrupt, operation.name(), message);
-            (answer_of(Some(id), 500, &Refusal::of(&error)), None)
+            (answer_of(Some(id), 500, &Refusal::of(&error)), None, None)
         });
-        Outcome { answer, behind, memory, message_bytes }
+        Outcome { answer, behind, memory, message_bytes, failure }
     }
 
     /// Waits until the folds have reached what the ledger held when a query came; returns whether they have not.
@@ -312,7 +348,7 @@ impl Server {
             }
             "/metrics" => match self.may_see_metrics(headers) {
                 Ok(()) => text(200, "text/plain; version=0.0.4", self.metrics_text()),
-                Err(answer) => respond(answer, Content::Nothing, None),
+                Err(refused) => respond(*refused.answer, Content::Nothing, None),
             },
             _ => text(200, "application/json", openapi().to_string()),
         }
@@ -331,12 +367,12 @@ impl Server {
     }
 
     /// Counters are for whoever may read all ledgers; without tokens for this machine.
-    fn may_see_metrics(&self, headers: &HeaderMap) -> Result<(), Answer> {
-        let (rights, _, only) = self.who(Operation::Stat, headers)?;
+    fn may_see_metrics(&self, headers: &HeaderMap) -> Result<(), NotAdmitted> {
+        let (rights, token, only) = self.who(Operation::Stat, headers)?;
         if rights.allow(Scope::Read) && only.is_none() {
             return Ok(());
         }
-        Err(denied(403, "the counters take a token with the scope read, for all ledgers"))
+        Err(denied(403, "the counters take a token with the scope read, for all ledgers", token))
     }
 
     fn metrics_text(&self) -> String {
@@ -364,9 +400,8 @@ fn answer_bytes(asked: &Asked) -> u64 {
     }
 }
 
-/// Does the work of a request, on a thread that may block.
-fn work(hosted: &Hosted, rights: Rights, asked: &Asked) -> Answer {
-    let id = hosted.ledger.location().id;
+/// Does the work of a request, on a thread that may block. Returns beside the answer what the log is told of a failure.
+fn work(hosted: &Hosted, rights: Rights, asked: &Asked) -> (Answer, Option<String>) {
     let done = match asked.operation {
         Operation::Ask => Question::decode(asked.message.clone())
             .and_then(|question| hosted.ask(|queries| reply(queries, &question)))
@@ -377,10 +412,15 @@ fn work(hosted: &Hosted, rights: Rights, asked: &Asked) -> Answer {
         | Operation::Usage
         | Operation::Content
         | Operation::Relationships => hosted.lines(asked),
-        _ => return serve(&hosted.ledger, rights, asked),
+        _ => perform(&hosted.ledger, rights, asked),
     };
     match done {
-        Ok(body) => success(id, body),
-        Err(error) => refuse(Some(id), &error),
+        Ok(body) => (success(hosted.ledger.location().id, body), None),
+        Err(error) => {
+            let answer = refuse_asked(&hosted.ledger, asked, &error);
+            // What was asked for wrongly may hold anything, and its answer says all of it.
+            let failure = (answer.status >= 500 || is_of_store(&error)).then(|| error.to_string());
+            (answer, failure)
+        }
     }
 }

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 /// A server that runs until it is stopped or dropped.
 pub struct Running {
@@ -53,7 +53,9 @@ impl Running {
         let acceptor = tls.as_ref().map(tls::acceptor).transpose()?;
         raise_descriptors();
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
+            // One: two would hand the sockets to each other for every request, which costs a small append more than what either
+            // does for it. What takes longer is done on threads of its own.
+            .worker_threads(1)
             .max_blocking_threads(limits.threads)
             .thread_name("serve")
             .enable_all()
@@ -88,6 +90,7 @@ impl Running {
             ledgers: hosted,
             tokens,
             memory: Memory::new(limits.messages_bytes),
+            large: Arc::new(Semaphore::new(limits.large_messages.max(1))),
             limits,
             metrics: Metrics::new(),
             loopback_only,

@@ -70,6 +70,11 @@ pub(crate) enum Access {
         /// The one ledger that it is for.
         ledger: Option<String>,
     },
+    /// A token that is not taken any more.
+    Revoked {
+        /// Its id.
+        id: String,
+    },
     /// No token, or none that is known.
     Unknown,
 }
@@ -225,18 +230,22 @@ impl Tokens {
         for record in &tokens {
             let mut kept = [0; 32];
             let is_hash = parse_hex(record.sha256.as_bytes(), &mut kept);
-            if bool::from(hash.ct_eq(&kept)) && is_hash && record.revoked_at.is_none() {
-                let scopes: Vec<Scope> =
-                    record.scopes.iter().filter_map(|name| Scope::of_name(name)).collect();
-                found = Access::Granted {
-                    id: record.id.clone(),
-                    rights: Rights::of(&scopes),
-                    ledger: record.ledger.clone(),
-                };
+            if bool::from(hash.ct_eq(&kept)) && is_hash {
+                found = granted(record);
             }
         }
         Ok(found)
     }
+}
+
+/// What a token allows.
+fn granted(record: &TokenRecord) -> Access {
+    let id = record.id.clone();
+    if record.revoked_at.is_some() {
+        return Access::Revoked { id };
+    }
+    let scopes: Vec<Scope> = record.scopes.iter().filter_map(|name| Scope::of_name(name)).collect();
+    Access::Granted { id, rights: Rights::of(&scopes), ledger: record.ledger.clone() }
 }
 
 fn hex(bytes: &[u8]) -> String {

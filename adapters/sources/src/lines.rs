@@ -1,7 +1,9 @@
-//! Reads a file from its start in large pieces, tells its lines apart and hashes what it passes. Holds one buffer that
+//! Reads a file from its start in large pieces, tells its lines apart, hashes them many at a time, and hashes what it passes. Holds one buffer that
 //! grows to the longest line below the limit. Knows bytes, not records.
 
 use crate::files::OpenFile;
+use burnlog_log::PayloadHash;
+use std::collections::VecDeque;
 use std::io::{self, Read, SeekFrom};
 use std::ops::Range;
 
@@ -9,12 +11,14 @@ use std::ops::Range;
 pub(crate) const CHUNK_BYTES: usize = 1 << 20;
 /// How much one read asks for: what a file that grew by a little costs in fresh memory.
 const READ_BYTES: usize = 256 << 10;
+/// How many lines are hashed at once, at most.
+const LINES_AHEAD: usize = 512;
 
 /// What comes next in a file.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// A line, in the buffer; its newline is passed as well.
-    Line(Range<usize>),
+    /// A line, in the buffer, and its hash; its newline is passed as well.
+    Line(Range<usize>, PayloadHash),
     /// What is behind the last newline, up to the end of the file; not passed.
     Rest(Range<usize>),
     /// A line, or rest, longer than the limit; not passed.
@@ -42,6 +46,8 @@ pub(crate) struct Lines<'b> {
     start: usize,
     searched: usize,
     end: usize,
+    /// The next lines, from `start` on, as far as they are hashed.
+    ahead: VecDeque<(Range<usize>, PayloadHash)>,
     /// Over everything before `base + hashed`.
     hasher: blake3::Hasher,
     hashed: usize,
@@ -55,7 +61,8 @@ impl<'b> Lines<'b> {
             buffer.shrink_to_fit();
         }
         let hasher = blake3::Hasher::new();
-        Self { file, buffer, base: 0, start: 0, searched: 0, end: 0, hasher, hashed: 0 }
+        let ahead = VecDeque::new();
+        Self { file, buffer, base: 0, start: 0, searched: 0, end: 0, ahead, hasher, hashed: 0 }
     }
 
     /// The place in the file of the first byte that is not passed.
@@ -88,15 +95,16 @@ impl<'b> Lines<'b> {
     /// Returns the next line or what stands in its place, where lines have at most `line_bytes_max`.
     pub(crate) fn next(&mut self, line_bytes_max: usize) -> io::Result<Next> {
         loop {
-            if let Some(found) = memchr::memchr(b'\n', &self.buffer[self.searched..self.end]) {
-                let newline = self.searched + found;
-                if newline - self.start > line_bytes_max {
-                    return Ok(Next::Long);
-                }
-                let line = self.start..newline;
-                self.start = newline + 1;
+            if self.ahead.is_empty() {
+                self.look_ahead(line_bytes_max);
+            }
+            if let Some((line, hash)) = self.ahead.pop_front() {
+                self.start = line.end + 1;
                 self.searched = self.start;
-                return Ok(Next::Line(line));
+                return Ok(Next::Line(line, hash));
+            }
+            if memchr::memchr(b'\n', &self.buffer[self.searched..self.end]).is_some() {
+                return Ok(Next::Long);
             }
             self.searched = self.end;
             if self.end - self.start > line_bytes_max {
@@ -107,6 +115,22 @@ impl<'b> Lines<'b> {
                 return Ok(if rest.is_empty() { Next::End } else { Next::Rest(rest) });
             }
         }
+    }
+
+    /// Hashes the lines that are whole in the buffer, up to one that is too long.
+    fn look_ahead(&mut self, line_bytes_max: usize) {
+        let mut start = self.start;
+        let newlines = memchr::memchr_iter(b'\n', &self.buffer[self.searched..self.end]);
+        let lines = newlines.map(|newline| {
+            let line = start..self.searched + newline;
+            start = line.end + 1;
+            line
+        });
+        let lines: Vec<Range<usize>> =
+            lines.take_while(|line| line.len() <= line_bytes_max).take(LINES_AHEAD).collect();
+        let texts: Vec<&[u8]> = lines.iter().map(|line| &self.buffer[line.clone()]).collect();
+        let hashes = PayloadHash::of_each(&texts);
+        self.ahead.extend(lines.into_iter().zip(hashes));
     }
 
     /// Returns up to `bytes` of what is not passed: fewer only at the end of the file.
@@ -121,6 +145,7 @@ impl<'b> Lines<'b> {
 
     /// Passes `bytes`; returns false when the file ends before.
     pub(crate) fn pass(&mut self, mut bytes: u64) -> io::Result<bool> {
+        self.ahead.clear();
         loop {
             let passed = bytes.min((self.end - self.start) as u64);
             self.start += passed as usize;
@@ -178,6 +203,7 @@ impl<'b> Lines<'b> {
 
     fn reset_to(&mut self, place: u64) -> io::Result<()> {
         self.file.seek(SeekFrom::Start(place))?;
+        self.ahead.clear();
         (self.base, self.start, self.searched, self.end, self.hashed) = (place, 0, 0, 0, 0);
         Ok(())
     }
@@ -190,6 +216,7 @@ impl<'b> Lines<'b> {
 
     /// Reads more, behind what is not passed, which moves to the front of the buffer.
     fn fill(&mut self) -> io::Result<usize> {
+        self.ahead.clear();
         if self.start > 0 {
             self.hash_to(self.position());
             self.buffer.copy_within(self.start..self.end, 0);

@@ -101,7 +101,7 @@ impl<'a> Outbox<'a> {
     /// Puts an event that names its own place into the batch, which has room for it.
     pub(crate) fn push_at(&mut self, position: Position<'_>, payload: &[u8]) -> Result<()> {
         let run = self.runs.len() - 1;
-        self.batch.push(position, payload)?;
+        self.batch.push_hashed(position, payload, PayloadHash::of(payload))?;
         self.tags.push(Tag { run, seq: 0, role: Role::Row });
         Ok(())
     }
@@ -115,6 +115,20 @@ impl<'a> Outbox<'a> {
         payload: &[u8],
         role: Role,
     ) -> Result<PayloadHash> {
+        let hash = PayloadHash::of(payload);
+        self.push_hashed(kind, seq, part, (payload, hash), role)?;
+        Ok(hash)
+    }
+
+    /// As [`Outbox::push`], where the payload was hashed before.
+    pub(crate) fn push_hashed(
+        &mut self,
+        kind: &Kind<'_>,
+        seq: u64,
+        part: Option<Part>,
+        (payload, hash): (&[u8], PayloadHash),
+        role: Role,
+    ) -> Result<()> {
         let run = self.runs.len() - 1;
         let Run { source, cursor, .. } = &self.runs[run];
         let position = Position {
@@ -124,9 +138,9 @@ impl<'a> Outbox<'a> {
             seq,
             part,
         };
-        let hash = self.batch.push(position, payload)?.payload_hash;
+        self.batch.push_hashed(position, payload, hash)?;
         self.tags.push(Tag { run, seq, role });
-        Ok(hash)
+        Ok(())
     }
 
     /// Flushes when there is no room for a payload of `bytes`. The current run's prefix must be true.

@@ -21,7 +21,7 @@ impl Engine<'_> {
         let bytes_max = self.out.options.record_bytes_max;
         while !self.out.current().doomed {
             match lines.next(bytes_max)? {
-                Next::Line(range) => self.record(lines, range, true)?,
+                Next::Line(range, hash) => self.record(lines, range, Some(hash), true)?,
                 Next::Rest(range) => {
                     let text = lines.bytes(range.clone());
                     let cursor = &mut self.out.current().cursor;
@@ -30,7 +30,7 @@ impl Engine<'_> {
                         return Ok(());
                     }
                     lines.pass(range.len() as u64)?;
-                    return self.record(lines, range, false);
+                    return self.record(lines, range, None, false);
                 }
                 Next::Long => {
                     let end = lines.long_end(true)?;
@@ -50,8 +50,14 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// Sends one record that is in the buffer and passed.
-    fn record(&mut self, lines: &mut Lines<'_>, range: Range<usize>, newline: bool) -> Result<(), Trouble> {
+    /// Sends one record that is in the buffer and passed; `hash` is its hash, if it is known.
+    fn record(
+        &mut self,
+        lines: &mut Lines<'_>,
+        range: Range<usize>,
+        hash: Option<PayloadHash>,
+        newline: bool,
+    ) -> Result<(), Trouble> {
         let out = &mut self.out;
         if out.is_full_for(range.len()) {
             let cursor = &mut out.current().cursor;
@@ -65,7 +71,8 @@ impl Engine<'_> {
         }
         let payload = lines.bytes(range);
         let seq = out.current().cursor.records;
-        let hash = out.push(&Kind::Line, seq, None, payload, Role::Record)?;
+        let hash = hash.unwrap_or_else(|| PayloadHash::of(payload));
+        out.push_hashed(&Kind::Line, seq, None, (payload, hash), Role::Record)?;
         let cursor = &mut out.current().cursor;
         cursor.add_event(seq, hash, false);
         cursor.end_record(lines.position(), newline, payload.last());
@@ -150,7 +157,7 @@ impl Engine<'_> {
         let newline = text.ends_with(b"\n");
         lines.pass(range.len() as u64)?;
         let record = range.start..range.end - usize::from(newline);
-        self.record(lines, record, newline)
+        self.record(lines, record, None, newline)
     }
 
     /// Sends the unterminated last record of a planned file whose cursor does not keep it, as a part of its closing.

@@ -66,7 +66,7 @@ impl Engine<'_> {
     fn import_lines(&mut self, lines: &mut Lines<'_>) -> Result<bool, Trouble> {
         loop {
             match lines.next(self.out.options.record_bytes_max)? {
-                Next::Line(range) => {
+                Next::Line(range, _) => {
                     let line = lines.bytes(range);
                     self.out.count_record(line, line.len() as u64 + 1);
                     if !line.trim_ascii().is_empty() {

@@ -2,7 +2,7 @@
 
 use crate::schema;
 use burnlog_log::Token;
-use burnlog_projections::{Generation, GenerationState, StoreState, TABLES};
+use burnlog_projections::{Generation, GenerationState, Preview, Row, StoreState, TABLES, Table};
 use rusqlite::Connection;
 
 fn generation_state(row: &rusqlite::Row<'_>) -> rusqlite::Result<(GenerationState, bool)> {
@@ -44,8 +44,17 @@ pub(crate) fn drop_generation(connection: &Connection, generation: Generation) -
     Ok(())
 }
 
+/// The tables of a store.
+pub(crate) fn tables(keeps_previews: bool) -> impl Iterator<Item = &'static Table> {
+    TABLES.iter().copied().chain(keeps_previews.then_some(Preview::TABLE))
+}
+
 /// Makes the views show this generation.
-pub(crate) fn show(connection: &Connection, generation: Generation) -> rusqlite::Result<()> {
+pub(crate) fn show(
+    connection: &Connection,
+    generation: Generation,
+    keeps_previews: bool,
+) -> rusqlite::Result<()> {
     let views: Vec<String> = connection
         .prepare("SELECT name FROM sqlite_schema WHERE type = 'view' AND name NOT GLOB 'ledger_*'")?
         .query_map([], |row| row.get(0))?
@@ -53,10 +62,10 @@ pub(crate) fn show(connection: &Connection, generation: Generation) -> rusqlite:
     for name in views {
         connection.execute_batch(&format!("DROP VIEW \"{name}\""))?;
     }
-    for table in TABLES {
+    for table in tables(keeps_previews) {
         connection.execute_batch(&schema::create_view(table, generation))?;
     }
-    connection.execute_batch(schema::VIEWS)?;
+    connection.execute_batch(&schema::views(keeps_previews))?;
     connection.execute("UPDATE generations SET live = 1 WHERE generation = ?1", [generation.0])?;
     Ok(())
 }

@@ -20,17 +20,31 @@ CREATE TABLE names (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 ";
 
 /// Views over the views of the tables, under the names that people look for.
-pub(crate) const VIEWS: &str = "
+const VIEWS: &str = "
 CREATE VIEW turns AS SELECT * FROM calls;
 CREATE VIEW tool_results AS
     SELECT source, tool_use, tool, call, session AS use_session, result_session AS session, result_at, is_error,
         result_bytes
     FROM tool_uses WHERE result_copied IS NOT NULL;
-CREATE VIEW content_blocks AS
-    SELECT c.source, c.stream, r.value ->> 0 AS seq, r.value ->> 1 AS address_begins_with, b.key - 2 AS ordinal,
-        b.value ->> 0 AS kind, b.value ->> 1 AS start, b.value ->> 2 AS bytes, b.value ->> 3 AS tool_use
-    FROM content c, json_each(c.blocks) r, json_each(r.value) b WHERE b.key >= 2;
+CREATE VIEW content AS
+    SELECT source, stream, seq, address_begins_with, ordinal, block ->> 0 AS kind, block ->> 1 AS start,
+        block ->> 2 AS bytes, block ->> 3 AS tool_use, {preview}
+    FROM (SELECT c.source, c.stream, r.value ->> 0 AS seq, r.value ->> 1 AS address_begins_with,
+            -- The rank of a version may stand between the address and the blocks.
+            b.key - 2 - (json_type(r.value, '$[2]') = 'text') AS ordinal, b.value AS block
+        FROM content_chunks c, json_each(c.blocks) r, json_each(r.value) b WHERE b.type = 'array') b;
 ";
+
+/// The views over the views of the tables.
+pub(crate) fn views(keeps_previews: bool) -> String {
+    let preview = if keeps_previews {
+        "(SELECT p.text FROM previews p WHERE p.address_begins_with = b.address_begins_with AND p.seq = b.seq
+            AND p.ordinal = b.ordinal) AS preview"
+    } else {
+        "NULL AS preview"
+    };
+    VIEWS.replace("{preview}", preview)
+}
 
 /// Whether a column holds the number of a name.
 pub(crate) fn is_interned(table: &Table, position: usize) -> bool {
@@ -78,7 +92,9 @@ pub(crate) fn create_indexes(table: &Table, generation: Generation) -> Vec<Strin
 /// The statement that makes the view of a table for people: with names instead of their numbers.
 pub(crate) fn create_view(table: &Table, generation: Generation) -> String {
     let columns = columns(table, "t", true);
-    format!("CREATE VIEW {} AS SELECT {columns} FROM {} t", table.name, table_name(table, generation))
+    // What people call content has a row for each block.
+    let name = if table.name == "content" { "content_chunks" } else { table.name };
+    format!("CREATE VIEW {name} AS SELECT {columns} FROM {} t", table_name(table, generation))
 }
 
 /// The columns of a table; `alias` names it. Names by their text for people, else by their numbers.

@@ -1,7 +1,7 @@
 //! The file: opening, generations, commits. One connection each; several processes may hold the file, one writes.
 
 use crate::convert::{Bound, Located};
-use crate::generations::{drop_generation, show, states};
+use crate::generations::{drop_generation, show, states, tables};
 use crate::lease;
 use crate::names::{NameIds, NameTexts};
 use crate::schema;
@@ -10,7 +10,7 @@ use crate::transaction::{Reading, SqliteTransaction, cursor};
 use burnlog_log::{Error, ErrorKind, LedgerId, Result, WriterId, failpoint};
 use burnlog_projections::{
     FeedCursor, FoldStore, FoldTransaction, Generation, Lease, Leasing, Promotion, RowReader, StoreState,
-    TABLES, Table, Value, Values, check_keys,
+    Table, Value, Values, check_keys,
 };
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 use std::path::Path;
@@ -48,6 +48,8 @@ pub struct SqliteProjections {
     pub(crate) place: String,
     names: NameIds,
     texts: NameTexts,
+    /// Whether there is a ledger in the file.
+    keeps_previews: bool,
 }
 
 impl SqliteProjections {
@@ -85,7 +87,9 @@ impl SqliteProjections {
         let mut connection = Connection::open_with_flags(name, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
             .located("open projections", &place)?;
         prepare(&mut connection, options).located("open projections", &place)?;
-        let store = Self { connection, place, names: NameIds::default(), texts: NameTexts::default() };
+        let keeps_previews = has_ledger(&connection);
+        let (names, texts) = (NameIds::default(), NameTexts::default());
+        let store = Self { connection, place, names, texts, keeps_previews };
         store.check_version()?;
         Ok(store)
     }
@@ -101,7 +105,7 @@ impl SqliteProjections {
                 if error.sqlite_error_code() == Some(rusqlite::ffi::ErrorCode::CannotOpen) {
                     return crate::convert::failed("open projections", &self.place, error);
                 }
-                if has_ledger(&self.connection) && is_without_projections(&self.connection).unwrap_or(false) {
+                if self.keeps_previews && is_without_projections(&self.connection).unwrap_or(false) {
                     let message = "nothing was folded yet; run ingest or project rebuild";
                     return Error::new(ErrorKind::NotFound, "open projections", message).at(&self.place);
                 }
@@ -150,7 +154,7 @@ impl SqliteProjections {
         operation: &'static str,
         work: impl FnOnce(&Connection, &str, &mut NameIds, &NameTexts) -> Result<T>,
     ) -> Result<T> {
-        let Self { connection, place, names, texts } = self;
+        let Self { connection, place, names, texts, .. } = self;
         let transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate).located(operation, place)?;
         let done = work(&transaction, place, names, texts).and_then(|done| {
@@ -198,6 +202,10 @@ fn prepare(connection: &mut Connection, options: &SqliteOptions) -> rusqlite::Re
         // Both stay as they are where a ledger is in the file already.
         connection.pragma_update(None, "page_size", PAGE_BYTES)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
+    }
+    if has_ledger(connection) {
+        // Its texts begin in rows of ours, and what was erased is to be gone.
+        connection.pragma_update(None, "secure_delete", "ON")?;
     }
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
@@ -304,6 +312,10 @@ impl RowReader for SqliteProjections {
 }
 
 impl FoldStore for SqliteProjections {
+    fn keeps_previews(&self) -> bool {
+        self.keeps_previews
+    }
+
     fn bind(&mut self, ledger: LedgerId) -> Result<()> {
         let known = |connection: &Connection| {
             connection
@@ -353,6 +365,7 @@ impl FoldStore for SqliteProjections {
     }
 
     fn create(&mut self, lease: &Lease, version: u32) -> Result<Generation> {
+        let keeps_previews = self.keeps_previews;
         self.write("create projections", |connection, place, _, _| {
             lease::check(connection, place, lease)?;
             let create = || {
@@ -373,11 +386,11 @@ impl FoldStore for SqliteProjections {
                     "INSERT INTO generations (generation, version, revision, settled, live) VALUES (?1, ?2, 0, 0, 0)",
                     [generation.0, version],
                 )?;
-                for table in TABLES {
+                for table in tables(keeps_previews) {
                     connection.execute_batch(&schema::create_table(table, generation))?;
                 }
                 if state.live.is_none() {
-                    show(connection, generation)?;
+                    show(connection, generation, keeps_previews)?;
                 }
                 Ok(generation)
             };
@@ -386,6 +399,7 @@ impl FoldStore for SqliteProjections {
     }
 
     fn promote(&mut self, lease: &Lease, generation: Generation, when: Promotion) -> Result<()> {
+        let keeps_previews = self.keeps_previews;
         self.write("promote projections", |connection, place, _, _| {
             lease::check(connection, place, lease)?;
             let state = states(connection).located("promote projections", place)?;
@@ -406,7 +420,7 @@ impl FoldStore for SqliteProjections {
                     }
                     drop_generation(connection, live.generation)?;
                 }
-                show(connection, generation)?;
+                show(connection, generation, keeps_previews)?;
                 Ok(true)
             };
             if promote().located("promote projections", place)? {
@@ -418,10 +432,12 @@ impl FoldStore for SqliteProjections {
     }
 
     fn settle(&mut self, lease: &Lease, generation: Generation) -> Result<()> {
+        let keeps_previews = self.keeps_previews;
         self.write("settle projections", |connection, place, _, _| {
             lease::check(connection, place, lease)?;
             let settle = || {
-                for sql in TABLES.iter().flat_map(|table| schema::create_indexes(table, generation)) {
+                for sql in tables(keeps_previews).flat_map(|table| schema::create_indexes(table, generation))
+                {
                     connection.execute_batch(&sql)?;
                 }
                 connection.execute("UPDATE generations SET settled = 1 WHERE generation = ?1", [generation.0])

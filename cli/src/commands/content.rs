@@ -8,7 +8,7 @@ use crate::output::{Column, Cut, Printer, count};
 use crate::transcript::{Fetched, PayloadReader, block_text, one_line};
 use burnlog_log::{Address, Result};
 use burnlog_projections::{
-    BlockFilter, BlockPlace, PageRequest, Queries, RecordClass, Session, blocks, records,
+    BlockFilter, BlockPlace, PageRequest, Queries, RecordClass, Resume, Session, blocks, records,
 };
 use std::collections::HashMap;
 use std::process::ExitCode;
@@ -68,8 +68,9 @@ pub(super) fn run(context: &Context, arguments: &Content) -> anyhow::Result<Exit
         |page| store.sessions(&filter, page),
         |session| {
             if left > 0 {
-                for_each_block(&*store, &payloads, &session, &arguments.kind, &mut left, &mut |line| {
-                    printer.row(&line)
+                let blocks = BlocksOf { session: &session, kinds: &arguments.kind };
+                for_each_block(&*store, &payloads, &blocks, None, &mut left, &mut |line| {
+                    printer.row(&line).map(|()| true)
                 })?;
             }
             Ok(())
@@ -79,33 +80,41 @@ pub(super) fn run(context: &Context, arguments: &Content) -> anyhow::Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
-/// Calls `each` with the blocks of a session, up to `left`, which is counted down.
+/// The blocks of a session, all of them or those of some kinds.
+pub(super) struct BlocksOf<'a> {
+    pub(super) session: &'a Session,
+    pub(super) kinds: &'a [String],
+}
+
+/// Calls `each` with blocks of a session behind `after`, up to `left`, which is counted down, and until it wants no more of
+/// them for now. Returns where they go on; `None` behind the last.
 pub(super) fn for_each_block(
     store: &dyn Queries,
     payloads: &PayloadReader<'_>,
-    session: &Session,
-    kinds: &[String],
+    of: &BlocksOf<'_>,
+    mut after: Option<Resume>,
     left: &mut usize,
-    each: &mut dyn FnMut(Line) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
+    each: &mut dyn FnMut(Line) -> anyhow::Result<bool>,
+) -> anyhow::Result<Option<Resume>> {
+    let session = of.session;
     let filter = BlockFilter {
         source: session.source.to_string(),
         session: session.session.to_string(),
         stream: None,
-        kinds: kinds.to_vec(),
+        kinds: of.kinds.to_vec(),
     };
-    let mut after = None;
     loop {
         let limit = PAGE_BLOCKS.min(*left);
         let page = blocks(store, &filter, &PageRequest { after: after.take(), limit })?;
         *left -= page.items.len();
         let roles = roles(store, &session.source, &page.items)?;
+        let mut wants_more = true;
         for line in lines(payloads, session, page.items, &roles)? {
-            each(line)?;
+            wants_more = each(line)?;
         }
         match page.next {
-            Some(next) if *left > 0 => after = Some(next),
-            _ => return Ok(()),
+            Some(next) if wants_more && *left > 0 => after = Some(next),
+            next => return Ok(next),
         }
     }
 }

@@ -89,8 +89,10 @@ fn write<W: Write + Send>(
             let mut sheet = sheet(out, format, CONTENT)?;
             let payloads = PayloadReader::new(ledger);
             let each = |session| {
-                let row = &mut |line| sheet.row(&cells(CONTENT, &line));
-                content::for_each_block(store, &payloads, &session, &[], &mut usize::MAX.clone(), row)
+                let row = &mut |line| sheet.row(&cells(CONTENT, &line)).map(|()| true);
+                let blocks = content::BlocksOf { session: &session, kinds: &[] };
+                content::for_each_block(store, &payloads, &blocks, None, &mut usize::MAX.clone(), row)
+                    .map(drop)
             };
             filter::for_each(None, |page| store.sessions(&Filter::default(), page), each)?;
             sheet.finish()

@@ -1,6 +1,6 @@
 //! The lists of a server: the same rows as the commands print with `--json`, asked for by the parameters of a URL.
 
-use super::content::for_each_block;
+use super::content::{BlocksOf, for_each_block};
 use super::sessions::{self, SessionHosts};
 use super::{Context, relationships, search, turns, usage};
 use crate::args::{self, BlockKind, By, Sort};
@@ -135,21 +135,27 @@ impl Lists<'_> {
         let filter = filter::of_arguments(&arguments(asked)?, self.queries)?;
         let payloads = PayloadReader::new(self.ledger);
         let kinds: Vec<String> = all(asked, "kind");
-        let (mut left, mut is_cut) = (limit(asked)?, false);
-        filter::for_each(
-            None,
-            |page| self.queries.sessions(&filter, page),
-            |session| {
-                if left == 0 || lines.is_full() {
-                    is_cut = true;
+        let mut left = limit(asked)?;
+        let mut at = asked.parameter("after").map(InContent::parse).transpose()?.unwrap_or_default();
+        while left > 0 && !lines.is_full() {
+            let page =
+                self.queries.sessions(&filter, &PageRequest { after: at.session.clone(), limit: 1 })?;
+            // The session may be gone by now, and its blocks with it.
+            let in_session = at.blocks.take();
+            for session in page.items {
+                let blocks = BlocksOf { session: &session, kinds: &kinds };
+                let write = &mut |line| lines.push(&line).map(|()| !lines.is_full());
+                at.blocks =
+                    for_each_block(self.queries, &payloads, &blocks, in_session.clone(), &mut left, write)?;
+            }
+            if at.blocks.is_none() {
+                at.session = page.next;
+                if at.session.is_none() {
                     return Ok(());
                 }
-                for_each_block(self.queries, &payloads, &session, &kinds, &mut left, &mut |line| {
-                    lines.push(&line)
-                })
-            },
-        )?;
-        if is_cut || left == 0 { lines.push(&serde_json::json!({ "cut": true })) } else { Ok(()) }
+            }
+        }
+        lines.push(&serde_json::json!({ "next": at.text() }))
     }
 
     fn relationships(&self, asked: &Asked, lines: &mut Lines) -> anyhow::Result<()> {
@@ -172,6 +178,40 @@ impl Lists<'_> {
         let notes = search::Notes::of(&found);
         found.hits.into_iter().try_for_each(|hit| lines.push(&search::line(hit)))?;
         if notes.is_empty() { Ok(()) } else { lines.push(&serde_json::json!({ "notes": notes })) }
+    }
+}
+
+/// Where a list of blocks goes on: behind which session, and behind which block of the next one.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct InContent {
+    session: Option<Resume>,
+    blocks: Option<Resume>,
+}
+
+impl InContent {
+    /// The lengths before the texts: either may hold anything.
+    fn text(&self) -> String {
+        let part = |resume: &Option<Resume>| match resume {
+            None => "-".to_owned(),
+            Some(Resume(text)) => format!("{}.{text}", text.len()),
+        };
+        part(&self.session) + &part(&self.blocks)
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        let part = |text: &str| {
+            if let Some(rest) = text.strip_prefix('-') {
+                return Some((None, rest.to_owned()));
+            }
+            let (length, rest) = text.split_once('.')?;
+            let (part, rest) = rest.split_at_checked(length.parse().ok()?)?;
+            Some((Some(Resume(part.to_owned())), rest.to_owned()))
+        };
+        let parts = part(text).and_then(|(session, rest)| Some((session, part(&rest)?)));
+        match parts {
+            Some((session, (blocks, rest))) if rest.is_empty() => Ok(Self { session, blocks }),
+            _ => Err(invalid(format!("after {text:?} is not the next of an answer"))),
+        }
     }
 }
 
@@ -207,4 +247,23 @@ fn arguments(asked: &Asked) -> Result<args::Filter> {
 fn value_of<T: ValueEnum>(text: &str) -> Result<T> {
     T::from_str(text, false)
         .map_err(|_| invalid(format!("{text:?} is not one of the values; see burnlog --help")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_list_of_blocks_goes_on_is_read_as_it_was_written() {
+        let resume = |text: &str| Some(Resume(text.to_owned()));
+        for (session, blocks) in
+            [(None, None), (resume("a.-1"), None), (None, resume("")), (resume("3.abc"), resume("\u{e9}-"))]
+        {
+            let at = InContent { session, blocks };
+            assert_eq!(InContent::parse(&at.text()).unwrap(), at);
+        }
+        for wrong in ["", "x", "5.abc-", "-", "1.\u{e9}-", "--x", "99999999999999999999.a-"] {
+            assert_eq!(InContent::parse(wrong).unwrap_err().kind(), ErrorKind::Invalid, "{wrong}");
+        }
+    }
 }

@@ -65,6 +65,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     if let Some(zone) = &global.tz {
         crate::zone::choose(zone)?;
     }
+    let json = global.json;
     let context = || Ok::<_, burnlog_log::Error>(Context { global, environment: Environment::read()? });
     match arguments.command {
         Command::Ingest(ingest) => ingest::run(&context()?, &ingest),
@@ -82,7 +83,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Hook(Hook::Install(settings)) => hook::install(&context()?, &settings),
         Command::Hook(Hook::Uninstall(settings)) => hook::uninstall(&context()?, &settings),
         // The agent runs whatever is wrong with us.
-        Command::Run(run) => Ok(run_agent::run(context(), &run)),
+        Command::Run(run) => Ok(run_agent::run(context(), json, &run)),
         Command::Verify => verify::run(&context()?),
         Command::Restore(restore) => restore::run(&context()?, &restore),
         Command::Content(content) => content::run(&context()?, &content),

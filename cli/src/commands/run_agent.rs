@@ -15,20 +15,22 @@ use std::process::ExitCode;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, SystemTime};
 
-pub(super) fn run(context: burnlog_log::Result<Context>, arguments: &Run) -> ExitCode {
+pub(super) fn run(context: burnlog_log::Result<Context>, json: bool, arguments: &Run) -> ExitCode {
     let since = SystemTime::now();
     let agent = match Agent::start(&arguments.command) {
         Ok(agent) => agent,
         Err(failed) => {
+            let message = format!("the program cannot be started: {}", failed.error);
+            let error = Error::new(ErrorKind::Invalid, "start agent", message);
             let program = arguments.command[0].display();
-            failure::tell(&format!("burnlog: {program} cannot be started: {}", failed.error));
+            failure::tell_failed("nothing is run", &error.at(program).into(), json);
             return ExitCode::from(failed.code);
         }
     };
     let context = match context {
         Ok(context) => context,
         Err(error) => {
-            failure::tell(&format!("burnlog: nothing is ingested: {}", error.message()));
+            failure::tell_failed("nothing is ingested", &error.into(), json);
             return ExitCode::from(agent.wait());
         }
     };
@@ -36,10 +38,8 @@ pub(super) fn run(context: burnlog_log::Result<Context>, arguments: &Run) -> Exi
     let context = Context { global: Global { quiet: true, ..context.global }, ..context };
     let code = accompany(&context, agent, &ingest_arguments(arguments), since);
     if let Err(error) = push_in_time(context, arguments) {
-        let error = failure::one_line(&error);
-        failure::tell(&format!(
-            "burnlog: not pushed, the local ledger has it for a later burnlog push: {error}"
-        ));
+        let what = "not pushed, the local ledger has it for a later burnlog push";
+        failure::tell_failed(what, &error, json);
     }
     ExitCode::from(code)
 }
@@ -54,7 +54,7 @@ fn accompany(context: &Context, agent: Agent, ingest: &Ingest, since: SystemTime
         stopper.stop();
         let first = following.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the ingest panicked")));
         if let Err(error) = first.or_else(|error| follow_again(context, ingest, since, &error)) {
-            failure::tell(&format!("burnlog: not all was ingested: {}", failure::one_line(&error)));
+            failure::tell_failed("not all was ingested", &error, context.global.json);
         }
         code
     })
@@ -112,12 +112,22 @@ fn push_in_time(context: Context, arguments: &Run) -> anyhow::Result<()> {
     let pushed = match result.recv_timeout(timeout) {
         Ok(pushed) => pushed?,
         Err(RecvTimeoutError::Timeout) => {
-            anyhow::bail!("the push took longer than {} s; --push-timeout allows more", timeout.as_secs())
+            let message =
+                format!("the push took longer than {} s; --push-timeout allows more", timeout.as_secs());
+            return Err(Error::new(ErrorKind::Unavailable, "push", message).into());
         }
         Err(RecvTimeoutError::Disconnected) => anyhow::bail!("the push panicked"),
     };
     match pushed.divergences.first() {
-        Some(diverged) => anyhow::bail!("{}: {}", diverged.code, diverged.message),
+        Some(diverged) => {
+            let kind = match diverged.code {
+                "forked" => ErrorKind::Forked,
+                "damaged" => ErrorKind::Corrupt,
+                _ => ErrorKind::Invalid,
+            };
+            let message = format!("{}: {}", diverged.code, diverged.message);
+            Err(Error::new(kind, "push", message).into())
+        }
         None => Ok(()),
     }
 }

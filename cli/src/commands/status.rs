@@ -5,7 +5,7 @@ use super::project::{ProjectionLine, projection_lines};
 use super::push::{Unpushed, unpushed};
 use crate::open::{self, Access, StoreUrl};
 use crate::output::{bytes, count, counted, print_one};
-use burnlog_log::{BatchHead, Ledger, Root, Timestamp, WriterId};
+use burnlog_log::{BatchHead, ErrorKind, Ledger, Root, Timestamp, WriterId};
 use burnlog_projections::HostLabels;
 use burnlog_sources::CursorFile;
 use std::path::PathBuf;
@@ -23,6 +23,8 @@ struct Status {
     unpushed: Option<Unpushed>,
     /// What went wrong in hooks, which tell nobody else; null where nothing did.
     hook_errors: Option<HookErrorsLine>,
+    /// What this token may not see, and which scope shows it; null where it may see everything.
+    withheld: Option<String>,
 }
 
 #[derive(serde::Serialize)]
@@ -62,6 +64,10 @@ pub(super) fn run(context: &Context) -> anyhow::Result<ExitCode> {
     let Context { global, environment } = context;
     let ledger = open::ledger(&StoreUrl::choose(global, environment)?, Access::Read, global)?;
     let (location, stat) = (ledger.location(), ledger.stat()?);
+    let withheld = match open::require_reading(&ledger, "status") {
+        Err(error) if error.kind() == ErrorKind::Denied => Some(error.message().to_owned()),
+        read => read.map(|()| None)?,
+    };
     let labels = match context.queries() {
         Ok(store) => HostLabels::read(&*store).ok(),
         Err(_) => None,
@@ -85,9 +91,13 @@ pub(super) fn run(context: &Context) -> anyhow::Result<ExitCode> {
             bytes_on_disk: stat.bytes_on_disk,
         },
         feeds: heads.iter().map(feed_line).collect(),
-        projections: projection_lines(context, &ledger)?,
+        projections: match &withheld {
+            Some(_) => Vec::new(),
+            None => projection_lines(context, &ledger)?,
+        },
         sources: sources(context, &ledger)?,
         unpushed: unpushed(context, &ledger, &heads)?,
+        withheld: withheld.map(|why| format!("hosts and projections: {why}")),
         hook_errors: environment.home.hook_errors()?.map(|errors| HookErrorsLine {
             path: errors.path,
             count: errors.count,
@@ -137,6 +147,7 @@ fn text(status: &Status) -> String {
     }
     let behind = projections.first().map_or(0, |line| line.behind);
     text.push_str(&match behind {
+        _ if status.withheld.is_some() => String::new(),
         0 => "projections: up to date\n".to_owned(),
         _ => format!("projections: {} entries behind; run burnlog project update\n", count(behind)),
     });
@@ -147,6 +158,9 @@ fn text(status: &Status) -> String {
             counted(line.files, "file"),
             bytes(line.pending_bytes)
         ));
+    }
+    if let Some(withheld) = &status.withheld {
+        text.push_str(&format!("not shown: {withheld}\n"));
     }
     if let Some(unpushed) = unpushed {
         text.push_str(&unpushed.text());

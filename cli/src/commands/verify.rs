@@ -19,6 +19,8 @@ pub(super) fn run(context: &Context) -> anyhow::Result<ExitCode> {
     let Context { global, environment } = context;
     let url = StoreUrl::choose(global, environment)?;
     let ledger = open::ledger(&url, Access::Read, global)?;
+    // What is withheld cannot be told from damage afterwards.
+    open::require_reading(&ledger, "verify")?;
     let state = environment.home.ledger_state(ledger.location().id);
     let mut remembered = RememberedHeads::load(&state.heads())?;
     let mut printer = Printer::new(global, COLUMNS);

@@ -157,7 +157,7 @@ fn a_postgres_ledger_behind_a_server_is_as_at_home() {
 
 #[test]
 fn tokens_are_made_listed_and_revoked_while_the_server_runs() {
-    let served = Served::start("file", &[]);
+    let mut served = Served::start("file", &[]);
     let (machine, pod) = (&served.machine, Machine::new("pod"));
     let made = machine.json(&["token", "create", "--scope", "append,read", "--name", "ci"]);
     let (id, token) = (made["id"].as_str().unwrap(), made["token"].as_str().unwrap());
@@ -184,6 +184,84 @@ fn tokens_are_made_listed_and_revoked_while_the_server_runs() {
     assert!(listed.contains("\"name\":\"ci\"") && !listed.contains(token), "{listed}");
     machine.ok(&["token", "revoke", id]);
     assert_eq!(run(Some(token), &["sessions"]).code, 2);
+    // Who was refused can be told from the log, and nobody can use what stands there.
+    let log = served.stop();
+    let lines = |status: &str| log.lines().filter(|line| line.contains(status)).collect::<Vec<_>>();
+    let (denied, unknown) = (lines("status=403"), lines("status=401"));
+    assert!(!denied.is_empty() && denied.iter().all(|line| line.contains(id)), "{log}");
+    assert!(unknown.iter().any(|line| line.contains(id)), "a token that was revoked: {log}");
+    assert!(unknown.iter().any(|line| !line.contains(id)) && !log.contains(token), "{log}");
+}
+
+/// What is withheld is no damage, and what may be seen is shown.
+#[test]
+fn with_a_token_that_may_only_append_status_shows_a_part_and_verify_says_what_it_takes() {
+    let served = Served::start("file", &[]);
+    let pod = Machine::new("pod");
+    let token = |scope: &str| served.machine.json(&["token", "create", "--scope", scope])["token"].clone();
+    let (append, read) = (token("append"), token("read"));
+    let run = |token: &serde_json::Value, arguments: &[&str]| {
+        let mut command = pod.command(&[arguments, &["--store", &served.url]].concat());
+        command.env("RELAYBURN_HTTP_TOKEN", token.as_str().unwrap());
+        crate::Ended::of(command.output().unwrap())
+    };
+    assert_eq!(run(&append, &["ingest", "--root", &claude_fixtures()]).code, 0);
+    let verified = run(&append, &["verify", "--json"]);
+    assert_eq!((verified.code, verified.stdout.as_str()), (2, ""), "{}", verified.stderr);
+    let error: serde_json::Value = serde_json::from_str(verified.stderr.trim()).unwrap();
+    assert_eq!((&error["error"]["kind"], &error["error"]["operation"]), (&"Denied".into(), &"verify".into()));
+    assert!(error["error"]["message"].as_str().unwrap().contains("scope read"), "{error}");
+    assert_eq!(run(&read, &["verify"]).code, 0, "it may not check the store itself, and says so");
+
+    let shown = run(&append, &["status"]);
+    assert_eq!(shown.code, 0, "{}", shown.stderr);
+    assert!(shown.stdout.contains("not shown: hosts and projections"), "{}", shown.stdout);
+    let json = run(&append, &["status", "--json"]).stdout;
+    let status: serde_json::Value = serde_json::from_str(json.trim()).unwrap();
+    assert!(
+        status["ledger"]["events"].as_u64().unwrap() > 10 && status["feeds"][0]["size"].is_u64(),
+        "{json}"
+    );
+    assert!(status["withheld"].as_str().unwrap().contains("scope read"), "{json}");
+    let json = run(&read, &["status", "--json"]).stdout;
+    let status: serde_json::Value = serde_json::from_str(json.trim()).unwrap();
+    assert_eq!(
+        (&status["withheld"], &status["projections"][0]["behind"]),
+        (&serde_json::Value::Null, &0.into())
+    );
+}
+
+#[test]
+fn a_host_that_is_not_known_is_said_with_those_that_are() {
+    let machine = Machine::new("laptop");
+    machine.ok(&["ingest", "--root", &claude_fixtures()]);
+    assert!(!machine.ok(&["sessions", "--host", "laptop"]).is_empty());
+    for (command, host) in [("sessions", "laptob"), ("turns", ""), ("usage", "Laptop")] {
+        let ended = machine.run(&[command, "--host", host]);
+        assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{command}");
+        assert!(ended.stderr.contains(&format!("no host {host:?}; known: laptop")), "{}", ended.stderr);
+    }
+}
+
+/// What a store says of itself, where it is and how it failed, is for whoever runs the server.
+#[test]
+fn a_store_that_fails_is_told_to_the_log_alone() {
+    let mut served = Served::start("file", &["--log", "json"]);
+    let pod = Machine::new("pod");
+    let folder = text(served.machine.path("served"));
+    let ingest = ["ingest", "--store", &served.url, "--root", &claude_fixtures()];
+    pod.ok(&ingest);
+    std::fs::remove_dir_all(&folder).unwrap();
+    std::fs::write(&folder, "in the way").unwrap();
+    let failed = pod.run(&["compact", "--store", &served.url]);
+    assert_eq!(failed.code, 2, "{}", failed.stderr);
+    assert!(failed.stderr.contains(&served.url), "{}", failed.stderr);
+    let place = text(served.machine.path(""));
+    let place = place.trim_end_matches('/');
+    assert!(!failed.stderr.contains(place), "{}", failed.stderr);
+    let log = served.stop();
+    let failure = log.lines().find(|line| line.contains("\"failure\"")).expect("it is in the log");
+    assert!(failure.contains(&folder) && failure.contains("\"request\""), "{failure}");
 }
 
 #[test]
@@ -221,6 +299,27 @@ fn lists_are_served_to_any_program_with_the_fields_of_the_command_line() {
     let next: serde_json::Value = serde_json::from_str(lines[2]).unwrap();
     let rest = list(Operation::Turns, &[("after", next["next"].as_str().unwrap())]).unwrap();
     assert_eq!([&lines[..2], &rest.lines().collect::<Vec<_>>()].concat(), whole.lines().collect::<Vec<_>>());
+    // So are the blocks, page by page.
+    let whole = list(Operation::Content, &[]).unwrap();
+    let (mut pages, mut after) = (Vec::new(), None);
+    loop {
+        let mut parameters = vec![("limit", "3")];
+        parameters.extend(after.as_deref().map(|after| ("after", after)));
+        let page = list(Operation::Content, &parameters).unwrap();
+        let mut lines: Vec<String> = page.lines().map(str::to_owned).collect();
+        assert!(lines.len() <= 4, "{page}");
+        let last: serde_json::Value = serde_json::from_str(lines.last().unwrap()).unwrap();
+        after = last["next"].as_str().map(str::to_owned);
+        lines.truncate(lines.len() - usize::from(after.is_some()));
+        pages.append(&mut lines);
+        if after.is_none() {
+            break;
+        }
+    }
+    assert!(pages.len() > 6);
+    assert_eq!(pages, whole.lines().collect::<Vec<_>>());
+    let unknown = list(Operation::Sessions, &[("host", "nobody")]).unwrap_err();
+    assert_eq!(unknown.kind(), burnlog_log::ErrorKind::NotFound, "{unknown}");
     for wrong in [("tag", "x"), ("since", "soon"), ("limit", "many"), ("sesion", "x"), ("after", "x")] {
         let error = list(Operation::Sessions, &[wrong]).unwrap_err();
         assert_eq!(error.kind(), burnlog_log::ErrorKind::Invalid, "{wrong:?}: {error}");

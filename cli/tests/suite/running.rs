@@ -137,6 +137,31 @@ fn a_destination_or_a_ledger_that_fails_is_one_line_and_fails_nothing_of_the_age
 }
 
 #[test]
+fn with_json_what_fails_beside_an_agent_is_an_object() {
+    let machine = Machine::new("one");
+    std::fs::write(machine.path("file"), "in the way").unwrap();
+    let nowhere = format!("file:{}/ledger", text(machine.path("file")));
+    let object = |ended: &Ended| {
+        let lines: Vec<&str> = ended.stderr.lines().collect();
+        let [line] = lines[..] else { panic!("one line: {}", ended.stderr) };
+        let error: serde_json::Value = serde_json::from_str(line).unwrap();
+        error["error"].clone()
+    };
+    let away = machine.run(&["--json", "run", "--to", &nowhere, "--", "sh", "-c", "exit 5"]);
+    assert_eq!(away.code, 5);
+    assert!(object(&away)["location"].as_str().unwrap().contains("file"), "{}", away.stderr);
+    let broken = machine.run(&["--json", "run", "--store", &nowhere, "--", "sh", "-c", "exit 5"]);
+    assert_eq!(broken.code, 5);
+    assert!(object(&broken)["kind"].is_string(), "{}", broken.stderr);
+    let missing = machine.run(&["--json", "run", "--", "/nowhere/agent"]);
+    assert_eq!((missing.code, object(&missing)["location"].as_str()), (127, Some("/nowhere/agent")));
+    let mut homeless = machine.command(&["--json", "run", "--", "sh", "-c", "exit 6"]);
+    let ended = Ended::of(homeless.env_remove("HOME").env_remove("RELAYBURN_HOME").output().unwrap());
+    assert_eq!(ended.code, 6);
+    assert!(object(&ended)["message"].as_str().unwrap().contains("RELAYBURN_HOME"), "{}", ended.stderr);
+}
+
+#[test]
 fn an_ingest_that_is_running_anyway_is_left_to_it() {
     let machine = Machine::new("one");
     let mut watching = machine.command(&["ingest", "--watch", "--json"]);

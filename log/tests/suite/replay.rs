@@ -44,6 +44,24 @@ fn payloads_that_the_destination_has_are_not_sent() {
     assert_eq!(to.stat().unwrap().events, 52);
 }
 
+/// Of a long batch a part is asked for first: a run that the destination has is found, a single event is sent in vain, and neither
+/// changes what is there.
+#[test]
+fn of_a_long_batch_what_comes_in_runs_is_not_sent() {
+    let (from, to, single) = (ledger(1), ledger(2), ledger(3));
+    append(&from, 1, "a", 0..2000);
+    append(&to, 2, "a", 700..1100);
+    let report = copy(&from, &to);
+    assert_eq!((report.entries, report.events_sent), (2001, 1601), "1600 lines and the writer");
+    append(&single, 2, "a", 701..702);
+    let report = copy(&from, &single);
+    assert_eq!((report.entries, report.events_sent), (2001, 2001));
+    for there in [to, single] {
+        assert_eq!(there.stat().unwrap().events, 2002);
+        assert!(there.feeds().unwrap().contains(&from.feeds().unwrap()[0]));
+    }
+}
+
 #[test]
 fn a_destination_that_is_ahead_is_left_alone() {
     let (from, to) = (ledger(1), ledger(2));
@@ -99,6 +117,32 @@ fn batches_that_do_not_fit_their_head_are_refused() {
     assert_eq!(report.divergences[0].code, "refused");
     assert_eq!(to.feeds().unwrap(), []);
     assert_eq!(to.stat().unwrap().events, 0);
+}
+
+/// A long tail is prepared ahead of what is appended: it arrives in order, and as far as it is sound.
+#[test]
+fn a_long_tail_arrives_up_to_the_batch_that_does_not_fit() {
+    let (from, to) = (ledger(1), ledger(2));
+    for batch in 0..6 {
+        append(&from, 1, "a", batch * 500..(batch + 1) * 500);
+    }
+    let report = copy(&from, &to);
+    assert_eq!((report.batches, report.entries, report.divergences.len()), (6, 3001, 0));
+    assert_eq!(from.feeds().unwrap(), to.feeds().unwrap());
+    let feed = from.feeds().unwrap()[0].feed;
+    let all = burnlog_log::Limit { entries: 16_384, bytes: u64::MAX };
+    assert_eq!(from.read(&feed, 0, all).unwrap(), to.read(&feed, 0, all).unwrap());
+
+    let (from, to) = (ledger(3), ledger(4));
+    let (mut feed, events) = (TestFeed::new(2), Event::lines("b", 2500));
+    feed.append(from.backend(), &events[..900]).unwrap();
+    feed.append(from.backend(), &events[900..1800]).unwrap();
+    let mut forged = feed.prepare(&events[1800..]);
+    forged.head.signature.0[5] ^= 1;
+    forged.apply(from.backend()).unwrap();
+    let report = copy(&from, &to);
+    assert_eq!((report.batches, report.divergences[0].code), (2, "refused"));
+    assert_eq!(to.feeds().unwrap()[0].size, 1800);
 }
 
 #[test]

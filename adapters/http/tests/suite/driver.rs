@@ -296,6 +296,49 @@ fn nothing_acknowledged_is_lost_or_doubled_in_the_fourth_quarter_of_ten_thousand
     quarter(3);
 }
 
+/// A long tail: the next batch is asked for while one is on its way, so that the network sees two of the requests in either
+/// order. What one seed does to which of them differs from run to run; what comes of it must not.
+#[test]
+fn a_tail_that_is_prepared_ahead_arrives_whole_over_a_faulty_network() {
+    let own = Ledger::new(MemoryBackend::new(LedgerId([9; 16])));
+    let mut writer = own.writer(WriterKey::from_secret([1; 32])).unwrap();
+    for at in 0..12 {
+        let mut batch = Batch::default();
+        for seq in at * 150..(at + 1) * 150 {
+            let position =
+                Position { kind: Kind::Line, source: "test".into(), stream: "own".into(), seq, part: None };
+            batch.push(position, b"{}").unwrap();
+        }
+        writer.append(&batch, Timestamp::from_micros(at as i64)).unwrap();
+    }
+    let one = std::env::var("BURNLOG_SEED").ok().map(|seed| seed.parse().unwrap());
+    for seed in one.map_or(0..40, |seed: u64| seed..seed + 1) {
+        let wire = Wire(Arc::new(Mutex::new(Network::new(seed))));
+        let seed = Seed(seed, wire.clone());
+        loop {
+            match replay(&own, &wire.ledger(), &mut |_| {}) {
+                Ok(report) if report.divergences.is_empty() => break,
+                Ok(report) => panic!("{:?}", report.divergences),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}"),
+            }
+        }
+        {
+            let mut network = wire.lock();
+            for late in std::mem::take(&mut network.delayed) {
+                network.server.answer(&late);
+            }
+        }
+        let store = Ledger::new(wire.lock().store.clone());
+        assert_eq!(store.feeds().unwrap(), own.feeds().unwrap());
+        assert_eq!(store.stat().unwrap().events, 1800);
+        let verified = verify(&store, &[], &mut |finding| {
+            assert!(finding.severity < burnlog_log::Severity::Damage, "{finding:?}");
+        });
+        assert_eq!(verified.unwrap().heads, 12);
+        drop(seed);
+    }
+}
+
 /// A run in which nothing goes wrong shows nothing: the network does do all that it says.
 #[test]
 fn the_network_does_each_of_its_evils() {

@@ -6,16 +6,24 @@ use burnlog_http::{
     Operation, Rights, Transport, decode_append, encode_append, frame, unframe,
 };
 use burnlog_log::conformance::build::{Event, TestFeed};
-use burnlog_log::{Append, Backend, ErrorKind, Ledger, LedgerId, MemoryBackend, NewEvent};
+use burnlog_log::{
+    Address, Append, Backend, ErrorKind, Ledger, LedgerId, MemoryBackend, NewEvent, PayloadHash,
+};
 use burnlog_projections::MemoryProjections;
 use proptest::prelude::*;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
+/// One entry of each form: cut, next, kept, erased, whole.
 fn append_message() -> Vec<u8> {
-    let events = Event::lines("golden", 2);
+    let mut events = Event::lines("golden", 4);
+    let payload = b"{}".to_vec();
+    let hash = PayloadHash::of(&payload);
+    let skeleton = format!("{{\"v\":2,\"payload\": \"{hash}\",\"bytes\":2}}").into_bytes();
+    events.push(Event { address: Address::of(&skeleton), skeleton, payload });
     let prepared = TestFeed::new(1).prepare(&events);
-    let sent = [events[0].new_event(), NewEvent { payload: None, ..events[1].new_event() }];
+    let erased = NewEvent { payload: None, ..events[3].new_event() };
+    let sent = [events[0].new_event(), events[1].new_event(), erased, events[4].new_event()];
     encode_append(&Append {
         expected_size: prepared.expected_size,
         expected_root: prepared.expected_root,
@@ -24,6 +32,7 @@ fn append_message() -> Vec<u8> {
         head: &prepared.head,
         frontier: prepared.frontier.peaks(),
     })
+    .unwrap()
 }
 
 fn hex(bytes: &[u8]) -> String {

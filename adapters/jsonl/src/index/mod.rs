@@ -14,7 +14,7 @@ pub(crate) use build::{Failure, Site, from_rows, merge, persist};
 pub(crate) use manifest::{
     Covered, FILE_NAME as MANIFEST_NAME, Manifest, Read as ManifestRead, read as read_manifest,
 };
-pub(crate) use rows::{AddressRow, BatchRow, Place, SLOTS_MAX, SlotRow, fingerprint};
+pub(crate) use rows::{AddressRow, BatchRow, Fingerprint, Place, SLOTS_MAX, SlotRow, fingerprint};
 pub(crate) use run::{Fault, Run};
 pub(crate) use tail::{Counts, Seen, Tail};
 
@@ -51,6 +51,20 @@ impl Index {
         let fingerprint = fingerprint(address);
         self.tail.addresses(&fingerprint, seen, each);
         self.runs.iter().try_for_each(|run| run.addresses(&fingerprint, each))
+    }
+
+    /// Calls `each` with the entries of every address, and the number that stands beside it in `wanted`, which is in ascending order: then
+    /// neighbours lie close by in each run.
+    pub(crate) fn addresses_of(
+        &self,
+        wanted: &[(Fingerprint, u32)],
+        seen: Seen,
+        each: &mut dyn FnMut(u32, AddressRow),
+    ) -> Result<(), Fault> {
+        for (fingerprint, number) in wanted {
+            self.tail.addresses(fingerprint, seen, &mut |row| each(*number, row));
+        }
+        self.runs.iter().try_for_each(|run| run.addresses_of(wanted, each))
     }
 
     /// Returns the batch that holds a slot.

@@ -59,6 +59,16 @@ pub(crate) const fn rows_per_page<R: Row>() -> u64 {
     (PAGE_ROOM / R::BYTES) as u64
 }
 
+/// The leading bits of a fingerprint.
+fn leading(fingerprint: &Fingerprint) -> u64 {
+    u64::from_be_bytes(*fingerprint.first_chunk().expect("16 bytes"))
+}
+
+/// How many of `rows` evenly spread rows a distance between leading bits spans.
+fn place(distance: u64, rows: u64) -> u64 {
+    ((u128::from(distance) * u128::from(rows)) >> 64) as u64
+}
+
 /// Encodes the header page.
 pub(crate) fn header_page(ledger: LedgerId, sections: [Section; SECTIONS]) -> Vec<u8> {
     let header = Header { magic: *b"BLindex1", format: RUN_FORMAT, ledger: ledger.0, sections };
@@ -224,14 +234,54 @@ impl Run {
         fingerprint: &Fingerprint,
         each: &mut dyn FnMut(AddressRow),
     ) -> Result<(), Fault> {
-        let (rows, blocks) = (self.rows::<AddressRow>(), self.rows::<FilterBlock>());
-        if rows == 0 || !self.row::<FilterBlock>(block_of(fingerprint, blocks))?.may_hold(fingerprint) {
-            return Ok(());
+        if self.may_hold(fingerprint)? {
+            let guess = self.guess(fingerprint, self.rows::<AddressRow>())?;
+            self.addresses_near(guess, fingerprint, each)?;
         }
-        let guess = self.guess(fingerprint, rows)?;
+        Ok(())
+    }
+
+    /// Calls `each` with every row of the fingerprints, which ascend, and the numbers beside them.
+    pub(crate) fn addresses_of(
+        &self,
+        wanted: &[(Fingerprint, u32)],
+        each: &mut dyn FnMut(u32, AddressRow),
+    ) -> Result<(), Fault> {
+        let rows = self.rows::<AddressRow>();
+        let mut last: Option<(u64, u64)> = None;
+        for (fingerprint, number) in wanted {
+            if !self.may_hold(fingerprint)? {
+                continue;
+            }
+            let here = leading(fingerprint);
+            // From a neighbour the distance is a better guess than that from the start, and needs no look at what stands there.
+            let guess = match last {
+                Some((index, before)) => index + place(here.saturating_sub(before), rows),
+                None => self.guess(fingerprint, rows)?,
+            };
+            let index = self.addresses_near(guess, fingerprint, &mut |row| each(*number, row))?;
+            last = Some((index, here));
+        }
+        Ok(())
+    }
+
+    fn may_hold(&self, fingerprint: &Fingerprint) -> Result<bool, Fault> {
+        let blocks = self.rows::<FilterBlock>();
+        Ok(self.rows::<AddressRow>() > 0
+            && self.row::<FilterBlock>(block_of(fingerprint, blocks))?.may_hold(fingerprint))
+    }
+
+    /// Calls `each` with every row of a fingerprint, begins to look at `guess`, and returns where they begin.
+    fn addresses_near(
+        &self,
+        guess: u64,
+        fingerprint: &Fingerprint,
+        each: &mut dyn FnMut(AddressRow),
+    ) -> Result<u64, Fault> {
         let near = |row: &AddressRow| row.fingerprint < *fingerprint;
-        let mut index = self.lower_bound_near(guess, NEAR_ROWS, near)?;
-        while index < rows {
+        let first = self.lower_bound_near(guess, NEAR_ROWS, near)?;
+        let mut index = first;
+        while index < self.rows::<AddressRow>() {
             let row: AddressRow = self.row(index)?;
             if row.fingerprint != *fingerprint {
                 break;
@@ -239,22 +289,19 @@ impl Run {
             each(row);
             index += 1;
         }
-        Ok(())
+        Ok(first)
     }
 
     /// Guesses the place of a fingerprint. They are evenly spread, so the first guess is a page or two off; the distance to
     /// what stands there gives a second one that is off by a few rows.
     fn guess(&self, fingerprint: &Fingerprint, rows: u64) -> Result<u64, Fault> {
-        let leading =
-            |fingerprint: &Fingerprint| u64::from_be_bytes(*fingerprint.first_chunk().expect("16 bytes"));
-        let place = |leading: u64| ((u128::from(leading) * u128::from(rows)) >> 64) as u64;
         let wanted = leading(fingerprint);
-        let first = place(wanted).min(rows - 1);
+        let first = place(wanted, rows).min(rows - 1);
         let there = leading(&self.row::<AddressRow>(first)?.fingerprint);
         Ok(if there > wanted {
-            first.saturating_sub(place(there - wanted))
+            first.saturating_sub(place(there - wanted, rows))
         } else {
-            (first + place(wanted - there)).min(rows - 1)
+            (first + place(wanted - there, rows)).min(rows - 1)
         })
     }
 

@@ -1,6 +1,6 @@
 //! Tables, indexes and views as SQL, made from the declared tables alone. Every name is qualified and quoted.
 
-use burnlog_projections::{Column, ColumnKind, Generation, TABLES, Table};
+use burnlog_projections::{Column, ColumnKind, Generation, Row, TABLES, Table, UsageDay};
 use std::fmt::Write;
 
 /// Instants that a `timestamptz` can hold, in microseconds since 1970: from 4713 before Christ to the year 9999.
@@ -18,11 +18,12 @@ const VIEWS: [(&str, &str); 3] = [
          result_bytes from {s}.tool_uses where result_copied is not null",
     ),
     (
-        "content_blocks",
-        "select c.source, c.stream, (r ->> 0)::int8 as seq, r ->> 1 as address_begins_with, b.nth - 3 as ordinal, \
+        "content",
+        "select c.source, c.stream, (r ->> 0)::int8 as seq, r ->> 1 as address_begins_with, \
+         b.nth - 3 - (json_typeof(r -> 2) = 'string')::int as ordinal, \
          b.block ->> 0 as kind, (b.block ->> 1)::int8 as start, (b.block ->> 2)::int8 as bytes, b.block ->> 3 as tool_use \
-         from {s}.content c, json_array_elements(c.blocks::json) as r, \
-         json_array_elements(r) with ordinality as b(block, nth) where b.nth > 2",
+         from {s}.content_chunks c, json_array_elements(c.blocks::json) as r, \
+         json_array_elements(r) with ordinality as b(block, nth) where json_typeof(b.block) = 'array'",
     ),
 ];
 
@@ -36,9 +37,14 @@ pub(super) fn table_name(schema: &str, table: &Table, generation: Generation) ->
     format!("{schema}.\"{}_g{}\"", table.name, generation.0)
 }
 
-/// The name of a table's view: its own, but for the one that a table of the ledger half has.
+/// The name of a table's view: its own, but for the one that a table of the ledger half has, and for the one whose name
+/// people look for with a row for each block.
 fn view_name(table: &Table) -> &'static str {
-    if table.name == "feeds" { "hosts" } else { table.name }
+    match table.name {
+        "feeds" => "hosts",
+        "content" => "content_chunks",
+        name => name,
+    }
 }
 
 /// The type of a column.
@@ -94,12 +100,13 @@ pub(super) fn beginning(text: &str) -> String {
 
 /// The statements that make the views show a generation.
 pub(super) fn create_views(schema: &str, generation: Generation) -> String {
-    let mut sql = String::new();
+    // What was called so before stands on views that are dropped below.
+    let mut sql = format!("drop view if exists {schema}.\"content_blocks\";\n");
     for (name, _) in VIEWS.iter().rev() {
         let _ = writeln!(sql, "drop view if exists {schema}.\"{name}\";");
     }
     for table in TABLES {
-        let columns: Vec<String> = table.columns.iter().map(for_people).collect();
+        let columns: Vec<String> = table.columns.iter().map(|column| for_people(table, column)).collect();
         let (name, columns) = (view_name(table), columns.join(", "));
         let from = table_name(schema, table, generation);
         let _ = writeln!(sql, "drop view if exists {schema}.\"{name}\";");
@@ -117,9 +124,13 @@ pub(super) fn view_names(schema: &str) -> Vec<String> {
     names.map(|name| format!("{schema}.{}", quoted(name))).collect()
 }
 
-/// A column as people want to see it: instants as such, where there is a date for them.
-fn for_people(column: &Column) -> String {
+/// A column as people want to see it: instants and days as such, where there is a date for them.
+fn for_people(table: &Table, column: &Column) -> String {
     let name = quoted(column.name);
+    if table.name == UsageDay::TABLE.name && column.name == "day" {
+        // Calls without a time have the empty day, and years of more than four digits are longer.
+        return format!("case when length({name}) = 10 and {name} >= '0001' then {name}::date end as {name}");
+    }
     if column.kind != ColumnKind::Instant {
         return name;
     }

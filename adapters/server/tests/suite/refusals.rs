@@ -21,6 +21,7 @@ fn encoded(prepared: &Prepared) -> Vec<u8> {
         head: &prepared.head,
         frontier: prepared.frontier.peaks(),
     })
+    .unwrap()
 }
 
 #[test]
@@ -34,14 +35,14 @@ fn what_does_not_fit_together_is_refused_with_the_record_and_nothing_is_stored()
     payload.events[1].payload = b"{\"n\":7}".to_vec();
     let mut skeleton = good.clone();
     skeleton.events[2].skeleton = events[1].skeleton.clone();
-    for (wrong, address) in [(payload, events[1].address), (skeleton, events[2].address)] {
+    for (wrong, entry) in [(payload, 1), (skeleton, 2)] {
         let raw = send(
             place.running.address(),
             &request("POST", APPEND, &[], &frame(FrameKind::Append, &encoded(&wrong))),
         );
         assert_eq!((raw.status, raw.kind().as_str()), (422, "Invalid"));
         let told = burnlog_http::Refusal::of_json(&raw.body).unwrap().error.location;
-        assert_eq!(told, address.to_string());
+        assert_eq!(told, format!("entry {entry} of the batch"));
     }
 
     let mut forged = good.clone();
@@ -211,6 +212,71 @@ fn huge_headers_are_refused_and_a_slow_client_is_cut_off() {
     slow.write_all(&whole[..whole.len() - 5]).unwrap();
     assert_eq!(read(&mut slow).status, 408);
     assert_eq!(send(address, &request("GET", "/healthz", &[], b"")).status, 200);
+}
+
+#[test]
+fn a_header_is_taken_up_to_its_limit_and_not_a_byte_beyond() {
+    let place = Place::new(Given::default());
+    let address = place.running.address();
+    let get = |more: usize| {
+        let bytes = request("GET", "/v1/ledgers/default", &[("x-long", &"x".repeat(more))], b"");
+        (bytes.len(), send(address, &bytes).status)
+    };
+    let (shortest, _) = get(0);
+    let most = (16 << 10) - shortest;
+    assert_eq!(get(most), (16 << 10, 200));
+    assert_eq!(get(most + 1).1, 431);
+    let (long, path) = ("x".repeat(20 << 10), "/v1/ledgers/default?x=");
+    assert_eq!(send(address, &request("GET", &format!("{path}{long}"), &[], b"")).status, 431);
+}
+
+#[test]
+fn a_parameter_that_is_given_twice_is_named() {
+    let place = Place::new(Given::default());
+    let get = |path: &str| send(place.running.address(), &request("GET", path, &[], b""));
+    for (path, name) in
+        [("feeds?limit=1&limit=2", "limit"), ("sessions?since=1&tag=a=1&tag=b=2&since=1", "since")]
+    {
+        let raw = get(&format!("/v1/ledgers/default/{path}"));
+        assert_eq!((raw.status, raw.kind().as_str()), (400, "Invalid"), "{path}");
+        let told = burnlog_http::Refusal::of_json(&raw.body).unwrap().error.message;
+        assert!(told.contains(name), "{told}");
+    }
+    assert_eq!(get("/v1/ledgers/default/sessions?tag=a=1&tag=b=2").status, 200);
+}
+
+/// An answer that nobody reads is given up, and its memory is there for others again.
+#[test]
+fn who_reads_nothing_of_an_answer_is_cut_off() {
+    let limits = Limits { write_timeout: Duration::from_millis(200), ..Limits::default() };
+    let place = Place::new(Given { limits, ..Given::default() });
+    let backend = place.client();
+    let events: Vec<Event> = (0..2).map(|seq| Event::line("a", seq, &noise(6 << 20))).collect();
+    let mut feed = TestFeed::new(1);
+    feed.append(&*backend, &events).unwrap();
+    let path = format!("/v1/ledgers/default/feeds/{}/entries?bytes=8388608", feed.id());
+    // More than the buffers of both ends of all these connections hold.
+    let mut stuck: Vec<_> = (0..4).map(|_| connect(place.running.address())).collect();
+    for stream in &mut stuck {
+        stream.write_all(&request("GET", &path, &[], b"")).unwrap();
+    }
+    let metrics = || {
+        let raw = send(place.running.address(), &request("GET", "/metrics", &[], b""));
+        String::from_utf8(raw.body).unwrap()
+    };
+    // Each asks until the server has closed what it could not write: only the one that asks is open then.
+    assert!((0..100_000).any(|_| metrics().contains("\nburnlog_connections 1\n")), "{}", metrics());
+    drop(stuck);
+}
+
+/// Bytes that do not compress.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 1u64;
+    let mut byte = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    (0..length).map(|_| byte()).collect()
 }
 
 /// A request that has announced all the memory there is, and does not come to its end, keeps others out only as long

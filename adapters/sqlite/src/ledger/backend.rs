@@ -2,6 +2,7 @@
 
 use super::block::Cache;
 use super::fault::Fail;
+use super::groups::SharedWriter;
 use super::options::SqliteLedgerOptions;
 use super::place::Place;
 use super::plan::{Packing, Plan};
@@ -22,9 +23,8 @@ const READERS_MAX: usize = 4;
 /// Keeps a ledger in one SQLite file. Any number of processes may have it open, to read and to write.
 pub struct SqliteBackend {
     id: LedgerId,
-    place: Place,
-    /// `None` before the first write, and after a failure of the disk.
-    writer: Mutex<Option<Connection>>,
+    pub(super) place: Place,
+    pub(super) writer: SharedWriter,
     /// Connections that no call is using.
     readers: Mutex<Vec<Connection>>,
     cache: Mutex<Cache>,
@@ -52,7 +52,7 @@ impl SqliteBackend {
         }
         let (id, reader) = place.identify()?;
         let readers = Mutex::new(vec![reader]);
-        Ok(Self { id, place, writer: Mutex::default(), readers, cache: Mutex::default() })
+        Ok(Self { id, place, writer: SharedWriter::default(), readers, cache: Mutex::default() })
     }
 
     /// Runs `work` in one snapshot.
@@ -80,32 +80,22 @@ impl SqliteBackend {
         read().map_err(|fail: Fail| fail.located(operation, &self.place.name))
     }
 
+    fn check_writable(&self, operation: &'static str) -> Result<()> {
+        if !self.place.options.read_only {
+            return Ok(());
+        }
+        let message = "the ledger is open for reading only";
+        Err(Error::new(ErrorKind::Denied, operation, message).at(&self.place.name))
+    }
+
     /// Runs `work` on the connection that writes.
     fn with_writer<T>(
         &self,
         operation: &'static str,
         work: impl FnOnce(&mut Connection) -> Result<T, Fail>,
     ) -> Result<T> {
-        if self.place.options.read_only {
-            let message = "the ledger is open for reading only";
-            return Err(Error::new(ErrorKind::Denied, operation, message).at(&self.place.name));
-        }
-        let mut writer = lock(&self.writer);
-        self.place.check_in_place(operation)?;
-        let result = match writer.take() {
-            Some(connection) => Ok(connection),
-            None => self.place.connect(true),
-        }
-        .and_then(|mut connection| {
-            let result = work(&mut connection);
-            // After a failed sync nobody knows what the system still has in memory: what is read next comes
-            // from the file, through a connection that remembers nothing.
-            if !result.as_ref().is_err_and(Fail::is_of_disk) {
-                *writer = Some(connection);
-            }
-            result
-        });
-        result.map_err(|fail| fail.located(operation, &self.place.name))
+        self.check_writable(operation)?;
+        self.writer.with(operation, &self.place, work)
     }
 
     /// Runs `work` in a transaction that has the write lock from its beginning.
@@ -171,7 +161,8 @@ impl Backend for SqliteBackend {
         let plan = Plan::new(append, packing)?;
         // Outside the lock, so that others write while this compresses.
         let packed = plan.pack_all().map_err(|fail| fail.located("append", &self.place.name))?;
-        self.write_in("append", |connection| append::apply(connection, &plan, packed))
+        self.check_writable("append")?;
+        self.writer.append(&self.place, |connection| append::apply(connection, &plan, packed))
     }
 
     fn read(&self, feed: &WriterId, from: u64, limit: Limit) -> Result<Page> {

@@ -9,6 +9,7 @@ mod compact;
 mod erase;
 mod fault;
 mod feeds;
+mod groups;
 mod options;
 mod place;
 mod plan;

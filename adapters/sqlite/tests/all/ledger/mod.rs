@@ -6,6 +6,7 @@ mod erasing;
 mod opening;
 mod sharing;
 mod storing;
+mod views;
 
 use burnlog_log::conformance::Fixture;
 use burnlog_log::conformance::build::{Event, TestFeed};

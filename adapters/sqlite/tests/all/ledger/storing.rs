@@ -197,26 +197,3 @@ fn a_ledger_and_its_projections_live_in_one_file() {
     assert_eq!(dumped(&store), expected_dump(&events));
     assert_eq!(damages(ledger.backend()), []);
 }
-
-#[test]
-fn people_can_query_the_file_with_sql() {
-    let (_folder, path) = folder();
-    let ledger = Ledger::new(open(&path));
-    burnlog_projections::conformance::build::append(&ledger, 1, &made_up(21, 200));
-    catch_up(&mut SqliteProjections::open(&path, &SqliteOptions::default()).unwrap(), &ledger);
-    let connection = Connection::open(&path).unwrap();
-    let count = |from: &str| -> u64 {
-        connection.query_row(&format!("SELECT count(*) FROM {from}"), [], |row| row.get(0)).unwrap()
-    };
-    for view in ["turns", "calls", "tool_results", "content", "content_blocks", "sessions", "usage_daily"] {
-        assert!(count(view) > 0, "{view}");
-    }
-    count("relationships");
-    assert_eq!(count("turns"), count("calls"));
-    assert_eq!(count("tool_results WHERE result_bytes IS NULL AND is_error IS NULL"), 0);
-    let kinds = "content_blocks WHERE kind IN ('text', 'thinking', 'tool_use', 'tool_result') AND bytes > 0";
-    assert!(count(kinds) > 0);
-    // Each record with content is an event of the ledger, found by how its address begins.
-    let joined = "content_blocks b JOIN ledger_events e ON hex(substr(e.address, 1, 6)) = upper(b.address_begins_with)";
-    assert_eq!(count(joined), count("content_blocks"));
-}
