@@ -25,12 +25,11 @@ impl Bench {
     /// Lets `work` use one, which is kept for whoever comes next.
     pub(crate) fn with<T>(work: impl FnOnce(&mut Self) -> Result<T, String>) -> Result<T, String> {
         let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut bench = match idle {
-            Some(bench) => bench,
-            None => {
-                let decoder = Decoder::new().map_err(|error| error.to_string())?;
-                Self { decoder, compressed: Vec::new(), plain: Vec::new() }
-            }
+        let mut bench = if let Some(bench) = idle {
+            bench
+        } else {
+            let decoder = Decoder::new().map_err(|error| error.to_string())?;
+            Self { decoder, compressed: Vec::new(), plain: Vec::new() }
         };
         let done = work(&mut bench);
         let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
