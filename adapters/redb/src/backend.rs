@@ -198,6 +198,7 @@ impl RedbBackend {
             let sync = self.options.durability == Durability::Batch
                 || self.unsynced_bytes.fetch_add(bytes, Ordering::SeqCst) + bytes >= UNSYNCED_BYTES_MAX;
             let commit = |mut txn: WriteTransaction| {
+                self.place.check_in_place(operation)?;
                 txn.set_durability(if sync { redb::Durability::Immediate } else { redb::Durability::None })?;
                 txn.commit()?;
                 if sync {

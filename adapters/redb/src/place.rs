@@ -11,7 +11,9 @@ use redb::{
 use std::fs::{self, File};
 use std::io;
 use std::ops::{Deref, DerefMut};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// An open redb file.
 pub(crate) enum Store {
@@ -69,6 +71,9 @@ pub(crate) trait Place: Send + Sync {
     fn name(&self) -> &str;
     /// Opens what is there, recovering it after a crash.
     fn open(&self, options: &RedbOptions) -> Result<Store>;
+    /// `NotFound` where what was opened is not there any more. redb goes on writing into a file that was deleted, so that a
+    /// batch would be acknowledged that nobody can ever read.
+    fn check_in_place(&self, operation: &'static str) -> Result<()>;
     /// Returns the length in bytes.
     fn bytes(&self) -> Result<u64>;
     /// Returns the bytes once more, without locks, for reading.
@@ -91,11 +96,21 @@ pub(crate) fn builder(options: &RedbOptions) -> Builder {
 pub(crate) struct FilePlace {
     path: PathBuf,
     name: String,
+    /// Device and inode of the file that was opened last.
+    file: Mutex<Option<(u64, u64)>>,
 }
 
 impl FilePlace {
     pub(crate) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), name: path.display().to_string() }
+        Self { path: path.to_owned(), name: path.display().to_string(), file: Mutex::new(None) }
+    }
+
+    fn file_there(&self) -> Option<(u64, u64)> {
+        fs::metadata(&self.path).ok().map(|found| (found.dev(), found.ino()))
+    }
+
+    fn file(&self) -> MutexGuard<'_, Option<(u64, u64)>> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns whether there is a file, or says why there cannot be a ledger.
@@ -170,12 +185,23 @@ impl Place for FilePlace {
     }
 
     fn open(&self, options: &RedbOptions) -> Result<Store> {
+        // Before it is opened: a file that takes its place meanwhile is refused by the first write.
+        *self.file() = self.file_there();
         let opened = if options.read_only {
             builder(options).open_read_only(&self.path).map(|database| Store::Reader(Closing(Some(database))))
         } else {
             builder(options).open(&self.path).map(Store::writer)
         };
         opened.map_err(|error| fault("open ledger", &self.name, error))
+    }
+
+    fn check_in_place(&self, operation: &'static str) -> Result<()> {
+        if self.file_there() == *self.file() {
+            return Ok(());
+        }
+        let message = "the file was deleted, moved or replaced after it was opened, nothing was written: put it back, \
+                       or open it again";
+        Err(Error::new(ErrorKind::NotFound, operation, message).at(&self.name))
     }
 
     fn bytes(&self) -> Result<u64> {

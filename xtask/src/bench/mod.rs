@@ -50,17 +50,24 @@ pub(crate) struct Options {
     /// How often the files of the generated set grow while `ingest --watch` runs; 0 leaves that out.
     #[arg(long, default_value_t = 12_000)]
     changes: u64,
-    /// Measures `ingest --watch` alone.
-    #[arg(long, conflicts_with_all = ["folder", "databases", "server"])]
-    watching: bool,
+    #[command(flatten)]
+    instead: Instead,
+    #[command(flatten)]
+    parameters: Parameters,
+}
+
+/// What is measured in place of the commands, if anything.
+#[derive(Debug, clap::Args)]
+struct Instead {
     /// Measures replay into SQLite and Postgres instead, beside bare inserts and `COPY` of the same bytes.
     #[arg(long, conflicts_with = "folder")]
     databases: bool,
     /// Measures `serve` and its clients instead, beside the same work without a server.
     #[arg(long, conflicts_with_all = ["folder", "databases"])]
     server: bool,
-    #[command(flatten)]
-    parameters: Parameters,
+    /// Measures `ingest --watch` alone.
+    #[arg(long, conflicts_with_all = ["folder", "databases", "server"])]
+    watching: bool,
 }
 
 /// What is measured: the name, the command as it is shown, the raw loops that it cannot do without.
@@ -125,13 +132,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let workspace = Workspace::find()?;
     let built = workspace.cargo("build --release -p burnlog-cli -p xtask").status().context("start cargo")?;
     ensure!(built.success(), "the release build failed");
-    if options.databases {
+    if options.instead.databases {
         return run_databases(&workspace, options);
     }
-    if options.server {
+    if options.instead.server {
         return run_serving(&workspace, options);
     }
-    if options.watching {
+    if options.instead.watching {
         return watching::run(&workspace, options);
     }
     let set = match &options.folder {

@@ -136,6 +136,34 @@ fn without_syncs_nobody_else_may_have_the_file() {
 }
 
 #[test]
+fn nothing_is_acknowledged_into_a_file_that_was_moved_or_replaced() {
+    let (folder, path) = folder();
+    let (away, events) = (folder.path().join("away.redb"), Event::lines("a", 6));
+    let writer = open(&path);
+    let mut feed = append(&writer, 1, &events[..2], 2);
+    fs::rename(&path, &away).unwrap();
+    let refused = |feed: &TestFeed| {
+        let gone = feed.prepare(&events[2..4]).refused(&writer);
+        assert_eq!(gone.kind(), ErrorKind::NotFound, "{gone}");
+        assert!(gone.location().contains(path.to_str().unwrap()), "{gone} does not say where");
+    };
+    refused(&feed);
+    assert_eq!(writer.erase(&[events[0].address]).unwrap_err().kind(), ErrorKind::NotFound);
+    let other = open(&path);
+    refused(&feed);
+    assert_eq!(other.stat().unwrap().events, 0, "nothing went into the file that took its place");
+    drop(other);
+    // Nothing of what was refused is there, and the file that is put back takes it.
+    fs::rename(&away, &path).unwrap();
+    assert_feed(&writer, &feed, &events[..2]);
+    feed.append(&writer, &events[2..4]).unwrap();
+    drop(writer);
+    let writer = open(&path);
+    feed.append(&writer, &events[4..]).unwrap();
+    assert_feed(&writer, &feed, &events);
+}
+
+#[test]
 fn a_reader_changes_no_byte_and_writes_nothing() {
     let (_folder, path) = folder();
     let events = Event::lines("a", 5);
