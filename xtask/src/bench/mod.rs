@@ -35,7 +35,6 @@ use watching::Watched;
 
 /// Arguments of `bench`.
 #[derive(Debug, clap::Args)]
-#[allow(clippy::struct_excessive_bools)] // switches of a command line
 pub(crate) struct Options {
     /// How often everything is run; medians are printed.
     #[arg(short = 'n', long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
