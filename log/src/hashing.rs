@@ -10,6 +10,8 @@ use blake3::{BLOCK_LEN, CHUNK_LEN, IncrementCounter};
 /// A hash, or a chaining value on the way to one.
 type Hash = [u8; 32];
 
+/// So few inputs are not worth sorting into lanes.
+const ALONE_MAX: usize = 3;
 /// Longer inputs fill the lanes by themselves.
 const CHUNKS_MAX: usize = 16;
 const BLOCKS: usize = CHUNK_LEN / BLOCK_LEN;
@@ -24,6 +26,9 @@ const INITIAL: [u32; 8] =
 
 /// Computes the BLAKE3 hash of each input, in order.
 pub(crate) fn hash_each(inputs: &[&[u8]]) -> Vec<Hash> {
+    if inputs.len() <= ALONE_MAX {
+        return inputs.iter().map(|input| *blake3::hash(input).as_bytes()).collect();
+    }
     let lanes = Lanes { platform: Platform::detect() };
     let mut hashes = vec![[0; 32]; inputs.len()];
     let mut spans = Vec::with_capacity(inputs.len());
@@ -231,6 +236,7 @@ mod tests {
         let inputs: Vec<&[u8]> = short.chain(edges).map(|length| &noise[..length]).collect();
         assert_equal(&inputs);
         for input in inputs {
+            assert_equal(&[input; ALONE_MAX + 1]);
             assert_equal(&[input]);
         }
         assert_equal(&[]);

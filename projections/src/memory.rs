@@ -180,6 +180,10 @@ impl RowReader for MemoryProjections {
 }
 
 impl FoldStore for MemoryProjections {
+    fn keeps_previews(&self) -> bool {
+        false
+    }
+
     fn bind(&mut self, ledger: LedgerId) -> Result<()> {
         let mut kept = self.lock();
         if *kept.ledger.get_or_insert(ledger) == ledger {

@@ -109,9 +109,7 @@ pub trait RowReader {
 /// revision and cursors in [`FoldStore::commit`] alone; the lease saves the work.
 pub trait FoldStore: RowReader {
     /// Whether the rows of [`Preview`](crate::Preview) are kept: only where the texts of the ledger lie in the same file.
-    fn keeps_previews(&self) -> bool {
-        false
-    }
+    fn keeps_previews(&self) -> bool;
 
     /// Binds the store to a ledger, once and for ever. `Invalid` when it belongs to another.
     fn bind(&mut self, ledger: LedgerId) -> Result<()>;

@@ -14,8 +14,8 @@ use memchr::memchr_iter;
 pub(crate) struct Block {
     bytes: Bytes,
     is_sealed: bool,
-    /// Whether it goes on behind the last line here.
-    is_cut_short: bool,
+    /// Whether it has only some of the lines that stand between its first and its last, or behind that.
+    is_part: bool,
     /// Entry lines by ascending slot; only those that are sound.
     entries: Vec<Line>,
     /// Commit lines, each with the slot after its batch.
@@ -91,24 +91,24 @@ impl Block {
                 }
             }
         }
-        Self { bytes, is_sealed: false, is_cut_short: false, entries, commits }
+        Self { bytes, is_sealed: false, is_part: false, entries, commits }
     }
 
     /// Cuts the lines of a frame that begins with `first_slot`. The frame has a checksum, so the lines need none.
     pub(crate) fn of_sealed(bytes: Bytes, first_slot: u32) -> Self {
         let mut lines = SealedLines::new(first_slot, bytes.len());
         lines.cut(&bytes);
-        lines.into_block(bytes, false)
+        lines.into_block(bytes)
     }
 
-    /// Whether a slot may stand behind the last line here.
-    pub(crate) fn ends_before(&self, slot: u32) -> bool {
-        self.is_cut_short && self.last_slot().is_none_or(|last| last < slot)
+    /// Whether the line of a slot may be in the file although it is not here.
+    pub(crate) fn lacks(&self, slot: u32) -> bool {
+        self.is_part && self.find(slot).is_none()
     }
 
-    /// Whether it goes on behind the last line here.
-    pub(crate) fn is_cut_short(&self) -> bool {
-        self.is_cut_short
+    /// Whether it has only some lines.
+    pub(crate) fn is_part(&self) -> bool {
+        self.is_part
     }
 
     /// Returns the memory that it takes.
@@ -217,12 +217,33 @@ impl SealedLines {
     }
 
     /// Makes the block of `bytes`, all of which went through [`SealedLines::cut`].
-    pub(crate) fn into_block(mut self, bytes: Bytes, is_cut_short: bool) -> Block {
-        if self.start < bytes.len() && !is_cut_short {
-            // The last line lacks its newline.
-            self.line(&bytes, bytes.len());
+    pub(crate) fn into_block(mut self, bytes: Bytes) -> Block {
+        self.end(&bytes);
+        Block { bytes, is_sealed: true, is_part: false, entries: self.entries, commits: self.commits }
+    }
+
+    /// Makes a block of the lines of some slots, ascending, out of `bytes`, all of which went through [`SealedLines::cut`].
+    pub(crate) fn into_part(mut self, bytes: &[u8], is_cut_short: bool, slots: &[u32]) -> Block {
+        if !is_cut_short {
+            self.end(bytes);
         }
-        Block { bytes, is_sealed: true, is_cut_short, entries: self.entries, commits: self.commits }
+        let (mut part, mut entries) = (Vec::new(), Vec::with_capacity(slots.len()));
+        for slot in slots {
+            let Ok(at) = self.entries.binary_search_by_key(slot, |line| line.slot) else { continue };
+            let Line { start, end, .. } = self.entries[at];
+            let first = part.len();
+            part.extend_from_slice(&bytes[start as usize..end as usize]);
+            entries.push(Line { slot: *slot, start: first as u32, end: part.len() as u32 });
+            part.push(b'\n');
+        }
+        Block { bytes: part.into(), is_sealed: true, is_part: true, entries, commits: Vec::new() }
+    }
+
+    /// Takes the last line, where it lacks its newline.
+    fn end(&mut self, bytes: &[u8]) {
+        if self.start < bytes.len() {
+            self.line(bytes, bytes.len());
+        }
     }
 }
 
@@ -235,4 +256,34 @@ pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = (u32, u32)> {
         start = end + 1;
         (line.0 < line.1).then_some(line)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_has_the_wanted_lines_and_says_that_it_lacks_the_others() {
+        let text = b"{\"segment\":1}\n{\"a\":0}\n{\"b\":1}\n{\"commit\":7}\n{\"c\":2}\n{\"d\":3}";
+        let part = |bytes: &[u8], is_cut_short, slots: &[u32]| {
+            let mut lines = SealedLines::new(5, text.len());
+            lines.cut(bytes);
+            lines.into_part(bytes, is_cut_short, slots)
+        };
+        let line = |block: &Block, slot| {
+            let line = block.find(slot)?;
+            Some(block.bytes[line.start as usize..line.end as usize].to_vec())
+        };
+        let whole = part(text, false, &[5, 7, 8, 9]);
+        assert_eq!(line(&whole, 5).as_deref(), Some(b"{\"a\":0}".as_slice()));
+        assert_eq!(line(&whole, 7).as_deref(), Some(b"{\"c\":2}".as_slice()));
+        assert_eq!(line(&whole, 8).as_deref(), Some(b"{\"d\":3}".as_slice()), "the last line has no newline");
+        assert!(whole.is_part() && whole.lacks(6) && whole.lacks(9) && !whole.lacks(7));
+        assert!(whole.memory_bytes() < text.len() + 3 * size_of::<Line>());
+        // A line that was not decompressed to its end is none.
+        let short = part(&text[..text.len() - 2], true, &[7, 8]);
+        assert!(!short.lacks(7) && short.lacks(8));
+        let all = Block::of_sealed(Bytes::from_static(text), 5);
+        assert!(!all.is_part() && !all.lacks(6) && !all.lacks(99));
+    }
 }

@@ -59,7 +59,7 @@ impl Store {
     }
 
     /// Returns the block that holds a slot of a batch; where the line is damaged, the block in which it should be. Where
-    /// it is known what is `wanted` (segment and slot, ascending), the block may end with the last of that.
+    /// it is known what is `wanted` (segment and slot, ascending), the block may have only that.
     pub(crate) fn block(
         &self,
         segment: &SegmentRef,
@@ -72,16 +72,20 @@ impl Store {
             Source::Sealed(sealed) => {
                 let frame =
                     sealed.frame_of(slot).ok_or_else(|| unreadable(format!("no frame holds slot {slot}")))?;
-                let up_to = wanted.map(|wanted| {
+                let slots = wanted.map(|wanted| {
                     let Frame { first_slot, slots, .. } = sealed.table.frames[frame];
-                    let end = first_slot.saturating_add(slots);
-                    let behind = wanted.partition_point(|at| *at < (segment.id, end));
-                    let last = wanted[..behind].last().filter(|(id, _)| *id == segment.id);
-                    last.map_or(slot, |(_, last)| slot.max(*last))
+                    let first = wanted.partition_point(|at| *at < (segment.id, first_slot));
+                    let end = (segment.id, first_slot.saturating_add(slots));
+                    let mut slots: Vec<u32> =
+                        wanted[first..].iter().take_while(|at| **at < end).map(|(_, slot)| *slot).collect();
+                    slots.dedup();
+                    slots
                 });
-                self.sealed_block(segment, &sealed, frame, up_to).map_err(|reason| Unreadable {
-                    place: format!("{} at {}", segment.display(), sealed.table.frames[frame].offset),
-                    reason,
+                self.sealed_block(segment, &sealed, frame, slot, slots.as_deref()).map_err(|reason| {
+                    Unreadable {
+                        place: format!("{} at {}", segment.display(), sealed.table.frames[frame].offset),
+                        reason,
+                    }
                 })
             }
             Source::Active(file) if place.bytes <= REGION_BYTES_MAX => {
@@ -102,19 +106,24 @@ impl Store {
         }
     }
 
+    /// Returns the block of a frame with the line of a slot, if the frame has it; where it is known which `slots` are wanted,
+    /// the block may have no others.
     fn sealed_block(
         &self,
         segment: &SegmentRef,
         sealed: &SealedFile,
         frame: usize,
-        up_to: Option<u32>,
+        slot: u32,
+        slots: Option<&[u32]>,
     ) -> Result<Arc<Block>, String> {
         let key = (segment.id, frame as u64);
         let known = self.cache().block(key);
-        let lacks = |block: &Block| up_to.map_or(block.is_cut_short(), |slot| block.ends_before(slot));
-        let block = match (known, up_to) {
-            (Some(block), _) if !lacks(&block) => return Ok(block),
-            (None, Some(slot)) => Arc::new(sealed.block_up_to(frame, slot)?),
+        let block = match (known, slots) {
+            (Some(block), None) if !block.is_part() => return Ok(block),
+            (Some(block), Some(_)) if !block.lacks(slot) => return Ok(block),
+            (None, Some(slots)) if slots.binary_search(&slot).is_ok() => {
+                Arc::new(sealed.block_of(frame, slots)?)
+            }
             // Whoever asks for more of a frame will ask again.
             _ => Arc::new(sealed.block(frame)?),
         };
@@ -211,7 +220,7 @@ impl Store {
                 // The frame may end between the last entry and the commit line.
                 let mut frames = frame..sealed.table.frames.len().min(frame + 2);
                 frames.find_map(|frame| {
-                    self.sealed_block(segment, &sealed, frame, None).ok()?.commit_after(last)
+                    self.sealed_block(segment, &sealed, frame, last, None).ok()?.commit_after(last)
                 })
             }
         }

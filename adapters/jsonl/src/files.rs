@@ -206,15 +206,21 @@ impl File for SystemFile {
 /// Reads up to `length` bytes at `offset`; fewer where the file ends before.
 pub(crate) fn read_range(file: &dyn File, offset: u64, length: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; length];
+    let filled = fill_range(file, offset, &mut bytes)?;
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
+/// Reads into memory that is there, less where the file ends before; returns how much.
+pub(crate) fn fill_range(file: &dyn File, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
-    while filled < length {
+    while filled < bytes.len() {
         match file.read_at(&mut bytes[filled..], offset + filled as u64)? {
             0 => break,
             count => filled += count,
         }
     }
-    bytes.truncate(filled);
-    Ok(bytes)
+    Ok(filled)
 }
 
 /// Reads a whole file.

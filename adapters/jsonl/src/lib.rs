@@ -14,6 +14,7 @@ mod commit;
 mod compact;
 #[cfg(test)]
 mod decoders;
+mod decompress;
 mod encode;
 mod erase;
 mod erased;

@@ -50,7 +50,7 @@ impl Budget {
 #[derive(Default)]
 struct Current {
     block: Option<(u64, Arc<Block>)>,
-    /// What is wanted of segments, where that is known: segment and slot, ascending. What stands behind it need not be read.
+    /// What is wanted of segments, where that is known: segment and slot, ascending. Nothing else need be read.
     wanted: Option<Vec<(u64, u32)>>,
 }
 

@@ -222,6 +222,28 @@ impl Database {
         format!("postgres://{user}:{password}@{behind}")
     }
 
+    /// Dumps it with `pg_dump`, as a nightly backup does, and returns the archive.
+    pub fn dump(&self) -> Result<Vec<u8>> {
+        let mut dump = Command::new(find_program("pg_dump")?);
+        dump.args(["--format=custom", "--dbname", &self.url]);
+        let done = dump.output().map_err(|error| failed(Path::new("pg_dump"), error))?;
+        succeeded("pg_dump", &done.stderr, done.status.success())?;
+        Ok(done.stdout)
+    }
+
+    /// Puts what [`Database::dump`] returned in its place, with `pg_restore`. Everybody's connection ends.
+    pub fn restore(&self, archive: &[u8]) -> Result<()> {
+        let file = std::env::temp_dir().join(format!("{}.dump", self.name));
+        std::fs::write(&file, archive).map_err(|error| failed(&file, error))?;
+        self.cluster.run(&format!("drop database {} with (force)", self.name))?;
+        self.cluster.run(&format!("create database {} template template0", self.name))?;
+        let mut restore = Command::new(find_program("pg_restore")?);
+        restore.args(["--exit-on-error", "--dbname", &self.url]).arg(&file);
+        let done = restore.output().map_err(|error| failed(Path::new("pg_restore"), error))?;
+        let _ = std::fs::remove_file(&file); // in the folder for what is temporary
+        succeeded("pg_restore", &done.stderr, done.status.success())
+    }
+
     /// Makes one connection of the superuser, with transactions and locks of its own.
     pub fn connect(&self) -> Result<Connection> {
         let options = PostgresOptions { connections: 1, ..PostgresOptions::default() };
@@ -258,8 +280,26 @@ impl Drop for Database {
     }
 }
 
-/// Finds the folder with `initdb` and `postgres`: in the search path, else where distributions put the newest version.
+fn succeeded(program: &str, said: &[u8], has_succeeded: bool) -> Result<()> {
+    if has_succeeded {
+        return Ok(());
+    }
+    let message = format!("{program} failed: {}", String::from_utf8_lossy(said));
+    Err(Error::new(ErrorKind::Unavailable, "run postgres", message))
+}
+
+/// Finds the folder with `initdb` and `postgres`.
 fn find_binaries() -> Result<PathBuf> {
+    find_folder_with(&["initdb", "postgres"])
+}
+
+/// Finds a program that comes with the server; it need not be in the server's folder.
+fn find_program(name: &str) -> Result<PathBuf> {
+    find_folder_with(&[name]).map(|folder| folder.join(name))
+}
+
+/// Finds the folder with these programs: in the search path, else where distributions put the newest version.
+fn find_folder_with(programs: &[&str]) -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
     let mut versions: Vec<(u32, PathBuf)> = std::fs::read_dir("/usr/lib/postgresql")
@@ -270,9 +310,9 @@ fn find_binaries() -> Result<PathBuf> {
         .collect();
     versions.sort();
     folders.extend(versions.into_iter().rev().map(|(_, folder)| folder));
-    let found = folders.into_iter().find(|folder| {
-        folder.is_absolute() && folder.join("initdb").is_file() && folder.join("postgres").is_file()
-    });
+    let found = folders
+        .into_iter()
+        .find(|folder| folder.is_absolute() && programs.iter().all(|program| folder.join(program).is_file()));
     found.ok_or_else(|| {
         let message =
             "no PostgreSQL server found: apt-get install postgresql, or set BURNLOG_TEST_POSTGRES=URL";

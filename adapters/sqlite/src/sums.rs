@@ -5,7 +5,7 @@ use crate::convert::{Located, value_of};
 use crate::queries::{Condition, name_of};
 use crate::schema::table_name;
 use crate::store::SqliteProjections;
-use burnlog_log::{Result, Timestamp};
+use burnlog_log::{Error, Result, Timestamp};
 use burnlog_projections::{
     Call, Day, Filter, Generation, HostLabels, LENGTHS, Row, Session, StreamFeed, Usage, UsageBy, UsageDay,
     UsageGroup, Value,
@@ -23,18 +23,25 @@ impl SqliteProjections {
         filter: &Filter,
         by: &[UsageBy],
     ) -> Result<Vec<UsageGroup>> {
-        let (sql, condition) = if filter.is_answered_by_days(by) {
-            self.daily_sums(generation, filter, by).located("query projections", &self.place)?
-        } else {
-            self.exact_sums(generation, filter, by)?
-        };
         let labels =
             if by.contains(&UsageBy::Host) { HostLabels::read(self)? } else { HostLabels::default() };
         let mut groups: BTreeMap<Vec<String>, Usage> = BTreeMap::new();
-        let found = self.rows(&sql, &condition.values, |row| {
-            let key = by.iter().enumerate().map(|(at, by)| Ok(group_text(row.get_ref(at)?, *by, &labels)));
-            Ok((key.collect::<rusqlite::Result<Vec<String>>>()?, usage_of(row, by.len())?))
-        })?;
+        let find = |adding| {
+            let (sql, condition) = if filter.is_answered_by_days(by) {
+                self.daily_sums(generation, filter, by, adding).located("query projections", &self.place)?
+            } else {
+                self.exact_sums(generation, filter, by, adding)?
+            };
+            self.rows(&sql, &condition.values, |row| {
+                let key =
+                    by.iter().enumerate().map(|(at, by)| Ok(group_text(row.get_ref(at)?, *by, &labels)));
+                Ok((key.collect::<rusqlite::Result<Vec<String>>>()?, usage_of(row, by.len())?))
+            })
+        };
+        let found = match find(Adding::Plain) {
+            Err(error) if is_overflow(&error) => find(Adding::Saturating),
+            found => found,
+        }?;
         // Several days are one week, several writers may be nameless.
         for (key, usage) in found {
             groups.entry(key).or_default().add(&usage);
@@ -48,6 +55,7 @@ impl SqliteProjections {
         generation: Generation,
         filter: &Filter,
         by: &[UsageBy],
+        adding: Adding,
     ) -> rusqlite::Result<(String, Condition)> {
         let sessions = table_name(Session::TABLE, generation);
         let project = format!(
@@ -88,8 +96,7 @@ impl SqliteProjections {
             UsageBy::Project => format!("coalesce((SELECT name FROM names WHERE id = {project}), '')"),
         };
         let dimensions: Vec<String> = by.iter().map(dimension).collect();
-        let sums =
-            Usage::COLUMNS.iter().map(|column| format!("coalesce(sum(t.{column}), 0)")).collect::<Vec<_>>();
+        let sums = Usage::COLUMNS.iter().map(|column| adding.sum(column)).collect::<Vec<_>>();
         let from = format!("{} t", table_name(UsageDay::TABLE, generation));
         Ok((grouped(&dimensions, &sums, &from, &condition), condition))
     }
@@ -100,6 +107,7 @@ impl SqliteProjections {
         generation: Generation,
         filter: &Filter,
         by: &[UsageBy],
+        adding: Adding,
     ) -> Result<(String, Condition)> {
         let sessions = table_name(Session::TABLE, generation);
         let mut condition = self.call_condition(generation, filter)?;
@@ -126,7 +134,7 @@ impl SqliteProjections {
         };
         let dimensions: Vec<String> = by.iter().map(dimension).collect();
         let mut sums = vec!["count(*)".to_owned(), "coalesce(sum(NOT t.complete), 0)".to_owned()];
-        sums.extend(Usage::COLUMNS[2..].iter().map(|column| format!("coalesce(sum(t.{column}), 0)")));
+        sums.extend(Usage::COLUMNS[2..].iter().map(|column| adding.sum(column)));
         let mut from = format!("{} t", table_name(Call::TABLE, generation));
         if by.contains(&UsageBy::Host) {
             let feeds = table_name(StreamFeed::TABLE, generation);
@@ -139,6 +147,37 @@ impl SqliteProjections {
         }
         Ok((grouped(&dimensions, &sums, &from, &condition), condition))
     }
+}
+
+/// How numbers of a column are added.
+#[derive(Debug, Clone, Copy)]
+enum Adding {
+    /// As SQLite does, which refuses sums that do not fit.
+    Plain,
+    /// Up to the greatest number that there is, as all of our sums end: in two halves, which takes twice as long. Counts and tokens
+    /// are never negative.
+    Saturating,
+}
+
+impl Adding {
+    fn sum(self, column: &str) -> String {
+        if matches!(self, Self::Plain) {
+            return format!("coalesce(sum(t.{column}), 0)");
+        }
+        let high = format!("coalesce(sum(t.{column} >> 32), 0)");
+        let low = format!("coalesce(sum(t.{column} & 4294967295), 0)");
+        let high = format!("({high} + ({low} >> 32))");
+        format!(
+            "CASE WHEN {high} > 2147483647 THEN {} ELSE ({high} << 32) | ({low} & 4294967295) END",
+            i64::MAX
+        )
+    }
+}
+
+/// Whether SQLite refused a query because a sum does not fit.
+fn is_overflow(error: &Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref());
+    matches!(source, Some(rusqlite::Error::SqliteFailure(_, Some(message))) if message == "integer overflow")
 }
 
 /// The price class of a call `t`, as [`burnlog_projections::PriceClass`] writes it.

@@ -96,6 +96,10 @@ impl<R: RowReader, F> RowReader for Halves<R, F> {
 }
 
 impl<R: RowReader, F: FoldStore> FoldStore for Halves<R, F> {
+    fn keeps_previews(&self) -> bool {
+        self.folds.keeps_previews()
+    }
+
     fn bind(&mut self, ledger: LedgerId) -> Result<()> {
         self.folds.bind(ledger)
     }

@@ -15,6 +15,7 @@
 pub mod build;
 pub mod folds;
 pub mod halves;
+pub mod hostile;
 pub mod leases;
 pub mod queries;
 pub mod rows;
@@ -147,6 +148,11 @@ macro_rules! __fold_store_cases {
             records_are_found_by_number,
             streams_of_a_session_are_listed,
             a_query_goes_on_while_another_generation_is_built,
+        }
+        $crate::$each! { $fixture, hostile:
+            whatever_records_say_is_folded_alike,
+            no_text_is_too_long_for_an_index,
+            sums_end_at_the_greatest_number,
         }
     };
 }

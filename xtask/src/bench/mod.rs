@@ -35,6 +35,7 @@ use watching::Watched;
 
 /// Arguments of `bench`.
 #[derive(Debug, clap::Args)]
+#[allow(clippy::struct_excessive_bools)] // switches of a command line
 pub(crate) struct Options {
     /// How often everything is run; medians are printed.
     #[arg(short = 'n', long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
@@ -49,6 +50,9 @@ pub(crate) struct Options {
     /// How often the files of the generated set grow while `ingest --watch` runs; 0 leaves that out.
     #[arg(long, default_value_t = 12_000)]
     changes: u64,
+    /// Measures `ingest --watch` alone.
+    #[arg(long, conflicts_with_all = ["folder", "databases", "server"])]
+    watching: bool,
     /// Measures replay into SQLite and Postgres instead, beside bare inserts and `COPY` of the same bytes.
     #[arg(long, conflicts_with = "folder")]
     databases: bool,
@@ -126,6 +130,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     if options.server {
         return run_serving(&workspace, options);
+    }
+    if options.watching {
+        return watching::run(&workspace, options);
     }
     let set = match &options.folder {
         Some(folder) => Set::named(folder)?,

@@ -100,7 +100,8 @@ impl Report {
     }
 
     fn push_watched(&self, out: &mut String) {
-        let Some(Watched { changes, delay_p50_s, delay_p99_s, settled_bytes, last_bytes }) = &self.watched
+        let Some(Watched { changes, delay_p50_s, delay_p99_s, settled_bytes, last_bytes, .. }) =
+            &self.watched
         else {
             return;
         };

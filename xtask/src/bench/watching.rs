@@ -1,16 +1,20 @@
 //! How soon a change is in the queries while `ingest --watch` runs, and what very many changes do to its memory. Looks into the
 //! projections with a SQLite connection of its own, as any reader may.
 
+use super::Options;
 use super::measure::{anonymous_of, middle};
 use super::set::Set;
 use crate::count::list_session_files;
 use crate::generate::one_turn;
+use crate::output::say;
 use crate::totals::Archive;
+use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
 use rusqlite::{Connection, OpenFlags};
 use serde::Serialize;
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -33,6 +37,26 @@ pub(crate) struct Watched {
     /// Anonymous memory after the first ten thousand changes, and after all.
     pub(crate) settled_bytes: u64,
     pub(crate) last_bytes: u64,
+    /// The same after ten thousand changes, after half of them and after all.
+    pub(crate) moments: Vec<Moment>,
+}
+
+/// What was measured after some changes. The delays are those of the two hundred changes before.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Moment {
+    pub(crate) changes: u64,
+    pub(crate) delay_p50_s: f64,
+    pub(crate) delay_p99_s: f64,
+    pub(crate) anonymous_bytes: u64,
+}
+
+/// Watches the generated set with a new archive below `scratch` and measures nothing else.
+pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    let set = Set::generated(workspace, &options.parameters)?;
+    let scratch = workspace.scratch("watching")?;
+    let archive = Archive::new(&workspace.built("release", "burnlog"), scratch.path().to_path_buf());
+    let watched = watch(&archive, &set, options.changes)?;
+    if options.json { say(serde_json::to_string_pretty(&watched)?) } else { say(watched.text()) }
 }
 
 /// The program while it watches; ended when dropped.
@@ -73,31 +97,77 @@ pub(crate) fn watch(archive: &Archive, set: &Set, changes: u64) -> Result<Watche
     // What it prints is taken away, so that it never waits for a reader.
     std::thread::spawn(move || lines.read_to_end(&mut Vec::new()));
     let rows = Rows::open(&archive.state().join("projections"))?;
+    let status = PathBuf::from(format!("/proc/{}/status", watching.0.id()));
+    let mut moments = Vec::new();
+    let mut done = 0;
+    for end in [DELAYED, SETTLED, changes / 2, changes] {
+        let end = end.min(changes);
+        if end <= done {
+            continue;
+        }
+        grow_unmeasured(&files, &rows, done..end.saturating_sub(DELAYED).max(done))?;
+        let delays = delays(&files, &rows, end.saturating_sub(DELAYED).max(done)..end)?;
+        let anonymous = anonymous_of(&fs::read_to_string(&status).unwrap_or_default()).unwrap_or(0);
+        moments.push(moment(end, delays, anonymous)?);
+        done = end;
+    }
+    let (first, last) = moments.first().zip(moments.last()).context("a change was measured")?;
+    let settled = moments.iter().find(|moment| moment.changes >= SETTLED).unwrap_or(last);
+    Ok(Watched {
+        changes,
+        delay_p50_s: first.delay_p50_s,
+        delay_p99_s: first.delay_p99_s,
+        settled_bytes: settled.anonymous_bytes,
+        last_bytes: last.anonymous_bytes,
+        moments,
+    })
+}
+
+/// Lets the files grow without waiting for each change.
+fn grow_unmeasured(files: &Files, rows: &Rows, changes: Range<u64>) -> Result<()> {
+    let end = changes.end;
+    for change in changes {
+        let (call, _) = grow(files, change)?;
+        // No further ahead than a few hundred changes: so it is many passes, as in life, and not one.
+        if change % 256 == 255 || change + 1 == end {
+            rows.wait(&call)?;
+        }
+    }
+    Ok(())
+}
+
+/// Lets the files grow, each change when the one before is seen; returns how long each took to be seen, in seconds.
+fn delays(files: &Files, rows: &Rows, changes: Range<u64>) -> Result<Vec<f64>> {
     let mut delays = Vec::new();
-    for change in 0..DELAYED.min(changes) {
-        let (call, start) = grow(&files, change)?;
+    for change in changes {
+        let (call, start) = grow(files, change)?;
         rows.wait(&call)?;
         delays.push(start.elapsed().as_secs_f64());
     }
-    let status = PathBuf::from(format!("/proc/{}/status", watching.0.id()));
-    let anonymous = || anonymous_of(&fs::read_to_string(&status).unwrap_or_default()).unwrap_or(0);
-    let mut settled_bytes = 0;
-    for change in delays.len() as u64..changes {
-        let (call, _) = grow(&files, change)?;
-        let is_settled = change + 1 == SETTLED.min(changes);
-        // No further ahead than a few hundred changes: so it is many passes, as in life, and not one.
-        if is_settled || change + 1 == changes || change % 256 == 255 {
-            rows.wait(&call)?;
-        }
-        if is_settled {
-            settled_bytes = anonymous();
-        }
-    }
-    let last_bytes = anonymous();
+    Ok(delays)
+}
+
+fn moment(changes: u64, mut delays: Vec<f64>, anonymous_bytes: u64) -> Result<Moment> {
     delays.sort_by(f64::total_cmp);
-    let p99 = delays[(delays.len() * 99).div_ceil(100) - 1];
+    let delay_p99_s =
+        *delays.get((delays.len() * 99).div_ceil(100).saturating_sub(1)).context("no change")?;
     let delay_p50_s = middle(delays).context("a change was measured")?;
-    Ok(Watched { changes, delay_p50_s, delay_p99_s: p99, settled_bytes, last_bytes })
+    Ok(Moment { changes, delay_p50_s, delay_p99_s, anonymous_bytes })
+}
+
+impl Watched {
+    /// The moments as text, a line each.
+    fn text(&self) -> String {
+        let line = |moment: &Moment| {
+            let Moment { changes, delay_p50_s, delay_p99_s, anonymous_bytes } = moment;
+            let (half, most) = (delay_p50_s * 1e3, delay_p99_s * 1e3);
+            let memory = *anonymous_bytes as f64 / f64::from(1 << 20);
+            format!(
+                "{changes:>8} changes: in the queries after {half:.1} ms (half of them), {most:.1} ms (99 in 100); anonymous memory {memory:.1} MiB"
+            )
+        };
+        self.moments.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
 }
 
 /// Up to 200 session files that end whole, with their lengths.

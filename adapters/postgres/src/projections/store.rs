@@ -122,6 +122,10 @@ impl PostgresProjections {
 }
 
 impl FoldStore for PostgresProjections {
+    fn keeps_previews(&self) -> bool {
+        false
+    }
+
     fn bind(&mut self, ledger: LedgerId) -> Result<()> {
         let table = self.own("projections");
         let look = format!("select ledger from {table}");

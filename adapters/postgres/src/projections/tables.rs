@@ -1,6 +1,6 @@
 //! Tables, indexes and views as SQL, made from the declared tables alone. Every name is qualified and quoted.
 
-use burnlog_projections::{Column, ColumnKind, Generation, TABLES, Table};
+use burnlog_projections::{Column, ColumnKind, Generation, Row, TABLES, Table, UsageDay};
 use std::fmt::Write;
 
 /// Instants that a `timestamptz` can hold, in microseconds since 1970: from 4713 before Christ to the year 9999.
@@ -106,7 +106,7 @@ pub(super) fn create_views(schema: &str, generation: Generation) -> String {
         let _ = writeln!(sql, "drop view if exists {schema}.\"{name}\";");
     }
     for table in TABLES {
-        let columns: Vec<String> = table.columns.iter().map(for_people).collect();
+        let columns: Vec<String> = table.columns.iter().map(|column| for_people(table, column)).collect();
         let (name, columns) = (view_name(table), columns.join(", "));
         let from = table_name(schema, table, generation);
         let _ = writeln!(sql, "drop view if exists {schema}.\"{name}\";");
@@ -124,9 +124,13 @@ pub(super) fn view_names(schema: &str) -> Vec<String> {
     names.map(|name| format!("{schema}.{}", quoted(name))).collect()
 }
 
-/// A column as people want to see it: instants as such, where there is a date for them.
-fn for_people(column: &Column) -> String {
+/// A column as people want to see it: instants and days as such, where there is a date for them.
+fn for_people(table: &Table, column: &Column) -> String {
     let name = quoted(column.name);
+    if table.name == UsageDay::TABLE.name && column.name == "day" {
+        // Calls without a time have the empty day, and years of more than four digits are longer.
+        return format!("case when length({name}) = 10 and {name} >= '0001' then {name}::date end as {name}");
+    }
     if column.kind != ColumnKind::Instant {
         return name;
     }

@@ -185,3 +185,26 @@ fn views_take_blocks_apart_as_lists_do() {
         place.0.rows(&format!("select * from burnlog.{view} limit 1")).unwrap();
     }
 }
+
+#[test]
+fn people_see_days_as_dates() {
+    let place = filled();
+    let generation =
+        place.0.rows("select max(generation) from burnlog.projection_generations").unwrap().concat();
+    let table = format!("burnlog.usage_daily_g{}", generation[0]);
+    let same = format!("select count(*) from {table} t join burnlog.usage_daily u on u.day::text = t.day");
+    assert_ne!(place.0.rows(&same).unwrap(), [["0"]]);
+    let kinds = place.0.rows("select distinct pg_typeof(day) from burnlog.usage_daily").unwrap();
+    assert_eq!(kinds, [["date"]]);
+    // A day for which there is no date is absent, and spoils no other row.
+    let days = place.0.rows("select count(*) from burnlog.usage_daily where day is not null").unwrap();
+    for day in ["", "0000-01-01", "-0001-01-01", "-009999-01-01", "+12026-01-01"] {
+        let set = format!(
+            "update {table} set day = '{day}' where ctid = (select max(ctid) from {table} where day > '1')"
+        );
+        place.0.run(&set).unwrap();
+    }
+    let left = place.0.rows("select count(*), count(*) - 5 from burnlog.usage_daily").unwrap().concat();
+    assert_eq!(place.0.rows("select count(day) from burnlog.usage_daily").unwrap().concat()[0], left[1]);
+    assert_eq!(days.concat()[0], left[0]);
+}

@@ -112,3 +112,47 @@ fn projections_in_a_file_of_their_own_hold_no_text() {
     let tables: u32 = Connection::open(&apart).unwrap().query_row(tables, [], |row| row.get(0)).unwrap();
     assert_eq!(tables, 0);
 }
+
+#[test]
+fn every_query_of_the_readme_runs_and_finds_something() {
+    let (_folder, path) = folder();
+    let ledger = Ledger::new(open(&path));
+    append(&ledger, 1, &made_up(21, 200));
+    catch_up(&mut SqliteProjections::open(&path, &SqliteOptions::default()).unwrap(), &ledger);
+    let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    let readme = include_str!("../../../README.md");
+    let queries: Vec<&str> =
+        readme.split("```sql\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(queries.len() >= 6, "{}", queries.len());
+    for query in queries {
+        let mut statement = connection.prepare(query).unwrap_or_else(|error| panic!("{error}: {query}"));
+        let rows = statement.query_map([], |_| Ok(())).unwrap();
+        let rows: Vec<()> = rows.map(|row| row.unwrap_or_else(|error| panic!("{error}: {query}"))).collect();
+        assert!(!rows.is_empty(), "{query}");
+    }
+}
+
+#[test]
+fn previews_are_the_same_however_they_were_folded() {
+    let records = made_up(3, 400);
+    let folded = |records_at_once: usize, is_rebuilt: bool| {
+        let (_folder, path) = folder();
+        let ledger = Ledger::new(open(&path));
+        let mut store = SqliteProjections::open(&path, &SqliteOptions::default()).unwrap();
+        for records in records.chunks(records_at_once) {
+            append(&ledger, 1, records);
+            catch_up(&mut store, &ledger);
+        }
+        if is_rebuilt {
+            Projector::rebuild(&mut store, &ledger, FoldLimits::default())
+                .unwrap()
+                .catch_up(&ledger)
+                .unwrap();
+        }
+        previews(&path, "text")
+    };
+    let whole = folded(400, false);
+    assert!(whole.len() > 20 && whole.iter().all(Option::is_some), "{}", whole.len());
+    assert_eq!(folded(7, false), whole);
+    assert_eq!(folded(7, true), whole);
+}

@@ -1,7 +1,7 @@
 //! Measures the ledger against a bare insert loop: replays every line below a folder into a new ledger, twice, reads
 //! it back, checks and compacts it.
 //!
-//! `cargo run --release -p burnlog-sqlite --example measure -- FOLDER EMPTY_FOLDER`
+//! `cargo run --release -p burnlog-sqlite --example sqlite_replay -- FOLDER EMPTY_FOLDER`
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a tool for developers
 

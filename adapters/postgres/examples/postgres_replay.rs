@@ -1,7 +1,7 @@
 //! Measures the backend against what Postgres itself can do with the same bytes, in the same run: `COPY` into a
 //! temporary table and `INSERT … ON CONFLICT DO NOTHING`, one transaction a batch.
 //!
-//! `cargo run --release -p burnlog-postgres --features cluster --example measure -- FOLDER [ROUNDS] [BATCH_BYTES]`
+//! `cargo run --release -p burnlog-postgres --features cluster --example postgres_replay -- FOLDER [ROUNDS] [BATCH_BYTES]`
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a tool for developers
 
