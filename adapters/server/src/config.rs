@@ -67,7 +67,7 @@ impl Default for Limits {
             connections: 1100,
             messages_bytes: MESSAGE_BYTES_MAX + (6 << 20),
             threads: 64,
-            large_messages: 4,
+            large_messages: 2,
             header_timeout: Duration::from_secs(20),
             piece_timeout: Duration::from_secs(20),
             body_timeout: Duration::from_secs(300),
