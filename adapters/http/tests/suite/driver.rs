@@ -239,20 +239,7 @@ fn run(seed: u64) {
     for at in 0..2 {
         writer.append(&batch(&mut chance), Timestamp::from_micros(at)).unwrap();
     }
-    loop {
-        match replay(&third, &wire.ledger(), &mut |_| {}) {
-            Ok(report) if report.divergences.is_empty() => break,
-            Ok(report) => panic!("{:?}", report.divergences),
-            Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}"),
-        }
-    }
-    // What is late arrives now, when all is done.
-    {
-        let mut network = wire.lock();
-        for late in std::mem::take(&mut network.delayed) {
-            network.server.answer(&late);
-        }
-    }
+    replay_to_the_end(&third, &wire);
     let store = Ledger::new(wire.lock().store.clone());
     for host in &hosts {
         let feed = host.key().writer();
@@ -296,6 +283,21 @@ fn nothing_acknowledged_is_lost_or_doubled_in_the_fourth_quarter_of_ten_thousand
     quarter(3);
 }
 
+/// Replays a ledger over the network until it is through; then what is late arrives as well.
+fn replay_to_the_end(from: &Ledger, wire: &Wire) {
+    loop {
+        match replay(from, &wire.ledger(), &mut |_| {}) {
+            Ok(report) if report.divergences.is_empty() => break,
+            Ok(report) => panic!("{:?}", report.divergences),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}"),
+        }
+    }
+    let mut network = wire.lock();
+    for late in std::mem::take(&mut network.delayed) {
+        network.server.answer(&late);
+    }
+}
+
 /// A long tail: the next batch is asked for while one is on its way, so that the network sees two of the requests in either
 /// order. What one seed does to which of them differs from run to run; what comes of it must not.
 #[test]
@@ -315,19 +317,7 @@ fn a_tail_that_is_prepared_ahead_arrives_whole_over_a_faulty_network() {
     for seed in one.map_or(0..40, |seed: u64| seed..seed + 1) {
         let wire = Wire(Arc::new(Mutex::new(Network::new(seed))));
         let seed = Seed(seed, wire.clone());
-        loop {
-            match replay(&own, &wire.ledger(), &mut |_| {}) {
-                Ok(report) if report.divergences.is_empty() => break,
-                Ok(report) => panic!("{:?}", report.divergences),
-                Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}"),
-            }
-        }
-        {
-            let mut network = wire.lock();
-            for late in std::mem::take(&mut network.delayed) {
-                network.server.answer(&late);
-            }
-        }
+        replay_to_the_end(&own, &wire);
         let store = Ledger::new(wire.lock().store.clone());
         assert_eq!(store.feeds().unwrap(), own.feeds().unwrap());
         assert_eq!(store.stat().unwrap().events, 1800);
