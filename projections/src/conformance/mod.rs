@@ -43,6 +43,37 @@ impl<T: FoldStore + Queries + 'static> Store for T {
     }
 }
 
+/// The views that people query with tools of their own, and what they show, for stores that have views: names that stay. A
+/// store may show more of `content`.
+pub const VIEWS: [(&str, &str); 7] = [
+    (
+        "turns",
+        "source call request model input_tokens output_tokens cache_read_tokens cache_write_5m_tokens \
+         cache_write_1h_tokens reasoning_tokens stop_reason complete service_tier speed clamped kept_at address session \
+         stream seq copied timestamp cwd branch version sidechain agent contested project",
+    ),
+    (
+        "calls",
+        "source call request model input_tokens output_tokens cache_read_tokens cache_write_5m_tokens \
+         cache_write_1h_tokens reasoning_tokens stop_reason complete service_tier speed clamped kept_at address session \
+         stream seq copied timestamp cwd branch version sidechain agent contested",
+    ),
+    ("tool_results", "source tool_use tool call use_session session result_at is_error result_bytes"),
+    ("content", "source stream seq address_begins_with ordinal kind start bytes tool_use"),
+    ("relationships", "source from_session to_session kind agent stream at tool_use record address"),
+    (
+        "sessions",
+        "source session project title first_at last_at streams calls incomplete_calls copied_calls input_tokens \
+         output_tokens cache_read_tokens cache_write_5m_tokens cache_write_1h_tokens reasoning_tokens prompts \
+         tool_uses tool_errors compactions notices",
+    ),
+    (
+        "usage_daily",
+        "day source model session price_class branch calls incomplete_calls input_tokens output_tokens \
+         cache_read_tokens cache_write_5m_tokens cache_write_1h_tokens reasoning_tokens",
+    ),
+];
+
 /// A time that no case outlives.
 pub const LONG: Duration = Duration::from_secs(3600);
 
