@@ -173,6 +173,7 @@ macro_rules! __fold_store_cases {
             sums_are_those_of_any_other_store,
             sums_without_calls_are_one_row_of_zeros,
             hosts_have_the_calls_that_they_recorded,
+            sums_by_host_are_those_of_any_other_store,
             what_sessions_hang_together_with_is_that_of_any_other_store,
             blocks_put_together_are_the_whole_list,
             a_session_is_found_by_a_unique_prefix,
