@@ -72,23 +72,23 @@ const RATIOS: [Ratio; 8] = [
     },
 ];
 
-/// What some work took that starts processes of its own and asks a server.
+/// What some work took that starts processes of its own and asks a server, in seconds.
 struct Span {
-    /// Seconds from beginning to end.
-    wall_s: f64,
-    /// Processor seconds of the processes that were started and have ended.
-    writers_s: f64,
-    /// Processor seconds of the whole machine, with the server's; `None` where the system does not tell.
-    all_s: Option<f64>,
+    /// From beginning to end.
+    wall: f64,
+    /// Processor time of the processes that were started and have ended.
+    writers: f64,
+    /// Processor time of the whole machine, with the server's; `None` where the system does not tell.
+    all: Option<f64>,
 }
 
 impl Span {
     fn of(work: impl FnOnce() -> Result<()>) -> Result<Self> {
         let (writers, all, begun) = (children_s()?, machine_s(), Instant::now());
         work()?;
-        let wall_s = begun.elapsed().as_secs_f64();
-        let all_s = all.zip(machine_s()).map(|(before, after)| after - before);
-        Ok(Self { wall_s, writers_s: children_s()? - writers, all_s })
+        let wall = begun.elapsed().as_secs_f64();
+        let all = all.zip(machine_s()).map(|(before, after)| after - before);
+        Ok(Self { wall, writers: children_s()? - writers, all })
     }
 }
 
@@ -172,11 +172,11 @@ impl Databases<'_> {
             note(names[2], self.weigh(&archive, &["replay", "--from", &from, "--to", to])?.wall_s);
         }
         let [one, eight] = self.writers(folder, server)?;
-        note("postgres 1 writer", one.wall_s);
-        note("postgres 8 writers", eight.wall_s);
-        note("1 writer, its CPU", one.writers_s);
-        note("8 writers, their CPU", eight.writers_s);
-        if let (Some(one), Some(eight)) = (one.all_s, eight.all_s) {
+        note("postgres 1 writer", one.wall);
+        note("postgres 8 writers", eight.wall);
+        note("1 writer, its CPU", one.writers);
+        note("8 writers, their CPU", eight.writers);
+        if let (Some(one), Some(eight)) = (one.all, eight.all) {
             note("1 writer, all CPU", one);
             note("8 writers, all CPU", eight);
         }

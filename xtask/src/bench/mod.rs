@@ -186,13 +186,16 @@ fn run_databases(workspace: &Workspace, options: &Options) -> Result<()> {
 }
 
 fn run_serving(workspace: &Workspace, options: &Options) -> Result<()> {
-    let built = workspace.cargo("build --release -p burnlog-http --example measure").status();
-    ensure!(built.context("start cargo")?.success(), "the release build of the driver failed");
+    for example in ["-p burnlog-http --example measure", "-p burnlog-cli --example serve_slowly"] {
+        let built = workspace.cargo(&format!("build --release {example}")).status();
+        ensure!(built.context("start cargo")?.success(), "the release build of {example} failed");
+    }
     let scratch = workspace.scratch("bench")?;
     let serving = serving::Serving {
         workspace,
         program: workspace.built("release", "burnlog"),
         driver: workspace.built("release/examples", "measure"),
+        slowed: workspace.built("release/examples", "serve_slowly"),
         scale: Scale { xtask: workspace.built("release", "xtask"), folder: scratch.path().to_path_buf() },
         parameters: &options.parameters,
     };

@@ -1,5 +1,5 @@
-//! A `burnlog serve` under measurement: started on a free port of this machine, weighed while it runs, stopped. Where the tool
-//! `strace` is, the server's syncs can be counted, and slowed down as on another disk.
+//! A `burnlog serve` under measurement: started on a free port of this machine, weighed while it runs, stopped. The example
+//! `serve_slowly` of the program stands in for it where syncs are counted, and slowed down as on another disk.
 
 use super::measure::bytes_of;
 use crate::totals::Archive;
@@ -13,34 +13,32 @@ use std::time::Duration;
 /// Units of processor time in `/proc/PID/stat`, the same on every Linux that Rust runs on.
 const TICKS_PER_S: f64 = 100.0;
 
-/// How the system calls of a server are watched.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Traced {
-    /// How many milliseconds more each sync takes.
-    pub(super) delay_ms: u32,
-}
-
 /// A running server. It is killed when this is dropped without a stop.
 pub(super) struct Served {
     pub(super) address: SocketAddr,
     child: Child,
-    /// The server itself, which is the child of `child` when it is traced.
-    pid: u32,
-    trace: Option<PathBuf>,
+    log: PathBuf,
 }
 
 impl Served {
     /// Starts a server over a new jsonl ledger below `folder`.
-    pub(super) fn start(program: &Path, folder: &Path, traced: Option<Traced>) -> Result<Self> {
+    pub(super) fn start(program: &Path, folder: &Path) -> Result<Self> {
+        let store = format!("file:{}", folder.join("ledger").display());
+        let mut command = Command::new(program);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--store", &store]);
+        Self::start_as(command, program, folder)
+    }
+
+    /// Starts the example `serve_slowly` over a new jsonl ledger below `folder`: each sync takes so many milliseconds longer.
+    pub(super) fn start_slow(example: &Path, folder: &Path, delay_ms: u32) -> Result<Self> {
+        let mut command = Command::new(example);
+        command.arg(folder).arg(delay_ms.to_string());
+        Self::start_as(command, example, folder)
+    }
+
+    fn start_as(mut command: Command, program: &Path, folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
         let archive = Archive::new(program, folder.to_path_buf());
-        let store = format!("file:{}", folder.join("ledger").display());
-        let arguments = ["serve", "--listen", "127.0.0.1:0", "--store", &store];
-        let trace = traced.map(|_| folder.join("trace"));
-        let mut command = match (traced, &trace) {
-            (Some(traced), Some(trace)) => traced_command(program, traced, trace, &arguments),
-            _ => archive.command(&arguments),
-        };
         command.env_clear().envs(archive.environment());
         let log = folder.join("log");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(&log)?);
@@ -54,8 +52,7 @@ impl Served {
             }
             std::thread::sleep(Duration::from_millis(20));
         };
-        let pid = if trace.is_some() { only_child(child.id())? } else { child.id() };
-        Ok(Self { address, child, pid, trace })
+        Ok(Self { address, child, log })
     }
 
     /// The URL of its ledger.
@@ -65,7 +62,7 @@ impl Served {
 
     /// Processor time of all its threads so far, in seconds.
     pub(super) fn cpu_s(&self) -> Result<f64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         // The name of the program, in parentheses, may hold anything.
         let (_, fields) = stat.rsplit_once(')').context("/proc/PID/stat has a name")?;
         let mut ticks = fields.split_whitespace().skip(11).map(str::parse::<f64>);
@@ -77,50 +74,34 @@ impl Served {
 
     /// The most memory that was resident at once, in bytes: the system's own high-water mark.
     pub(super) fn peak_bytes(&self) -> Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         bytes_of(&status, "VmHWM:").context("/proc/PID/status has VmHWM")
-    }
-
-    /// How often its ledger's segments were synced so far. An error when it is not traced.
-    pub(super) fn syncs(&self) -> Result<u64> {
-        let trace = self.trace.as_ref().context("the server is not traced")?;
-        Ok(syncs_in(&fs::read_to_string(trace)?))
     }
 
     /// Stops it as a service manager would, and waits.
     pub(super) fn stop(mut self) -> Result<()> {
-        signal("-TERM", self.pid)?;
+        signal("-TERM", self.child.id())?;
         let ended = self.child.wait()?;
         ensure!(ended.success(), "burnlog serve {ended}");
         Ok(())
+    }
+
+    /// Stops the example, and returns how often segments were synced.
+    pub(super) fn stop_and_count(self) -> Result<u64> {
+        let log = self.log.clone();
+        self.stop()?;
+        let said = fs::read_to_string(&log).with_context(|| format!("read {}", log.display()))?;
+        syncs_in(&said).with_context(|| format!("the example says how often it synced: {said}"))
     }
 }
 
 impl Drop for Served {
     fn drop(&mut self) {
         // One that was stopped has been waited for, and its number may be another's.
-        if matches!(self.child.try_wait(), Ok(None)) && signal("-KILL", self.pid).is_ok() {
+        if matches!(self.child.try_wait(), Ok(None)) && signal("-KILL", self.child.id()).is_ok() {
             let _ = self.child.wait();
         }
     }
-}
-
-/// Whether system calls can be traced here.
-pub(super) fn can_trace() -> bool {
-    let tried =
-        Command::new("strace").args(["-f", "--seccomp-bpf", "-e", "trace=fdatasync", "true"]).output();
-    tried.is_ok_and(|output| output.status.success())
-}
-
-fn traced_command(program: &Path, traced: Traced, trace: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new("strace");
-    // With the filter nothing but syncs is stopped for the tracer.
-    command.args(["-f", "--seccomp-bpf", "-qq", "-y", "-e", "trace=fsync,fdatasync"]);
-    if traced.delay_ms > 0 {
-        command.arg("-e").arg(format!("inject=fsync,fdatasync:delay_enter={}ms", traced.delay_ms));
-    }
-    command.arg("-o").arg(trace).arg(program).args(arguments);
-    command
 }
 
 fn signal(signal: &str, pid: u32) -> Result<()> {
@@ -129,21 +110,15 @@ fn signal(signal: &str, pid: u32) -> Result<()> {
     Ok(())
 }
 
-fn only_child(pid: u32) -> Result<u32> {
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
-    children.trim().parse().with_context(|| format!("the one child of {pid}: {children:?}"))
-}
-
 /// The address in what the server says when it listens; `None` before it has said all of it.
 fn address_in(log: &str) -> Option<SocketAddr> {
     let (_, rest) = log.split_once("listening on http://")?;
     rest.split_once('\n')?.0.parse().ok()
 }
 
-/// Counts the syncs of segments: neither those of projections nor the second half of a call that another one interrupted.
-fn syncs_in(trace: &str) -> u64 {
-    let is_sync = |line: &&str| line.contains("sync(") && line.contains("/ledger/segments/");
-    trace.lines().filter(is_sync).count() as u64
+/// The count at the end of what the example says.
+fn syncs_in(log: &str) -> Option<u64> {
+    log.lines().find_map(|line| line.strip_prefix("syncs "))?.parse().ok()
 }
 
 #[cfg(test)]
@@ -158,11 +133,8 @@ mod tests {
     }
 
     #[test]
-    fn a_sync_of_a_segment_counts_once() {
-        let trace = "7 fdatasync(5</x/ledger/segments/a.jsonl> <unfinished ...>\n\
-                     8 fdatasync(9</x/relayburn/projections.sqlite>) = 0\n\
-                     7 <... fdatasync resumed>) = 0\n\
-                     7 fdatasync(5</x/ledger/segments/a.jsonl>) = 0 (DELAYED)\n";
-        assert_eq!(syncs_in(trace), 2);
+    fn the_count_of_syncs_is_found_in_what_was_said() {
+        assert_eq!(syncs_in("listening on http://127.0.0.1:80\nsyncs 17\n"), Some(17));
+        assert_eq!(syncs_in("listening on http://127.0.0.1:80\n"), None);
     }
 }

@@ -4,7 +4,7 @@
 
 use super::measure::{Cost, Scale, middle};
 use super::relay::Relay;
-use super::served::{Served, Traced, can_trace};
+use super::served::Served;
 use super::set::Set;
 use super::{plain, promises};
 use crate::count::list_session_files;
@@ -34,6 +34,8 @@ pub(super) struct Serving<'a> {
     pub(super) workspace: &'a Workspace,
     pub(super) program: PathBuf,
     pub(super) driver: PathBuf,
+    /// The server whose syncs are counted and slowed.
+    pub(super) slowed: PathBuf,
     pub(super) scale: Scale,
     pub(super) parameters: &'a Parameters,
 }
@@ -65,12 +67,9 @@ impl Serving<'_> {
             let folder = scratch.join(format!("serving-{number}"));
             self.pushes(&folder.join("push"), &set, &more, &mut figures)?;
             self.one_by_one(&folder.join("one"), &mut figures)?;
-            self.at_once(&folder.join("many"), None, &mut figures)?;
-            if can_trace() {
-                for delay_ms in [0, SLOW_SYNC_MS] {
-                    let folder = folder.join(format!("traced-{delay_ms}"));
-                    self.at_once(&folder, Some(Traced { delay_ms }), &mut figures)?;
-                }
+            self.at_once(&folder.join("many"), &mut figures)?;
+            for delay_ms in [0, SLOW_SYNC_MS] {
+                self.at_once_counted(&folder.join(format!("slowed-{delay_ms}")), delay_ms, &mut figures)?;
             }
             self.connections(&folder.join("held"), &mut figures)?;
             fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
@@ -103,7 +102,7 @@ impl Serving<'_> {
         note("replay s", replayed.wall_s);
         note("replay CPU s", replayed.cpu_s());
 
-        let server = Served::start(&self.program, &folder.join("server"), None)?;
+        let server = Served::start(&self.program, &folder.join("server"))?;
         let idle = server.cpu_s()?;
         let pushed = self.weigh(&archive, &["push", "--to", &server.url()])?;
         note("push s", pushed.wall_s);
@@ -138,7 +137,7 @@ impl Serving<'_> {
 
     /// Appends one record after the other to a server and to the bare one, in turns.
     fn one_by_one(&self, folder: &Path, figures: &mut Figures) -> Result<()> {
-        let server = Served::start(&self.program, folder, None)?;
+        let server = Served::start(&self.program, folder)?;
         let bare = format!("http://{}/", plain::start(&folder.join("bare"))?);
         for _ in 0..3 {
             let appended = self.drive(&["one", &server.url(), "2000"])?;
@@ -158,37 +157,47 @@ impl Serving<'_> {
     }
 
     /// Lets one client append small batches, and then many.
-    fn at_once(&self, folder: &Path, traced: Option<Traced>, figures: &mut Figures) -> Result<()> {
-        let server = Served::start(&self.program, folder, traced)?;
-        let slow = traced.is_some_and(|traced| traced.delay_ms > 0);
-        let (alone, many) = if slow { ("200", "4000") } else { ("2000", "10000") };
-        let one = self.drive(&["many", &server.url(), "1", alone, &SMALL.to_string()])?;
-        let synced = if traced.is_some() { server.syncs()? } else { 0 };
-        let all = self.drive(&["many", &server.url(), &CLIENTS.to_string(), many, &SMALL.to_string()])?;
-        let (of_one, of_all, shared) = match traced {
-            None => ("1 client/s", "50 clients/s", None),
-            Some(Traced { delay_ms: 0 }) => {
-                ("1 client/s, traced", "50 clients/s, traced", Some("50 clients a sync"))
-            }
-            Some(_) => ("1 client/s, 10 ms", "50 clients/s, 10 ms", Some("50 clients a sync, 10 ms")),
-        };
+    fn at_once(&self, folder: &Path, figures: &mut Figures) -> Result<()> {
+        let server = Served::start(&self.program, folder)?;
+        let one = self.append_at_once(&server, 1, 2000)?;
+        let all = self.append_at_once(&server, CLIENTS, 10_000)?;
         let mut note = |name: &'static str, value: f64| figures.entry(name).or_default().push(value);
-        note(of_one, one.appends_per_s);
-        note(of_all, all.appends_per_s);
-        if traced.is_none() {
-            note("50 clients p99 ms", all.p99_ms);
-        }
-        if let Some(shared) = shared {
-            let syncs = server.syncs()? - synced;
-            ensure!(syncs > 0, "no sync was seen of {} appends", all.appends);
-            note(shared, all.appends as f64 / syncs as f64);
-        }
+        note("1 client/s", one.appends_per_s);
+        note("50 clients/s", all.appends_per_s);
+        note("50 clients p99 ms", all.p99_ms);
         server.stop()
+    }
+
+    /// The same through a file seam that counts syncs and makes them slower, with a server for one and another for many.
+    fn at_once_counted(&self, folder: &Path, delay_ms: u32, figures: &mut Figures) -> Result<()> {
+        let (alone, many) = if delay_ms > 0 { (200, 4000) } else { (2000, 10_000) };
+        let server = Served::start_slow(&self.slowed, &folder.join("one"), delay_ms)?;
+        let one = self.append_at_once(&server, 1, alone)?;
+        server.stop()?;
+        let server = Served::start_slow(&self.slowed, &folder.join("many"), delay_ms)?;
+        let all = self.append_at_once(&server, CLIENTS, many)?;
+        let syncs = server.stop_and_count()?;
+        ensure!(syncs > 0, "no sync was counted of {} appends", all.appends);
+        let names = if delay_ms > 0 {
+            ["1 client/s, 10 ms", "50 clients/s, 10 ms", "50 clients a sync, 10 ms"]
+        } else {
+            ["1 client/s, counted", "50 clients/s, counted", "50 clients a sync"]
+        };
+        let values = [one.appends_per_s, all.appends_per_s, all.appends as f64 / syncs as f64];
+        for (name, value) in names.into_iter().zip(values) {
+            figures.entry(name).or_default().push(value);
+        }
+        Ok(())
+    }
+
+    fn append_at_once(&self, server: &Served, clients: u64, appends: u64) -> Result<Driven> {
+        let [clients, appends, records] = [clients, appends, SMALL].map(|number| number.to_string());
+        self.drive(&["many", &server.url(), &clients, &appends, &records])
     }
 
     /// Holds a thousand idle connections while a hundred clients append batches of a megabyte.
     fn connections(&self, folder: &Path, figures: &mut Figures) -> Result<()> {
-        let server = Served::start(&self.program, folder, None)?;
+        let server = Served::start(&self.program, folder)?;
         let mut idle = Command::new(&self.driver);
         idle.args(["idle", &server.address.to_string(), "1000"]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut idle = idle.spawn().context("start the driver")?;
