@@ -85,6 +85,11 @@ fn limits() -> FoldLimits {
     FoldLimits { pending_bytes_max: 1, lease, ..FoldLimits::default() }
 }
 
+/// Folds all that a ledger has.
+pub(super) fn caught_up(store: &mut dyn FoldStore, ledger: &Ledger) {
+    Projector::new(store, ledger, limits()).unwrap().catch_up(ledger).unwrap();
+}
+
 /// A number drawn from a seed and a purpose.
 pub(super) fn draw(seed: u64, purpose: u64) -> u64 {
     let mut number = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(purpose);

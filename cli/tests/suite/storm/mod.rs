@@ -4,6 +4,7 @@
 
 mod disk;
 mod machine;
+mod rows;
 
 use burnlog_jsonl::{Durability, Fault, Simulated};
 use burnlog_log::Error;
