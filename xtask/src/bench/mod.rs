@@ -186,13 +186,13 @@ fn run_databases(workspace: &Workspace, options: &Options) -> Result<()> {
 }
 
 fn run_serving(workspace: &Workspace, options: &Options) -> Result<()> {
-    let built = workspace.cargo("build --release -p burnlog-http --example measure").status();
+    let built = workspace.cargo("build --release -p burnlog-http --example measure_http").status();
     ensure!(built.context("start cargo")?.success(), "the release build of the driver failed");
     let scratch = workspace.scratch("bench")?;
     let serving = serving::Serving {
         workspace,
         program: workspace.built("release", "burnlog"),
-        driver: workspace.built("release/examples", "measure"),
+        driver: workspace.built("release/examples", "measure_http"),
         scale: Scale { xtask: workspace.built("release", "xtask"), folder: scratch.path().to_path_buf() },
         parameters: &options.parameters,
     };
