@@ -65,16 +65,22 @@ struct Cursor {
     next: u64,
 }
 
+/// The ledger's mark up to which every feed was folded.
+#[derive(Debug, Default)]
+struct Mark {
+    token: Option<Token>,
+    /// Whether the store has rows beyond it, which it says by an empty mark: a ledger that falls back behind them shows in a
+    /// listing of all feeds, and not among those that moved since the mark.
+    is_passed: bool,
+}
+
 /// Folds the feeds of a ledger into a store. What is in memory only is lost when it is dropped, never half written.
 pub struct Projector<'s> {
     store: &'s mut dyn FoldStore,
     limits: FoldLimits,
     generation: Generation,
     revision: u64,
-    token: Option<Token>,
-    /// Whether the store has rows beyond its mark, which it says by an empty one: a ledger that falls back behind them shows in a
-    /// listing of all feeds, and not among those that moved since the mark.
-    is_beyond_token: bool,
+    mark: Mark,
     is_live: bool,
     is_settled: bool,
     /// Held inside a call, from the first thing to fold on.
@@ -127,8 +133,7 @@ impl<'s> Projector<'s> {
             limits,
             generation,
             revision: 0,
-            token: None,
-            is_beyond_token: false,
+            mark: Mark::default(),
             is_live: false,
             is_settled: false,
             lease: None,
@@ -165,8 +170,7 @@ impl<'s> Projector<'s> {
         };
         self.revision = own.revision;
         self.is_settled = own.settled;
-        self.token = own.token;
-        self.is_beyond_token = false;
+        self.mark = Mark { token: own.token, is_passed: false };
         Ok(())
     }
 
@@ -349,12 +353,12 @@ impl<'s> Projector<'s> {
         let moved = self.cursors.iter().filter(|(_, cursor)| cursor.next != cursor.committed);
         let moved: Vec<CursorMove> =
             moved.map(|(feed, at)| CursorMove { feed: *feed, from: at.committed, to: at.next }).collect();
-        let is_marked = token == self.token.as_ref() && !self.is_beyond_token;
+        let is_marked = token == self.mark.token.as_ref() && !self.mark.is_passed;
         if moved.is_empty() && (token.is_none() || is_marked) {
             return Ok(());
         }
         let beyond = Token::default();
-        let kept = token.or(self.token.is_some().then_some(&beyond));
+        let kept = token.or(self.mark.token.is_some().then_some(&beyond));
         let lease = self.hold(attempts_max)?;
         let empty = Pending::new(self.store.keeps_previews());
         let mut pending = std::mem::replace(&mut self.pending, empty);
@@ -366,9 +370,9 @@ impl<'s> Projector<'s> {
             kept.map_or(Ok(()), |token| to.set_token(token))
         })?;
         if let Some(token) = token {
-            self.token = Some(token.clone());
+            self.mark.token = Some(token.clone());
         }
-        self.is_beyond_token = token.is_none() && self.token.is_some();
+        self.mark.is_passed = token.is_none() && self.mark.token.is_some();
         for cursor in self.cursors.values_mut() {
             cursor.committed = cursor.next;
         }

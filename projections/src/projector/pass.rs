@@ -72,7 +72,7 @@ impl Projector<'_> {
     }
 
     fn try_catch_up(&mut self, ledger: &Ledger) -> Result<()> {
-        let since = self.token.clone();
+        let since = self.mark.token.clone();
         let mut listed = false;
         let token = ledger.for_each_feed(since.as_ref(), |head| {
             listed = true;
