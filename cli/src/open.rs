@@ -8,7 +8,7 @@ use burnlog_http::{Call, HttpBackend, HttpQueries, HttpTarget, Operation, Scope}
 use burnlog_jsonl::{JsonlBackend, JsonlOptions};
 use burnlog_log::{Error, ErrorKind, Ledger, Result};
 use burnlog_postgres::{PostgresBackend, PostgresOptions, PostgresProjections};
-use burnlog_projections::{Projections, Queries};
+use burnlog_projections::{Projections, Queries, RowReader as _};
 use burnlog_redb::{RedbBackend, RedbOptions};
 use burnlog_sqlite::{SqliteBackend, SqliteLedgerOptions, SqliteOptions, SqliteProjections, SqliteSearch};
 use std::path::{Path, PathBuf};
@@ -179,8 +179,8 @@ pub(crate) fn pause(attempt: u32) {
     std::thread::sleep(Duration::from_millis((longest / 2 + jitter % (longest / 2 + 1)).min(2000)));
 }
 
-/// Opens the projections of a ledger in Postgres, which are in its schema; nothing for any other. `ledger` is the one of
-/// the chosen store: its location has no secrets, so the URL comes from there.
+/// Opens the projections of a ledger in Postgres, which are in its schema; nothing for any other. A ledger's location has
+/// no secrets, so the URL is that of the chosen store; a ledger of another store is `Unsupported`.
 fn in_postgres(
     ledger: &Ledger,
     environment: &Environment,
@@ -192,7 +192,12 @@ fn in_postgres(
     }
     let StoreUrl::Postgres(url) = StoreUrl::choose(global, environment)? else { return Ok(None) };
     let options = PostgresOptions { create, connections: 2, ..PostgresOptions::default() };
-    PostgresProjections::open(&url, &options).map(Some)
+    let store = PostgresProjections::open(&url, &options)?;
+    if store.location() == ledger.location().url {
+        return Ok(Some(store));
+    }
+    let message = "the projections of this ledger are beside it, and the chosen store is another one; name it with --store";
+    Err(Error::new(ErrorKind::Unsupported, "open projections", message).at(ledger.location().url))
 }
 
 /// Where the projections of a ledger are kept that is not in Postgres: in the file of a SQLite ledger, else on this host.

@@ -35,11 +35,11 @@ pub struct Filter {
 
 impl Filter {
     /// Whether the sums kept by day answer this: the time asked for ends at midnight, and neither a host nor a tag is asked
-    /// for.
-    pub fn is_answered_by_days(&self, by: &[UsageBy]) -> bool {
+    /// for. Those by host they answer for the sessions that each host has wholly, if it has any of them.
+    pub fn is_answered_by_days(&self) -> bool {
         let is_midnight = |instant: &Timestamp| Day::of(Some(*instant)).start() == Some(*instant);
         let whole_days = [self.since, self.until].iter().flatten().all(is_midnight);
-        whole_days && self.tags.is_empty() && self.host.is_none() && !by.contains(&UsageBy::Host)
+        whole_days && self.tags.is_empty() && self.host.is_none()
     }
 }
 

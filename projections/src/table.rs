@@ -37,6 +37,20 @@ pub struct Column {
     pub nullable: bool,
 }
 
+impl Column {
+    /// Returns the name under which a store's views show the column to people. `None` for what only decides which of
+    /// several records a row is kept from.
+    pub fn view_name(&self) -> Option<&'static str> {
+        match self.name {
+            "payload_prefix" | "text_prefix" | "project_place" | "project_seq" | "title_place"
+            | "version_seq" | "first_record_seq" => None,
+            "place" => Some("address"),
+            "result_place" => Some("result_address"),
+            name => Some(name),
+        }
+    }
+}
+
 /// A table of a projection. The first `key` columns are the semantic key; none of them is nullable.
 #[derive(Debug)]
 pub struct Table {

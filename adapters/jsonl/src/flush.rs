@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// A run is merged with the one before it unless that has more than so many times its rows.
 const MERGE_RATIO: u64 = 3;
 /// From so many bytes of active segments that no run covers, closing the ledger writes one.
-const UNCOVERED_BYTES_MAX: u64 = 1 << 20;
+const UNCOVERED_BYTES_MAX: u64 = 128 << 10;
 
 type Outcome<T> = std::result::Result<T, Failure>;
 

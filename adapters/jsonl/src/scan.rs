@@ -3,7 +3,7 @@
 
 use crate::block::Content;
 use crate::commit::{SEGMENT_FORMAT, parse_header};
-use crate::files::{Access, File, io_error, read_range};
+use crate::files::{Access, File, fill_range, io_error, read_range};
 use crate::index::{AddressRow, BatchRow, Failure, Place, SlotRow, Tail, fingerprint};
 use crate::published::{Length, read_length};
 use crate::recover::{ScannedBatch, Start, Walk, sound_batches};
@@ -14,8 +14,9 @@ use crate::store::{State, Store};
 use std::io;
 use std::sync::Arc;
 
-/// How much of an active segment is read at a time.
-const WINDOW_BYTES: usize = 4 << 20;
+/// How much of an active segment is read at a time, into the same memory: what a short program reads each time it starts is
+/// to stay in the processor's cache. Batches that are larger double it.
+const WINDOW_BYTES: usize = 128 << 10;
 /// From this size a window that holds no whole batch is taken for damage.
 const WINDOW_BYTES_MAX: usize = 256 << 20;
 
@@ -92,12 +93,15 @@ impl Store {
         let name = Arc::clone(&state.segments[number as usize].name);
         let failed = |error| io_error("read segment", format_args!("segments/{name}.jsonl"), error);
         let mut window = WINDOW_BYTES;
+        let mut bytes = Vec::new();
         loop {
             let known = state.segments[number as usize].known;
             let at = Start { offset: known.bytes, slot: known.slots };
             let length = (end.saturating_sub(at.offset)).min(window as u64) as usize;
-            let bytes = read_range(file, at.offset, length).map_err(failed)?;
-            let after = sound_batches(&bytes, at, &mut |batch| Self::take_up(state, number, &batch));
+            bytes.resize(length, 0);
+            let filled = fill_range(file, at.offset, &mut bytes).map_err(failed)?;
+            let sound = &bytes[..filled];
+            let after = sound_batches(sound, at, &mut |batch| Self::take_up(state, number, &batch));
             state.segments[number as usize].known.bytes = after.offset;
             if state.index.tail.counts().rows >= TAIL_ROWS_MAX {
                 self.flush(state)?;

@@ -1,7 +1,7 @@
 //! The file that keeps the cursors of one feed: records appended, the newest for a path counts, rewritten when most
 //! of it is out of date. Host-local and expendable: without it files are read again, and dedup makes that safe.
 
-use crate::cursor::{self, Cursor, FeedPoint, StoredCursor};
+use crate::cursor::{self, Cursor, FeedPoint, StoredCursor, StoredHead};
 use crate::cursor_disk::{CursorBytes, CursorDisk, SystemDisk};
 use crate::files::io_error;
 use burnlog_log::{Result, WriterId, failpoint};
@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// Name and version of the format. Another version starts empty.
-const MAGIC: &[u8; 16] = b"burnlog cursors1";
+const MAGIC: &[u8; 16] = b"burnlog cursors2";
 const HEADER_BYTES: usize = MAGIC.len() + 32;
 /// Length and CRC32 of what follows.
 const FRAME_BYTES: usize = 8;
@@ -48,16 +48,22 @@ struct Frame {
 }
 
 impl Frame {
-    /// Returns the path and the cursor, which were looked at when the frame came in.
-    fn of(self, bytes: &[u8]) -> (&Path, StoredCursor<'_>) {
-        read_body(&bytes[self.start + FRAME_BYTES..self.start + self.bytes])
-            .expect("only frames that read are kept")
+    fn body(self, bytes: &[u8]) -> &[u8] {
+        &bytes[self.start + FRAME_BYTES..self.start + self.bytes]
+    }
+
+    /// Returns the path and the front of the cursor, which were looked at when the frame came in.
+    fn head(self, bytes: &[u8]) -> (&Path, StoredHead<'_>) {
+        read_head(self.body(bytes)).expect("only frames whose front reads are kept")
+    }
+
+    /// Returns the cursor. `None` where its checksum fits and it does not read: the file is read again.
+    fn cursor(self, bytes: &[u8]) -> Option<StoredCursor<'_>> {
+        StoredCursor::read(split_body(self.body(bytes))?.1)
     }
 
     fn path(self, bytes: &[u8]) -> &Path {
-        split_body(&bytes[self.start + FRAME_BYTES..self.start + self.bytes])
-            .expect("only frames that read are kept")
-            .0
+        split_body(self.body(bytes)).expect("only frames whose front reads are kept").0
     }
 }
 
@@ -145,10 +151,10 @@ impl CursorFile {
     /// Returns what the cursors say about a source.
     pub fn source_state(&self, source: &str) -> SourceState {
         let mut state = SourceState::default();
-        for (_, cursor) in self.iter().filter(|(_, cursor)| cursor.source == source) {
+        for (_, cursor) in self.iter().filter(|(_, cursor)| cursor.head.source == source) {
             state.files += 1;
             state.closed += u64::from(cursor.closed);
-            state.pending_bytes += if cursor.closed { 0 } else { cursor.pending_bytes };
+            state.pending_bytes += if cursor.closed { 0 } else { cursor.head.pending_bytes };
         }
         state
     }
@@ -157,7 +163,7 @@ impl CursorFile {
     pub fn invalidate_after(&mut self, size: u64) -> Result<usize> {
         let Self { bytes, frames, .. } = self;
         let before = frames.len();
-        frames.retain(|frame| frame.of(bytes).1.point().size <= size);
+        frames.retain(|frame| frame.head(bytes).1.point().size <= size);
         let dropped = before - frames.len();
         if dropped > 0 {
             self.rewrite()?;
@@ -175,7 +181,7 @@ impl CursorFile {
     pub(crate) fn look(&self, path: &Path) -> Option<StoredCursor<'_>> {
         let hash = self.hashing.hash_one(path.as_os_str());
         let is = |frame: &Frame| frame.path(&self.bytes).as_os_str() == path.as_os_str();
-        self.frames.find(hash, is).map(|frame| frame.of(&self.bytes).1)
+        self.frames.find(hash, is).and_then(|frame| frame.cursor(&self.bytes))
     }
 
     /// Returns the cursor of a file, to go on from.
@@ -184,7 +190,13 @@ impl CursorFile {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Path, StoredCursor<'_>)> {
-        self.frames.iter().map(|frame| frame.of(&self.bytes))
+        let read = |frame: &Frame| Some((frame.path(&self.bytes), frame.cursor(&self.bytes)?));
+        self.frames.iter().filter_map(read)
+    }
+
+    /// The fronts of all cursors, which cost less than the cursors.
+    pub(crate) fn heads(&self) -> impl Iterator<Item = (&Path, StoredHead<'_>)> {
+        self.frames.iter().map(|frame| frame.head(&self.bytes))
     }
 
     /// Keeps these cursors with one write.
@@ -209,12 +221,12 @@ impl CursorFile {
     fn index(&mut self, mut at: usize) -> (usize, bool) {
         let Self { bytes, frames, hashing, newest, live_bytes, .. } = self;
         while let Some((body, claimed)) = take_frame(&bytes[at..]) {
-            let Some((path, cursor)) = body.and_then(read_body) else {
+            let Some((path, head)) = body.and_then(read_head) else {
                 // The last record can be half written; one in the middle cannot.
                 return (at, claimed >= bytes.len() - at);
             };
-            if newest.is_none_or(|newest| newest.size < cursor.point().size) {
-                *newest = Some(cursor.point());
+            if newest.is_none_or(|newest| newest.size < head.point().size) {
+                *newest = Some(head.point());
             }
             let frame = Frame { start: at, bytes: claimed };
             let path = path.as_os_str();
@@ -357,7 +369,7 @@ fn split_body(body: &[u8]) -> Option<(&Path, &[u8])> {
     Some((Path::new(OsStr::from_bytes(path)), cursor))
 }
 
-fn read_body(body: &[u8]) -> Option<(&Path, StoredCursor<'_>)> {
+fn read_head(body: &[u8]) -> Option<(&Path, StoredHead<'_>)> {
     let (path, cursor) = split_body(body)?;
-    Some((path, StoredCursor::read(cursor)?))
+    Some((path, StoredHead::read(cursor)?))
 }

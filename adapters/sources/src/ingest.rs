@@ -1,12 +1,13 @@
 //! The ingest: closes what is gone, reads what changed, closes what is final. Decides for each file whether it
 //! is read; from where is in `reading`, what goes out in `records`, how in `outbox`.
 
-use crate::cursor::{Cursor, FeedPoint, StoredCursor};
+use crate::cursor::{Cursor, FeedPoint, StoredHead};
 use crate::cursor_file::CursorFile;
 use crate::discover::{Plan, PlannedFile};
 use crate::files::{Files, OsFiles, io_error};
 use crate::filter::Filter;
 use crate::outbox::{Again, Outbox};
+use crate::owners::Owners;
 use crate::reading::Trouble;
 use crate::records::{push_extent, push_tail};
 use crate::relayburn;
@@ -136,8 +137,8 @@ pub(crate) struct Engine<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) out: Outbox<'a>,
     pub(crate) buffer: Vec<u8>,
-    /// The paths that have each (source, stream): more than one where a session lies in two homes, or was moved.
-    owners: Option<HashMap<(&'static str, String), HashSet<PathBuf>>>,
+    /// Made when it is first asked for.
+    owners: Option<Owners>,
     /// The working folder of each stream, for the streams that do not name one; kept only where a filter asks.
     pub(crate) projects: HashMap<String, String>,
     /// Planned files that were read to their end, now or before.
@@ -186,7 +187,7 @@ impl Engine<'_> {
         if filtered && cursor.project.is_some() {
             let admitted = options.filter.admits(cursor.project, cursor.folder);
             let (stream, project) =
-                (cursor.stream.to_owned(), cursor.project.map(str::to_owned).unwrap_or_default());
+                (cursor.head.stream.to_owned(), cursor.project.map(str::to_owned).unwrap_or_default());
             self.projects.insert(stream, project);
             if !admitted {
                 self.out.report.of(file.source.name()).excluded += 1;
@@ -197,10 +198,10 @@ impl Engine<'_> {
         if !unchanged || (filtered && cursor.project.is_none()) {
             return false;
         }
-        let (pending, closed, choose_all) = (cursor.pending_bytes, cursor.closed, cursor.choose_all);
+        let (pending, closed, choose_all) = (cursor.head.pending_bytes, cursor.closed, cursor.choose_all);
         if options.close && !closed && !choose_all {
             // Its extent must name its records once another file has the stream.
-            let stream = cursor.stream.to_owned();
+            let stream = cursor.head.stream.to_owned();
             if self.is_shared(file, &stream) {
                 return false;
             }
@@ -217,19 +218,16 @@ impl Engine<'_> {
 
     /// Returns whether another file has or had the same stream.
     pub(crate) fn is_shared(&mut self, file: &PlannedFile, stream: &str) -> bool {
-        let source = file.source.name();
-        let owners = self.owners.get_or_insert_with(|| owners_of(self.plan, self.out.cursors));
-        let owners = owners.entry((source, stream.to_owned())).or_default();
-        owners.insert(file.path.clone());
-        owners.len() > 1
+        let owners = self.owners.get_or_insert_with(|| Owners::new(self.plan, self.out.cursors));
+        owners.add(file.source.name(), stream, &file.path)
     }
 
     /// Closes the streams of files that were below the planned roots and are not there any more.
     fn close_gone(&mut self) -> Result<()> {
         // Not by `Path`, which is taken apart to be hashed.
         let planned: HashSet<&OsStr> = self.plan.files.iter().map(|file| file.path.as_os_str()).collect();
-        let below_root = |cursor: &StoredCursor<'_>, path: &Path| {
-            self.plan.roots.iter().any(|(source, root)| cursor.source == *source && path.starts_with(root))
+        let below_root = |head: &StoredHead<'_>, path: &Path| {
+            self.plan.roots.iter().any(|(source, root)| head.source == *source && path.starts_with(root))
         };
         let is_gone = |path: &Path| {
             let gone = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
@@ -239,12 +237,12 @@ impl Engine<'_> {
         let mut gone: Vec<PathBuf> = self
             .out
             .cursors
-            .iter()
+            .heads()
             .filter(|(path, _)| self.plan.only.as_ref().is_none_or(|only| only.contains(*path)))
-            .filter(|(path, cursor)| {
-                !cursor.closed && !planned.contains(path.as_os_str()) && below_root(cursor, path)
-            })
-            .filter(|(path, cursor)| filter.admits(cursor.project, cursor.folder) && is_gone(path))
+            .filter(|(path, head)| !planned.contains(path.as_os_str()) && below_root(head, path))
+            .filter_map(|(path, _)| Some((path, self.out.cursors.look(path)?)))
+            .filter(|(_, cursor)| !cursor.closed && filter.admits(cursor.project, cursor.folder))
+            .filter(|(path, _)| is_gone(path))
             .map(|(path, _)| path.to_path_buf())
             .collect();
         gone.sort_unstable();
@@ -319,19 +317,4 @@ impl Engine<'_> {
         }
         self.out.finish()
     }
-}
-
-fn owners_of(plan: &Plan, cursors: &CursorFile) -> HashMap<(&'static str, String), HashSet<PathBuf>> {
-    let mut owners: HashMap<_, HashSet<PathBuf>> = HashMap::new();
-    for (path, cursor) in cursors.iter().filter(|(_, cursor)| !cursor.is_blank()) {
-        if let Some(source) = crate::source::names().find(|name| *name == cursor.source) {
-            owners.entry((source, cursor.stream.to_owned())).or_default().insert(path.to_path_buf());
-        }
-    }
-    for file in &plan.files {
-        if let crate::source::Stream::Named(stream) = &file.identity.stream {
-            owners.entry((file.source.name(), stream.clone())).or_default().insert(file.path.clone());
-        }
-    }
-    owners
 }

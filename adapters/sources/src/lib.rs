@@ -23,6 +23,7 @@ mod lines;
 mod opencode;
 mod opencode_db;
 mod outbox;
+mod owners;
 mod reading;
 mod records;
 mod relayburn;

@@ -259,9 +259,9 @@ impl Engine<'_> {
         // One of them may have been read just now.
         self.out.flush()?;
         let is_other = |cursor: &StoredCursor<'_>| {
-            cursor.source == file.source.name()
-                && cursor.stream == stream
-                && !(cursor.closed || cursor.choose_all || cursor.is_blank())
+            cursor.head.source == file.source.name()
+                && cursor.head.stream == stream
+                && !(cursor.closed || cursor.choose_all || cursor.head.is_blank())
         };
         let mut others: Vec<_> = self.out.cursors.iter().filter(|(_, cursor)| is_other(cursor)).collect();
         others.sort_unstable_by_key(|(path, _)| *path);

@@ -21,7 +21,9 @@ CREATE TABLE names (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 
 /// Views over the views of the tables, under the names that people look for.
 const VIEWS: &str = "
-CREATE VIEW turns AS SELECT * FROM calls;
+CREATE VIEW turns AS
+    SELECT c.*, (SELECT s.project FROM sessions s WHERE s.source = c.source AND s.session = c.session) AS project
+    FROM calls c;
 CREATE VIEW tool_results AS
     SELECT source, tool_use, tool, call, session AS use_session, result_session AS session, result_at, is_error,
         result_bytes
@@ -101,13 +103,16 @@ pub(crate) fn create_view(table: &Table, generation: Generation) -> String {
 fn columns(table: &Table, alias: &str, for_people: bool) -> String {
     let column = |(position, column): (usize, &Column)| {
         let name = column.name;
-        if for_people && is_interned(table, position) {
-            format!("(SELECT name FROM names WHERE id = {alias}.{name}) AS {name}")
-        } else {
-            format!("{alias}.{name}")
+        if !for_people {
+            return Some(format!("{alias}.{name}"));
         }
+        let shown = column.view_name()?;
+        if is_interned(table, position) {
+            return Some(format!("(SELECT name FROM names WHERE id = {alias}.{name}) AS {shown}"));
+        }
+        Some(format!("{alias}.{name} AS {shown}"))
     };
-    table.columns.iter().enumerate().map(column).collect::<Vec<_>>().join(", ")
+    table.columns.iter().enumerate().filter_map(column).collect::<Vec<_>>().join(", ")
 }
 
 /// The columns of a table as rows are read: names by their numbers; `alias` names the table.

@@ -1,5 +1,6 @@
 //! Sums over calls: from the rollup by day wherever it answers (the time asked for ends at midnight, no host or
-//! tag is asked for), else from the calls.
+//! tag is asked for), else from the calls. Sums by host come from the rollup for the sessions that every host which has any of
+//! them has wholly, and from the calls of the others.
 
 use crate::convert::{Located, value_of};
 use crate::queries::{Condition, name_of};
@@ -7,8 +8,8 @@ use crate::schema::table_name;
 use crate::store::SqliteProjections;
 use burnlog_log::{Error, Result, Timestamp};
 use burnlog_projections::{
-    Call, Day, Filter, Generation, HostLabels, LENGTHS, Row, Session, StreamFeed, Usage, UsageBy, UsageDay,
-    UsageGroup, Value,
+    Call, Day, Filter, Generation, HostLabels, LENGTHS, Row, Session, Stream, StreamFeed, Usage, UsageBy,
+    UsageDay, UsageGroup, Value,
 };
 use std::collections::BTreeMap;
 
@@ -23,14 +24,20 @@ impl SqliteProjections {
         filter: &Filter,
         by: &[UsageBy],
     ) -> Result<Vec<UsageGroup>> {
-        let labels =
-            if by.contains(&UsageBy::Host) { HostLabels::read(self)? } else { HostLabels::default() };
+        let hosted = by.contains(&UsageBy::Host);
+        let labels = if hosted { HostLabels::read(self)? } else { HostLabels::default() };
+        let over: &[Over] = match (filter.is_answered_by_days(), hosted) {
+            (true, false) => &[Over::Days],
+            (true, true) => &[Over::Days, Over::OtherCalls],
+            (false, _) => &[Over::Calls],
+        };
         let mut groups: BTreeMap<Vec<String>, Usage> = BTreeMap::new();
-        let find = |adding| {
-            let (sql, condition) = if filter.is_answered_by_days(by) {
-                self.daily_sums(generation, filter, by, adding).located("query projections", &self.place)?
-            } else {
-                self.exact_sums(generation, filter, by, adding)?
+        let find = |over, adding| {
+            let (sql, condition) = match over {
+                Over::Days => self
+                    .daily_sums(generation, filter, by, adding)
+                    .located("query projections", &self.place)?,
+                Over::Calls | Over::OtherCalls => self.exact_sums(generation, filter, by, (over, adding))?,
             };
             self.rows(&sql, &condition.values, |row| {
                 let key =
@@ -38,13 +45,15 @@ impl SqliteProjections {
                 Ok((key.collect::<rusqlite::Result<Vec<String>>>()?, usage_of(row, by.len())?))
             })
         };
-        let found = match find(Adding::Plain) {
-            Err(error) if is_overflow(&error) => find(Adding::Saturating),
-            found => found,
-        }?;
-        // Several days are one week, several writers may be nameless.
-        for (key, usage) in found {
-            groups.entry(key).or_default().add(&usage);
+        for over in over {
+            let found = match find(*over, Adding::Plain) {
+                Err(error) if is_overflow(&error) => find(*over, Adding::Saturating),
+                found => found,
+            }?;
+            // Several days are one week, several writers may be nameless.
+            for (key, usage) in found {
+                groups.entry(key).or_default().add(&usage);
+            }
         }
         Ok(groups.into_iter().map(|(key, usage)| UsageGroup { key, usage }).collect())
     }
@@ -91,14 +100,22 @@ impl SqliteProjections {
             UsageBy::Session => "t.session".to_owned(),
             UsageBy::PriceClass => "t.price_class".to_owned(),
             UsageBy::Branch => "t.branch".to_owned(),
-            // Never asked of the rollup, which knows no hosts.
-            UsageBy::Host => "NULL".to_owned(),
+            UsageBy::Host => "f.feed".to_owned(),
             UsageBy::Project => format!("coalesce((SELECT name FROM names WHERE id = {project}), '')"),
         };
         let dimensions: Vec<String> = by.iter().map(dimension).collect();
         let sums = Usage::COLUMNS.iter().map(|column| adding.sum(column)).collect::<Vec<_>>();
-        let from = format!("{} t", table_name(UsageDay::TABLE, generation));
-        Ok((grouped(&dimensions, &sums, &from, &condition), condition))
+        let mut from = format!("{} t", table_name(UsageDay::TABLE, generation));
+        let mut with = String::new();
+        if by.contains(&UsageBy::Host) {
+            with = with_holders(generation);
+            from = format!(
+                "{from} JOIN names n ON n.name = t.session
+                 JOIN whole w ON w.source = t.source AND w.session = n.id
+                 JOIN held f ON f.source = t.source AND f.session = n.id"
+            );
+        }
+        Ok((grouped(&with, &dimensions, &sums, &from, &condition), condition))
     }
 
     /// Sums over the calls themselves: any instants.
@@ -107,7 +124,7 @@ impl SqliteProjections {
         generation: Generation,
         filter: &Filter,
         by: &[UsageBy],
-        adding: Adding,
+        (over, adding): (Over, Adding),
     ) -> Result<(String, Condition)> {
         let sessions = table_name(Session::TABLE, generation);
         let mut condition = self.call_condition(generation, filter)?;
@@ -136,17 +153,49 @@ impl SqliteProjections {
         let mut sums = vec!["count(*)".to_owned(), "coalesce(sum(NOT t.complete), 0)".to_owned()];
         sums.extend(Usage::COLUMNS[2..].iter().map(|column| adding.sum(column)));
         let mut from = format!("{} t", table_name(Call::TABLE, generation));
+        let mut with = String::new();
+        if matches!(over, Over::OtherCalls) {
+            with = with_holders(generation);
+            // In this order: they are few, and calls have an index of their sessions.
+            from = format!("others o CROSS JOIN {from} ON t.source = o.source AND t.session = o.session");
+        }
         if by.contains(&UsageBy::Host) {
             let feeds = table_name(StreamFeed::TABLE, generation);
             // By the numbers of the names: SQLite makes an index of this for the query.
             from = format!(
-                "{from} LEFT JOIN (SELECT n.id AS stream, s.source, s.feed, s.records FROM {feeds} s
+                "{from} JOIN (SELECT n.id AS stream, s.source, s.feed, s.records FROM {feeds} s
                  JOIN names n ON n.name = s.stream) f
                  ON f.stream = t.stream AND f.source = t.source AND f.records > t.seq"
             );
         }
-        Ok((grouped(&dimensions, &sums, &from, &condition), condition))
+        Ok((grouped(&with, &dimensions, &sums, &from, &condition), condition))
     }
+}
+
+/// What is added up.
+#[derive(Debug, Clone, Copy)]
+enum Over {
+    /// The rollup by day; by host, of the sessions that it answers for.
+    Days,
+    /// All calls.
+    Calls,
+    /// The calls of the sessions that the rollup does not answer for by host.
+    OtherCalls,
+}
+
+/// Tables for a query: `held`, which feeds have streams of a session; `whole`, the sessions of which each feed that has any
+/// stream has all of them to the end; `others`, those that are not. A call is in its stream's session.
+fn with_holders(generation: Generation) -> String {
+    let streams = table_name(Stream::TABLE, generation);
+    let feeds = table_name(StreamFeed::TABLE, generation);
+    format!(
+        "WITH held AS (SELECT s.source, s.session, f.feed, count(*) AS streams, min(f.records >= s.records) AS to_the_end
+             FROM {streams} s JOIN {feeds} f ON f.source = s.source AND f.stream = s.stream GROUP BY 1, 2, 3),
+         counted AS (SELECT source, session, count(*) AS streams FROM {streams} GROUP BY 1, 2),
+         whole AS (SELECT h.source, h.session FROM held h JOIN counted c USING (source, session)
+             GROUP BY 1, 2 HAVING min(h.to_the_end AND h.streams = c.streams)),
+         others AS (SELECT source, session FROM counted EXCEPT SELECT source, session FROM whole) "
+    )
 }
 
 /// How numbers of a column are added.
@@ -195,9 +244,9 @@ fn price_class() -> String {
     format!("trim({over} || ' ' || {variant})")
 }
 
-fn grouped(dimensions: &[String], sums: &[String], from: &str, condition: &Condition) -> String {
+fn grouped(with: &str, dimensions: &[String], sums: &[String], from: &str, condition: &Condition) -> String {
     let columns = [dimensions, sums].concat().join(", ");
-    let mut sql = format!("SELECT {columns} FROM {from} {}", condition.sql());
+    let mut sql = format!("{with}SELECT {columns} FROM {from} {}", condition.sql());
     if !dimensions.is_empty() {
         let numbers: Vec<String> = (1..=dimensions.len()).map(|number| number.to_string()).collect();
         let numbers = numbers.join(", ");

@@ -43,6 +43,37 @@ impl<T: FoldStore + Queries + 'static> Store for T {
     }
 }
 
+/// The views that people query with tools of their own, and what they show, for stores that have views: names that stay. A
+/// store may show more of `content`.
+pub const VIEWS: [(&str, &str); 7] = [
+    (
+        "turns",
+        "source call request model input_tokens output_tokens cache_read_tokens cache_write_5m_tokens \
+         cache_write_1h_tokens reasoning_tokens stop_reason complete service_tier speed clamped kept_at address session \
+         stream seq copied timestamp cwd branch version sidechain agent contested project",
+    ),
+    (
+        "calls",
+        "source call request model input_tokens output_tokens cache_read_tokens cache_write_5m_tokens \
+         cache_write_1h_tokens reasoning_tokens stop_reason complete service_tier speed clamped kept_at address session \
+         stream seq copied timestamp cwd branch version sidechain agent contested",
+    ),
+    ("tool_results", "source tool_use tool call use_session session result_at is_error result_bytes"),
+    ("content", "source stream seq address_begins_with ordinal kind start bytes tool_use"),
+    ("relationships", "source from_session to_session kind agent stream at tool_use record address"),
+    (
+        "sessions",
+        "source session project title first_at last_at streams calls incomplete_calls copied_calls input_tokens \
+         output_tokens cache_read_tokens cache_write_5m_tokens cache_write_1h_tokens reasoning_tokens prompts \
+         tool_uses tool_errors compactions notices",
+    ),
+    (
+        "usage_daily",
+        "day source model session price_class branch calls incomplete_calls input_tokens output_tokens \
+         cache_read_tokens cache_write_5m_tokens cache_write_1h_tokens reasoning_tokens",
+    ),
+];
+
 /// A time that no case outlives.
 pub const LONG: Duration = Duration::from_secs(3600);
 
@@ -142,6 +173,7 @@ macro_rules! __fold_store_cases {
             sums_are_those_of_any_other_store,
             sums_without_calls_are_one_row_of_zeros,
             hosts_have_the_calls_that_they_recorded,
+            sums_by_host_are_those_of_any_other_store,
             what_sessions_hang_together_with_is_that_of_any_other_store,
             blocks_put_together_are_the_whole_list,
             a_session_is_found_by_a_unique_prefix,

@@ -7,8 +7,8 @@ use super::build::{
 };
 use super::{Fixture, Store};
 use crate::{
-    BlockFilter, BlockPlace, Filter, Page, PageRequest, Projector, Queries, Resume, Turn, UsageBy,
-    for_each_link, relationships, resolve_session,
+    BlockFilter, BlockPlace, Filter, MemoryProjections, Page, PageRequest, Projector, Queries, Resume, Turn,
+    UsageBy, for_each_link, relationships, resolve_session,
 };
 use burnlog_log::{ErrorKind, Result, Timestamp};
 
@@ -176,6 +176,39 @@ pub fn hosts_have_the_calls_that_they_recorded(fixture: &impl Fixture) {
     assert!(store.sessions(&nobody, &ALL).unwrap().items.is_empty());
     assert!(store.turns(&nobody, &ALL).unwrap().items.is_empty());
     assert_eq!(store.usage(&Filter::default(), &[]).unwrap()[0].usage.calls, 10);
+}
+
+/// Whole sessions, parts of sessions, and sessions of which each host has other streams.
+pub fn sums_by_host_are_those_of_any_other_store(fixture: &impl Fixture) {
+    let calls = |stream: &str, from: u64, to: u64| -> Vec<_> {
+        let call =
+            |seq| line(stream, seq, answer(stream, seq as u32, &format!("msg_{stream}_{seq}"), 3, None));
+        (from..to).map(call).collect()
+    };
+    let (ledger, mut store, mut expected) = (ledger(), fixture.open(), MemoryProjections::new());
+    let agent = |session: &str| format!("{session}/subagents/agent-a");
+    let of_one = ["s0", "s1", "s2", "s3", "s4", "s6"].map(|session| calls(session, 0, 6)).concat();
+    append(&ledger, 1, &[of_one, calls(&agent("s3"), 0, 3), calls(&agent("s1"), 0, 2)].concat());
+    let of_two =
+        [calls("s1", 0, 6), calls(&agent("s1"), 0, 2), calls("s2", 0, 2), calls("s3", 0, 6)].concat();
+    append(&ledger, 2, &[of_two, calls(&agent("s4"), 0, 3)].concat());
+    append(&ledger, 3, &[calls("s5", 0, 4), calls("s6", 0, 5), calls("s7", 0, 0)].concat());
+    catch_up(store.folds(), &ledger);
+    catch_up(&mut expected, &ledger);
+    let by_host = store.usage(&Filter::default(), &[UsageBy::Host]).unwrap();
+    assert_eq!(by_host.iter().map(|group| group.usage.calls).sum::<i64>(), 41 + 19 + 9);
+    let groupings: [&[UsageBy]; 4] = [
+        &[UsageBy::Host],
+        &[UsageBy::Session, UsageBy::Host],
+        &[UsageBy::Host, UsageBy::Project, UsageBy::Month, UsageBy::Model],
+        &[UsageBy::Host, UsageBy::Source, UsageBy::PriceClass, UsageBy::Branch, UsageBy::Day],
+    ];
+    for filter in filters() {
+        for by in groupings {
+            let sums = store.usage(&filter, by).unwrap();
+            assert_eq!(sums, expected.usage(&filter, by).unwrap(), "{filter:?} {by:?}");
+        }
+    }
 }
 
 pub fn what_sessions_hang_together_with_is_that_of_any_other_store(fixture: &impl Fixture) {

@@ -10,6 +10,8 @@ use crate::output::say;
 use crate::totals::Archive;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, ensure};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -69,6 +71,42 @@ const RATIOS: [Ratio; 8] = [
         should: "30 ms each",
     },
 ];
+
+/// What some work took that starts processes of its own and asks a server.
+struct Span {
+    /// Seconds from beginning to end.
+    wall_s: f64,
+    /// Processor seconds of the processes that were started and have ended.
+    writers_s: f64,
+    /// Processor seconds of the whole machine, with the server's; `None` where the system does not tell.
+    all_s: Option<f64>,
+}
+
+impl Span {
+    fn of(work: impl FnOnce() -> Result<()>) -> Result<Self> {
+        let (writers, all, begun) = (children_s()?, machine_s(), Instant::now());
+        work()?;
+        let wall_s = begun.elapsed().as_secs_f64();
+        let all_s = all.zip(machine_s()).map(|(before, after)| after - before);
+        Ok(Self { wall_s, writers_s: children_s()? - writers, all_s })
+    }
+}
+
+/// Processor seconds of all children that have ended.
+fn children_s() -> Result<f64> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).context("getrusage")?;
+    Ok((usage.user_time().num_microseconds() + usage.system_time().num_microseconds()) as f64 / 1e6)
+}
+
+/// Seconds that the processors of this machine were busy since it started, all together.
+fn machine_s() -> Option<f64> {
+    /// Of the first line of this file, in hundredths of a second: user, nice, system, idle, iowait, irq, softirq (proc(5)).
+    const BUSY: [usize; 5] = [0, 1, 2, 5, 6];
+    let text = std::fs::read_to_string("/proc/stat").ok()?;
+    let fields: Vec<f64> =
+        text.lines().next()?.split_whitespace().skip(1).map_while(|field| field.parse().ok()).collect();
+    BUSY.iter().map(|at| fields.get(*at)).sum::<Option<f64>>().map(|hundredths| hundredths / 100.0)
+}
 
 /// What is measured with what.
 pub(super) struct Databases<'a> {
@@ -133,14 +171,20 @@ impl Databases<'_> {
         for (to, names) in &stores {
             note(names[2], self.weigh(&archive, &["replay", "--from", &from, "--to", to])?.wall_s);
         }
-        let (one, eight) = self.writers(folder, server)?;
-        note("postgres 1 writer", one);
-        note("postgres 8 writers", eight);
+        let [one, eight] = self.writers(folder, server)?;
+        note("postgres 1 writer", one.wall_s);
+        note("postgres 8 writers", eight.wall_s);
+        note("1 writer, its CPU", one.writers_s);
+        note("8 writers, their CPU", eight.writers_s);
+        if let (Some(one), Some(eight)) = (one.all_s, eight.all_s) {
+            note("1 writer, all CPU", one);
+            note("8 writers, all CPU", eight);
+        }
         Ok(())
     }
 
-    /// Brings eight ledgers into Postgres, one after the other and then all at once. Returns the seconds of both.
-    fn writers(&self, folder: &Path, server: &Server) -> Result<(f64, f64)> {
+    /// Brings eight ledgers into Postgres, one after the other and then all at once. Returns what both took.
+    fn writers(&self, folder: &Path, server: &Server) -> Result<[Span; 2]> {
         let archives = (0..=WRITERS).map(|number| {
             let set = Set::generated(self.workspace, &self.part(WRITERS, 10 + number))?;
             self.archive(&folder.join(format!("writer-{number}")), &set)
@@ -160,14 +204,13 @@ impl Databases<'_> {
         for to in &to {
             end(start(&archives[0], to)?)?;
         }
-        let begun = Instant::now();
-        archives[1..].iter().try_for_each(|archive| end(start(archive, &to[0])?))?;
-        let one = begun.elapsed().as_secs_f64();
-        let begun = Instant::now();
-        let children: Vec<Child> =
-            archives[1..].iter().map(|archive| start(archive, &to[1])).collect::<Result<_>>()?;
-        children.into_iter().try_for_each(end)?;
-        Ok((one, begun.elapsed().as_secs_f64()))
+        let one = Span::of(|| archives[1..].iter().try_for_each(|archive| end(start(archive, &to[0])?)))?;
+        let eight = Span::of(|| {
+            let children: Result<Vec<Child>> =
+                archives[1..].iter().map(|archive| start(archive, &to[1])).collect();
+            children?.into_iter().try_for_each(end)
+        })?;
+        Ok([one, eight])
     }
 
     /// An archive with a set in its default ledger.
@@ -185,20 +228,24 @@ impl Databases<'_> {
 }
 
 fn table(medians: &BTreeMap<&str, f64>, set: &Set, runs: u32) -> String {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let mut out = format!(
-        "generated: {} files, {:.1} MB; medians of {runs} runs, {} processors, wall time\n\n",
+        "generated: {} files, {:.1} MB; medians of {runs} runs, {processors} processors, wall time but where it says CPU\n\n",
         set.files,
         set.bytes as f64 / 1e6,
-        std::thread::available_parallelism().map_or(1, usize::from)
     );
     for (name, seconds) in medians {
-        out.push_str(&format!("{name:<20} {:>10.1} ms\n", seconds * 1e3));
+        out.push_str(&format!("{name:<22} {:>10.1} ms\n", seconds * 1e3));
     }
     out.push('\n');
     for Ratio { what, of, to, should } in &RATIOS {
         if let (Some(of), Some(to)) = (medians.get(of), medians.get(to)) {
             out.push_str(&format!("{what:<36} {:>8.3}   {should}\n", of / to));
         }
+    }
+    if let (Some(one), Some(busy)) = (medians.get("postgres 1 writer"), medians.get("8 writers, all CPU")) {
+        let what = format!("the same, were {processors} processors always busy");
+        out.push_str(&format!("{what:<36} {:>8.3}   what binds\n", one * processors as f64 / busy));
     }
     out
 }

@@ -1,13 +1,14 @@
 //! Sums over calls: from the rollup by day wherever it answers (the time asked for ends at midnight, no host or
-//! tag is asked for), else from the calls.
+//! tag is asked for), else from the calls. Sums by host come from the rollup for the sessions that every host which has any of
+//! them has wholly, and from the calls of the others.
 
 use super::PostgresProjections;
 use super::condition::Condition;
 use crate::session::Session as Connection;
 use burnlog_log::{Result, Timestamp};
 use burnlog_projections::{
-    Call, Day, Filter, Generation, HostLabels, LENGTHS, Row as _, Session, StreamFeed, Usage, UsageBy,
-    UsageDay, UsageGroup,
+    Call, Day, Filter, Generation, HostLabels, LENGTHS, Row as _, Session, Stream, StreamFeed, Usage,
+    UsageBy, UsageDay, UsageGroup,
 };
 use std::collections::BTreeMap;
 use tokio_postgres::Row;
@@ -17,6 +18,7 @@ const DAY: i64 = 86_400_000_000;
 
 /// Sums as SQL: which columns there are to group by, what is added up, and over what.
 struct Sums {
+    with: String,
     dimensions: Vec<String>,
     totals: Vec<String>,
     from: String,
@@ -31,21 +33,25 @@ impl PostgresProjections {
         filter: &Filter,
         by: &[UsageBy],
     ) -> Result<Vec<UsageGroup>> {
-        let sums = if filter.is_answered_by_days(by) {
-            self.daily_sums(generation, filter, by)
-        } else {
-            self.exact_sums(generation, filter, by)?
+        let hosted = by.contains(&UsageBy::Host);
+        let sums = match (filter.is_answered_by_days(), hosted) {
+            (true, false) => vec![self.daily_sums(generation, filter, by)],
+            (true, true) => {
+                vec![self.daily_sums(generation, filter, by), self.exact_sums(generation, filter, by, true)?]
+            }
+            (false, _) => vec![self.exact_sums(generation, filter, by, false)?],
         };
-        let labels =
-            if by.contains(&UsageBy::Host) { HostLabels::read(self)? } else { HostLabels::default() };
-        let found = self.ask(&sums.sql(), &sums.condition, |connection, row| {
-            let key = by.iter().enumerate().map(|(at, by)| group_text(connection, row, at, *by, &labels));
-            Ok((key.collect::<Result<Vec<String>>>()?, usage_of(connection, row, by.len())?))
-        })?;
+        let labels = if hosted { HostLabels::read(self)? } else { HostLabels::default() };
         let mut groups: BTreeMap<Vec<String>, Usage> = BTreeMap::new();
-        // Several days are one week, several writers may be nameless.
-        for (key, usage) in found {
-            groups.entry(key).or_default().add(&usage);
+        for sums in sums {
+            let found = self.ask(&sums.sql(), &sums.condition, |connection, row| {
+                let key = by.iter().enumerate().map(|(at, by)| group_text(connection, row, at, *by, &labels));
+                Ok((key.collect::<Result<Vec<String>>>()?, usage_of(connection, row, by.len())?))
+            })?;
+            // Several days are one week, several writers may be nameless.
+            for (key, usage) in found {
+                groups.entry(key).or_default().add(&usage);
+            }
         }
         Ok(groups.into_iter().map(|(key, usage)| UsageGroup { key, usage }).collect())
     }
@@ -74,8 +80,7 @@ impl PostgresProjections {
             UsageBy::Session => "t.session",
             UsageBy::PriceClass => "t.price_class",
             UsageBy::Branch => "t.branch",
-            // Never asked of the rollup, which knows no hosts.
-            UsageBy::Host => "null::bytea",
+            UsageBy::Host => "f.feed",
             UsageBy::Project => "coalesce(s.project, '')",
         };
         let totals = Usage::COLUMNS.iter().map(|column| sum(&format!("t.{column}"))).collect();
@@ -83,11 +88,42 @@ impl PostgresProjections {
         if filter.project.is_some() || by.contains(&UsageBy::Project) {
             from = self.with_sessions(&from, generation);
         }
-        Sums { dimensions: by.iter().map(|by| dimension(by).to_owned()).collect(), totals, from, condition }
+        let mut with = String::new();
+        if by.contains(&UsageBy::Host) {
+            with = self.with_holders(generation);
+            from = format!(
+                "{from} join whole w on w.source = t.source and w.session = t.session \
+                 join held f on f.source = t.source and f.session = t.session"
+            );
+        }
+        let dimensions = by.iter().map(|by| dimension(by).to_owned()).collect();
+        Sums { with, dimensions, totals, from, condition }
     }
 
-    /// Sums over the calls themselves: any instants.
-    fn exact_sums(&self, generation: Generation, filter: &Filter, by: &[UsageBy]) -> Result<Sums> {
+    /// Tables for a query: `held`, which feeds have streams of a session; `whole`, the sessions of which each feed that has any
+    /// stream has all of them to the end; `others`, those that are not. A call is in its stream's session.
+    fn with_holders(&self, generation: Generation) -> String {
+        let streams = self.table(Stream::TABLE, generation);
+        let feeds = self.table(StreamFeed::TABLE, generation);
+        format!(
+            "with held as (select s.source, s.session, f.feed, count(*) as streams, \
+             bool_and(f.records >= s.records) as to_the_end from {streams} s \
+             join {feeds} f on f.source = s.source and f.stream = s.stream group by 1, 2, 3), \
+             counted as (select source, session, count(*) as streams from {streams} group by 1, 2), \
+             whole as (select h.source, h.session from held h join counted c using (source, session) \
+             group by 1, 2 having bool_and(h.to_the_end and h.streams = c.streams)), \
+             others as (select source, session from counted except select source, session from whole) "
+        )
+    }
+
+    /// Sums over the calls themselves: any instants. `of_others` leaves out the sessions that the rollup answers for.
+    fn exact_sums(
+        &self,
+        generation: Generation,
+        filter: &Filter,
+        by: &[UsageBy],
+        of_others: bool,
+    ) -> Result<Sums> {
         let mut condition = self.call_condition(generation, filter)?;
         condition.equal("t.session", filter.session.as_ref());
         let dimension = |by: &UsageBy| match by {
@@ -112,10 +148,15 @@ impl PostgresProjections {
         if by.contains(&UsageBy::Host) {
             let feeds = self.table(StreamFeed::TABLE, generation);
             from = format!(
-                "{from} left join {feeds} f on f.stream = t.stream and f.source = t.source and f.records > t.seq"
+                "{from} join {feeds} f on f.stream = t.stream and f.source = t.source and f.records > t.seq"
             );
         }
-        Ok(Sums { dimensions: by.iter().map(dimension).collect(), totals, from, condition })
+        let mut with = String::new();
+        if of_others {
+            with = self.with_holders(generation);
+            from = format!("{from} join others o on o.source = t.source and o.session = t.session");
+        }
+        Ok(Sums { with, dimensions: by.iter().map(dimension).collect(), totals, from, condition })
     }
 
     fn with_sessions(&self, from: &str, generation: Generation) -> String {
@@ -127,7 +168,7 @@ impl PostgresProjections {
 impl Sums {
     fn sql(&self) -> String {
         let columns = [&self.dimensions[..], &self.totals].concat().join(", ");
-        let mut sql = format!("select {columns} from {} {}", self.from, self.condition.sql());
+        let mut sql = format!("{}select {columns} from {} {}", self.with, self.from, self.condition.sql());
         if !self.dimensions.is_empty() {
             let numbers: Vec<String> = (1..=self.dimensions.len()).map(|number| number.to_string()).collect();
             sql = format!("{sql} group by {}", numbers.join(", "));

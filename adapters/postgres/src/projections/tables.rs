@@ -11,7 +11,11 @@ pub(super) const INDEXED_CHARACTERS: usize = 250;
 
 /// Views over the views of the tables, under the names that people look for.
 const VIEWS: [(&str, &str); 3] = [
-    ("turns", "select * from {s}.calls"),
+    (
+        "turns",
+        "select c.*, (select s.project from {s}.sessions s where s.source = c.source and s.session = c.session) as project \
+         from {s}.calls c",
+    ),
     (
         "tool_results",
         "select source, tool_use, tool, call, session as use_session, result_session as session, result_at, is_error, \
@@ -106,7 +110,8 @@ pub(super) fn create_views(schema: &str, generation: Generation) -> String {
         let _ = writeln!(sql, "drop view if exists {schema}.\"{name}\";");
     }
     for table in TABLES {
-        let columns: Vec<String> = table.columns.iter().map(|column| for_people(table, column)).collect();
+        let columns: Vec<String> =
+            table.columns.iter().filter_map(|column| for_people(table, column)).collect();
         let (name, columns) = (view_name(table), columns.join(", "));
         let from = table_name(schema, table, generation);
         let _ = writeln!(sql, "drop view if exists {schema}.\"{name}\";");
@@ -124,21 +129,24 @@ pub(super) fn view_names(schema: &str) -> Vec<String> {
     names.map(|name| format!("{schema}.{}", quoted(name))).collect()
 }
 
-/// A column as people want to see it: instants and days as such, where there is a date for them.
-fn for_people(table: &Table, column: &Column) -> String {
+/// A column as people want to see it, if they do: instants and days as such, where there is a date for them.
+fn for_people(table: &Table, column: &Column) -> Option<String> {
+    let shown = quoted(column.view_name()?);
     let name = quoted(column.name);
     if table.name == UsageDay::TABLE.name && column.name == "day" {
         // Calls without a time have the empty day, and years of more than four digits are longer.
-        return format!("case when length({name}) = 10 and {name} >= '0001' then {name}::date end as {name}");
+        return Some(format!(
+            "case when length({name}) = 10 and {name} >= '0001' then {name}::date end as {shown}"
+        ));
     }
     if column.kind != ColumnKind::Instant {
-        return name;
+        return Some(format!("{name} as {shown}"));
     }
     let (first, last) = INSTANTS;
-    format!(
+    Some(format!(
         "case when {name} between {first} and {last} \
-         then timestamptz '1970-01-01 00:00:00+00' + {name} * interval '1 microsecond' end as {name}"
-    )
+         then timestamptz '1970-01-01 00:00:00+00' + {name} * interval '1 microsecond' end as {shown}"
+    ))
 }
 
 /// The statements that drop the tables of a generation.

@@ -1,6 +1,7 @@
 //! Claims about the file: what is damaged, foreign or newer is said so; readers need no writer to wait.
 
 use burnlog_log::ErrorKind;
+use burnlog_projections::conformance::VIEWS;
 use burnlog_projections::conformance::build::{append, catch_up, dumped, expected_dump, ledger, made_up};
 use burnlog_projections::conformance::leased;
 use burnlog_projections::{
@@ -231,4 +232,23 @@ fn the_views_show_what_the_typed_rows_hold() {
     }
     let model: String = plain.query_row("SELECT DISTINCT model FROM calls", [], |row| row.get(0)).unwrap();
     assert_eq!(model, "model-a");
+}
+
+#[test]
+fn the_views_for_people_show_what_they_always_did() {
+    let (_folder, path) = filled();
+    let plain = Connection::open(&path).unwrap();
+    for (view, expected) in VIEWS {
+        let shown = plain.prepare(&format!("SELECT * FROM {view}")).unwrap();
+        let preview = if view == "content" { " preview" } else { "" };
+        assert_eq!(
+            shown.column_names().collect::<Vec<_>>().join(" "),
+            format!("{expected}{preview}"),
+            "{view}"
+        );
+    }
+    let sql = "SELECT count(*) FROM turns t JOIN sessions s USING (source, session) WHERE t.project IS NOT s.project";
+    assert_eq!(plain.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+    let sql = "SELECT count(*) FROM turns WHERE project IS NOT NULL";
+    assert!(plain.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap() > 0);
 }

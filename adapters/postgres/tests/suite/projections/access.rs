@@ -3,10 +3,10 @@
 use super::{Projections, open};
 use burnlog_log::{Backend, ErrorKind};
 use burnlog_postgres::{Database, PostgresBackend, PostgresOptions, PostgresProjections};
-use burnlog_projections::conformance::Fixture;
 use burnlog_projections::conformance::build::{
     append, catch_up, dumped, expected_dump, ledger, made_up, small_limits,
 };
+use burnlog_projections::conformance::{Fixture, VIEWS};
 use burnlog_projections::{BlockFilter, Filter, PageRequest, Projector, Queries, UsageBy, blocks};
 
 fn open_to_read(url: &str) -> burnlog_log::Result<PostgresProjections> {
@@ -207,4 +207,19 @@ fn people_see_days_as_dates() {
     let left = place.0.rows("select count(*), count(*) - 5 from burnlog.usage_daily").unwrap().concat();
     assert_eq!(place.0.rows("select count(day) from burnlog.usage_daily").unwrap().concat()[0], left[1]);
     assert_eq!(days.concat()[0], left[0]);
+}
+
+#[test]
+fn the_views_for_people_show_what_they_always_did() {
+    let place = filled();
+    for (view, expected) in VIEWS {
+        let sql = format!(
+            "select string_agg(column_name, ' ' order by ordinal_position) from information_schema.columns \
+             where table_schema = 'burnlog' and table_name = '{view}'"
+        );
+        assert_eq!(place.0.rows(&sql).unwrap().concat(), [expected], "{view}");
+    }
+    let sql = "select count(*) filter (where t.project is distinct from s.project), count(t.project) > 0 \
+               from burnlog.turns t join burnlog.sessions s using (source, session)";
+    assert_eq!(place.0.rows(sql).unwrap().concat(), ["0", "t"]);
 }
