@@ -3,17 +3,19 @@
 
 use crate::environment::Environment;
 use crate::output::say;
-use burnlog_host::{Config, FeedStart, HostWriter, Identity, LedgerState};
+use burnlog_host::{Config, FeedStart, HostWriter, Identity, KnownPoint, LedgerState};
 use burnlog_log::Ledger;
+use burnlog_projections::Projector;
 use burnlog_sources::CursorFile;
 
-/// Opens this host's feed and its cursors. The lock of the ledger's state must be held.
+/// Opens this host's feed in a ledger and its cursors. The lock of the ledger's state must be held. `rows` are those of the ledger, where
+/// this program folds them: they may know more of the feed than the ledger has.
 pub(crate) fn open_feed(
     environment: &Environment,
     global: &crate::args::Global,
     config: &Config,
-    ledger: &Ledger,
-    state: &LedgerState,
+    (ledger, state): (&Ledger, &LedgerState),
+    rows: Option<&mut Projector<'_>>,
 ) -> anyhow::Result<(HostWriter, CursorFile)> {
     let given = environment.given_key()?;
     let identity = Identity {
@@ -25,7 +27,9 @@ pub(crate) fn open_feed(
     let mut opened = None;
     let saved = |feed| {
         let cursors = opened.insert(CursorFile::open(state.cursors(), feed)?);
-        Ok(cursors.newest().map(|point| (point.size, point.root)))
+        let saved = cursors.newest().map(|point| KnownPoint { size: point.size, root: Some(point.root) });
+        let folded = rows.map(|rows| rows.folded(&feed)).transpose()?;
+        Ok(saved.into_iter().chain(folded.map(|size| KnownPoint { size, root: None })).collect())
     };
     let writer = HostWriter::open(ledger, state.clone(), given, &identity, saved)?;
     if let FeedStart::Restarted { feed, size, found_size } = writer.start() {

@@ -7,7 +7,7 @@ use crate::open::pause;
 use crate::output::{count, say};
 use burnlog_host::Config;
 use burnlog_log::{ErrorKind, Ledger, Result};
-use burnlog_projections::{FeedCursor, FoldLimits, LeaseTerms, Projector, Queries, status};
+use burnlog_projections::{CaughtUp, FeedCursor, FoldLimits, LeaseTerms, Projector, Queries, status};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,6 +59,18 @@ fn is_gone(holder: &str, machine: &str) -> bool {
     process.is_some_and(|number| !Path::new("/proc").join(number.to_string()).exists())
 }
 
+/// Folds what the ledger has beyond the store; says so where it went back and everything is folded anew.
+pub(crate) fn catch_up_or_anew(
+    projector: &mut Projector<'_>,
+    ledger: &Ledger,
+    global: &Global,
+) -> Result<CaughtUp> {
+    projector.catch_up_or_anew(ledger, &mut |_| {
+        let place = ledger.location().url;
+        say(global, &format!("burnlog: {place} went back behind what was folded of it (restored from a backup?); lists are made anew"));
+    })
+}
+
 /// Folds what the ledger has beyond the store. Where somebody else is folding all the while, says how far behind the
 /// lists are and leaves it to them: what was recorded is safe, and theirs to fold.
 pub(crate) fn catch_up(
@@ -67,7 +79,7 @@ pub(crate) fn catch_up(
     queries: impl FnOnce() -> Result<Box<dyn Queries + Send>>,
     global: &Global,
 ) -> Result<()> {
-    let error = match projector.catch_up(ledger) {
+    let error = match catch_up_or_anew(projector, ledger, global) {
         Err(error) if error.kind() == ErrorKind::InUse => error,
         result => return result.map(drop),
     };

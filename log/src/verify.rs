@@ -265,9 +265,13 @@ impl Checker<'_> {
 
     fn end(&mut self, feed: &Feed) {
         let id = feed.head.feed;
-        if feed.next < feed.head.size || feed.last_head < feed.head.size {
-            let message =
-                format!("the feed is listed with {} entries and reads {}", feed.head.size, feed.next);
+        let (size, last_head) = (feed.head.size, feed.last_head);
+        if feed.next < size || last_head < size {
+            let message = if feed.next < size {
+                format!("the feed is listed with {size} entries and reads {}", feed.next)
+            } else {
+                format!("the feed is listed with {size} entries, and its last head is one of {last_head}")
+            };
             self.find("feed-cut", Severity::Damage, id, Some(feed.next), message);
         }
         if feed.next > feed.last_head {

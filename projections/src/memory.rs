@@ -26,7 +26,7 @@ struct Tables {
 #[derive(Debug, Clone, Default)]
 pub struct MemoryProjections(Arc<Mutex<Kept>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Kept {
     ledger: Option<LedgerId>,
     last_generation: u32,
@@ -35,10 +35,12 @@ struct Kept {
     lease: Grant,
     /// The store's clock, which stands still unless a test moves it.
     now: Duration,
+    /// What it held before each change, where that is kept.
+    past: Option<Vec<Kept>>,
 }
 
 /// The last grant of the lease.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Grant {
     token: u64,
     holder: String,
@@ -52,6 +54,19 @@ impl MemoryProjections {
         Self::default()
     }
 
+    /// Keeps what the store holds before each change from now on, for [`MemoryProjections::earlier`].
+    pub fn keep_past(&self) {
+        self.lock().past = Some(Vec::new());
+    }
+
+    /// Returns what the store held before each change since [`MemoryProjections::keep_past`], oldest first, and holds now: each a store of its
+    /// own. A crash leaves one of them.
+    pub fn earlier(&self) -> Vec<Self> {
+        let mut now = self.lock().clone();
+        let past = now.past.take().unwrap_or_default();
+        past.into_iter().chain([now]).map(|kept| Self(Arc::new(Mutex::new(kept)))).collect()
+    }
+
     /// Lets time pass on the store's clock.
     pub fn pass(&self, time: Duration) {
         self.lock().now += time;
@@ -63,6 +78,14 @@ impl MemoryProjections {
 }
 
 impl Kept {
+    /// To be called before each change that a crash can undo.
+    fn keep(&mut self) {
+        if let Some(mut past) = self.past.take() {
+            past.push(self.clone());
+            self.past = Some(past);
+        }
+    }
+
     fn tables(&self, generation: Generation) -> Result<&Tables> {
         self.generations.get(&generation).ok_or_else(|| gone(generation))
     }
@@ -186,6 +209,7 @@ impl FoldStore for MemoryProjections {
 
     fn bind(&mut self, ledger: LedgerId) -> Result<()> {
         let mut kept = self.lock();
+        kept.keep();
         if *kept.ledger.get_or_insert(ledger) == ledger {
             return Ok(());
         }
@@ -225,6 +249,7 @@ impl FoldStore for MemoryProjections {
     fn create(&mut self, lease: &Lease, version: u32) -> Result<Generation> {
         let mut kept = self.lock();
         kept.check(lease)?;
+        kept.keep();
         if let Some(stale) = kept.building() {
             kept.generations.remove(&stale);
         }
@@ -240,6 +265,7 @@ impl FoldStore for MemoryProjections {
     fn promote(&mut self, lease: &Lease, generation: Generation, when: Promotion) -> Result<()> {
         let mut kept = self.lock();
         kept.check(lease)?;
+        kept.keep();
         let conflict = |message: &str| {
             Err(Error::new(ErrorKind::Conflict, "promote projections", message)
                 .at(format_args!("generation {}", generation.0)))
@@ -262,6 +288,7 @@ impl FoldStore for MemoryProjections {
     fn settle(&mut self, lease: &Lease, generation: Generation) -> Result<()> {
         let mut kept = self.lock();
         kept.check(lease)?;
+        kept.keep();
         let tables = kept.generations.get_mut(&generation).ok_or_else(|| gone(generation))?;
         tables.state.settled = true;
         Ok(())
@@ -276,6 +303,7 @@ impl FoldStore for MemoryProjections {
     ) -> Result<u64> {
         let mut kept = self.lock();
         kept.check(lease)?;
+        kept.keep();
         let until = kept.now + lease.time_to_live;
         let tables = kept.generations.get_mut(&generation).ok_or_else(|| gone(generation))?;
         if tables.state.revision != expected {

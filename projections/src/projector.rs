@@ -65,13 +65,22 @@ struct Cursor {
     next: u64,
 }
 
+/// The ledger's mark up to which every feed was folded.
+#[derive(Debug, Default)]
+struct Mark {
+    token: Option<Token>,
+    /// Whether the store has rows beyond it, which it says by an empty mark: a ledger that falls back behind them shows in a
+    /// listing of all feeds, and not among those that moved since the mark.
+    is_passed: bool,
+}
+
 /// Folds the feeds of a ledger into a store. What is in memory only is lost when it is dropped, never half written.
 pub struct Projector<'s> {
     store: &'s mut dyn FoldStore,
     limits: FoldLimits,
     generation: Generation,
     revision: u64,
-    token: Option<Token>,
+    mark: Mark,
     is_live: bool,
     is_settled: bool,
     /// Held inside a call, from the first thing to fold on.
@@ -124,7 +133,7 @@ impl<'s> Projector<'s> {
             limits,
             generation,
             revision: 0,
-            token: None,
+            mark: Mark::default(),
             is_live: false,
             is_settled: false,
             lease: None,
@@ -161,7 +170,7 @@ impl<'s> Projector<'s> {
         };
         self.revision = own.revision;
         self.is_settled = own.settled;
-        self.token = own.token;
+        self.mark = Mark { token: own.token, is_passed: false };
         Ok(())
     }
 
@@ -199,6 +208,11 @@ impl<'s> Projector<'s> {
         let cursor = Cursor { committed, next: committed };
         self.cursors.insert(*feed, cursor);
         Ok(cursor)
+    }
+
+    /// Returns how far a feed was folded, into memory or the store.
+    pub fn folded(&mut self, feed: &WriterId) -> Result<u64> {
+        self.cursor(feed).map(|cursor| cursor.next)
     }
 
     /// Folds what an append added to `feed`, straight from memory, if the fold stands exactly at its first entry;
@@ -339,9 +353,12 @@ impl<'s> Projector<'s> {
         let moved = self.cursors.iter().filter(|(_, cursor)| cursor.next != cursor.committed);
         let moved: Vec<CursorMove> =
             moved.map(|(feed, at)| CursorMove { feed: *feed, from: at.committed, to: at.next }).collect();
-        if moved.is_empty() && token == self.token.as_ref() {
+        let is_marked = token == self.mark.token.as_ref() && !self.mark.is_passed;
+        if moved.is_empty() && (token.is_none() || is_marked) {
             return Ok(());
         }
+        let beyond = Token::default();
+        let kept = token.or(self.mark.token.is_some().then_some(&beyond));
         let lease = self.hold(attempts_max)?;
         let empty = Pending::new(self.store.keeps_previews());
         let mut pending = std::mem::replace(&mut self.pending, empty);
@@ -350,11 +367,12 @@ impl<'s> Projector<'s> {
                 to.advance(moves)?;
             }
             pending.write(to)?;
-            token.map_or(Ok(()), |token| to.set_token(token))
+            kept.map_or(Ok(()), |token| to.set_token(token))
         })?;
         if let Some(token) = token {
-            self.token = Some(token.clone());
+            self.mark.token = Some(token.clone());
         }
+        self.mark.is_passed = token.is_none() && self.mark.token.is_some();
         for cursor in self.cursors.values_mut() {
             cursor.committed = cursor.next;
         }

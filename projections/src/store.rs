@@ -21,7 +21,8 @@ pub struct GenerationState {
     pub version: u32,
     /// How many transactions have been committed to it: what [`FoldStore::commit`] compares.
     pub revision: u64,
-    /// The ledger's mark up to which every feed was folded, if the folds have caught up once.
+    /// The ledger's mark up to which every feed was folded, if the folds have caught up once; empty while there are rows
+    /// beyond it.
     pub token: Option<Token>,
     /// Whether [`FoldStore::settle`] has run.
     pub settled: bool,

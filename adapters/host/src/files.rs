@@ -1,4 +1,5 @@
-//! Small files written whole: beside, then renamed over, so that a reader sees the old or the new one.
+//! Small files written whole: beside, synced, then renamed over, so that a reader sees the old or the new one, also after the
+//! machine went off.
 
 use burnlog_log::{Error, ErrorKind, Result, failpoint};
 use std::fs::{self, OpenOptions};
@@ -42,16 +43,16 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// Writes a file whole with mode 0600, durably if asked.
+/// Writes a file whole with mode 0600. If `durable`, the new one is there when this returns, whatever happens then; else a machine
+/// that goes off may bring the old one back.
 pub(crate) fn replace(path: &Path, bytes: &[u8], durable: bool) -> Result<()> {
     let beside = path.with_extension(format!("new-{}", std::process::id()));
     let write = || -> io::Result<()> {
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
         file.write_all(bytes)?;
-        if durable {
-            file.sync_all()?;
-        }
+        // A name may get to the disk before the bytes do, and a torn file would stop the next ingest.
+        file.sync_all()?;
         failpoint("host-file-written");
         fs::rename(&beside, path)?;
         failpoint("host-file-renamed");

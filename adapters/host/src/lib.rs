@@ -21,4 +21,4 @@ pub use hook_log::HookErrors;
 pub use key::{load_or_create_key, parse_key, rotate_key};
 pub use lock::IngestLock;
 pub use pushed::{PushMark, Pushed};
-pub use writer::{Appended, FeedStart, HostWriter, Identity};
+pub use writer::{Appended, FeedStart, HostWriter, Identity, KnownPoint};

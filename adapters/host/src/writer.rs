@@ -29,6 +29,15 @@ struct Previous {
     root: Root,
 }
 
+/// A point at which something of this host knows the feed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownPoint {
+    /// How many entries.
+    pub size: u64,
+    /// The root over them, where it was kept: rows that were folded know a size alone.
+    pub root: Option<Root>,
+}
+
 #[derive(serde::Serialize)]
 struct Payload<'a> {
     #[serde(flatten)]
@@ -72,14 +81,14 @@ impl HostWriter {
     /// Opens the feed of this host; the folder of `state` must exist. `given` is a key from the environment, used
     /// instead of the key file and never rotated.
     ///
-    /// `saved` returns the newest size and root at which anything else of this host, such as its cursors, knows the feed.
+    /// `saved` returns the newest points at which anything else of this host, such as its cursors and rows, knows the feed.
     /// `Forked` when the feed of a given key does not continue what is remembered.
     pub fn open(
         ledger: &Ledger,
         state: LedgerState,
         given: Option<WriterKey>,
         identity: &Identity,
-        saved: impl FnOnce(WriterId) -> Result<Option<(u64, Root)>>,
+        saved: impl FnOnce(WriterId) -> Result<Vec<KnownPoint>>,
     ) -> Result<Self> {
         let heads = RememberedHeads::load(&state.heads())?;
         let is_given = given.is_some();
@@ -87,10 +96,10 @@ impl HostWriter {
         let mut writer = ledger.writer(key)?;
         let feed = writer.feed();
         let remembered = heads.get(&feed).copied();
-        let points = [remembered.map(|head| (head.size, head.root)), saved(feed)?];
+        let remembered_point = remembered.map(|head| KnownPoint { size: head.size, root: Some(head.root) });
         let mut start = FeedStart::Continued;
-        for (size, root) in points.into_iter().flatten() {
-            if continues(ledger, &writer, size, root)? {
+        for point in remembered_point.into_iter().chain(saved(feed)?) {
+            if continues(ledger, &writer, point)? {
                 continue;
             }
             let found = writer.head().copied();
@@ -102,9 +111,17 @@ impl HostWriter {
                                give this process a new key";
                 return Err(Error::new(ErrorKind::Forked, "open feed", message).at(feed));
             }
-            state.keep_previous(&Previous { feed, size, root })?;
+            // Where nobody kept the root, the end that the ledger shows is named.
+            let ended = match point.root {
+                Some(root) => Some(Previous { feed, size: point.size, root }),
+                None => found.map(|found| Previous { feed, size: found.size, root: found.root }),
+            };
+            if let Some(previous) = ended {
+                state.keep_previous(&previous)?;
+            }
             writer = ledger.writer(rotate_key(&state.key())?)?;
-            start = FeedStart::Restarted { feed, size, found_size: found.map_or(0, |found| found.size) };
+            let found_size = found.map_or(0, |found| found.size);
+            start = FeedStart::Restarted { feed, size: point.size, found_size };
             break;
         }
         let previous = state.previous()?;
@@ -200,10 +217,17 @@ impl LedgerState {
 }
 
 /// Tells whether the ledger contains the feed at this point.
-fn continues(ledger: &Ledger, writer: &Writer, size: u64, root: Root) -> Result<bool> {
+fn continues(ledger: &Ledger, writer: &Writer, KnownPoint { size, root }: KnownPoint) -> Result<bool> {
     if size == 0 {
         return Ok(true);
     }
+    let Some(root) = root else {
+        if writer.size() >= size {
+            return Ok(true);
+        }
+        // Another process with this key may have appended since, and its entries been folded.
+        return Ok(ledger.state(&writer.feed())?.is_some_and(|state| state.head.size >= size));
+    };
     match writer.head() {
         Some(head) if head.size == size => Ok(head.root == root),
         Some(head) if head.size > size => {
@@ -236,7 +260,7 @@ mod tests {
         }
 
         fn open(&self, ledger: &Ledger) -> HostWriter {
-            HostWriter::open(ledger, self.state.clone(), None, &IDENTITY, |_| Ok(None)).unwrap()
+            HostWriter::open(ledger, self.state.clone(), None, &IDENTITY, |_| Ok(Vec::new())).unwrap()
         }
 
         /// Opens, appends one record, remembers.
@@ -276,7 +300,7 @@ mod tests {
         host.append(&ledger, 0);
         let identity = Identity { version: "0.0.1", ..IDENTITY };
         let mut writer =
-            HostWriter::open(&ledger, host.state.clone(), None, &identity, |_| Ok(None)).unwrap();
+            HostWriter::open(&ledger, host.state.clone(), None, &identity, |_| Ok(Vec::new())).unwrap();
         let mut batches = 0;
         let mut batch = Batch::default();
         let position =
@@ -308,6 +332,23 @@ mod tests {
     }
 
     #[test]
+    fn rows_that_know_more_than_the_ledger_has_end_a_feed() {
+        let (host, ledger) = (Host::new(), ledger());
+        let old = host.append(&ledger, 0);
+        let head = *old.head().unwrap();
+        std::fs::remove_file(host.state.heads()).unwrap();
+        let open = |size| {
+            let rows = vec![KnownPoint { size, root: None }];
+            HostWriter::open(&ledger, host.state.clone(), None, &IDENTITY, |_| Ok(rows)).unwrap()
+        };
+        assert_eq!(*open(head.size).start(), FeedStart::Continued);
+        let writer = open(head.size + 1);
+        assert!(matches!(writer.start(), FeedStart::Restarted { size: 3, found_size: 2, .. }));
+        let previous = host.state.previous().unwrap().unwrap();
+        assert_eq!(previous, Previous { feed: head.feed, size: head.size, root: head.root });
+    }
+
+    #[test]
     fn a_copied_key_leaves_evidence_and_a_new_feed() {
         let (host, ours) = (Host::new(), ledger());
         host.append(&ours, 0);
@@ -334,8 +375,8 @@ mod tests {
         let mut secret = [0; 32];
         assert!(parse_hex(std::fs::read(host.state.key()).unwrap().trim_ascii(), &mut secret));
         let given = Some(WriterKey::from_secret(secret));
-        let error =
-            HostWriter::open(&ledger(), host.state.clone(), given, &IDENTITY, |_| Ok(None)).unwrap_err();
+        let error = HostWriter::open(&ledger(), host.state.clone(), given, &IDENTITY, |_| Ok(Vec::new()))
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Forked);
     }
 }

@@ -1,16 +1,16 @@
 //! What the index alone answers: presence, feeds, what moved, statistics. Reads no segment.
 
 use crate::append::feed_index;
-use crate::index::{Failure, Fingerprint, Seen, fingerprint};
+use crate::index::{AtIndex, Failure, Fingerprint, Seen, fingerprint};
 use crate::store::{State, Store};
 use burnlog_log::{Address, BatchHead, FeedsPage, Found, Presence, Result, Stat, Token, WriterId};
 use std::collections::BTreeSet;
 
 type Outcome<T> = std::result::Result<T, Failure>;
 
-const TOKEN_MAGIC: &[u8; 4] = b"BLt1";
-/// Of each segment: a hash of its name, and its slots.
-const TOKEN_ROW_BYTES: usize = 12;
+const TOKEN_MAGIC: &[u8; 4] = b"BLt2";
+/// Of each segment: a hash of its name, its slots, and the beginning of the root after them.
+const TOKEN_ROW_BYTES: usize = 20;
 /// When more feeds than this moved, all are listed: that can be paged without counting them again.
 const MOVED_MAX: usize = 64 << 10;
 
@@ -54,7 +54,7 @@ impl Store {
     ) -> Result<FeedsPage> {
         let limit = limit.max(1);
         self.with_state(|state| {
-            let token = token(state);
+            let token = token(state)?;
             let moved = match changed_since {
                 Some(since) => moved_since(state, since)?,
                 None => None,
@@ -101,14 +101,26 @@ fn name_hash(name: &str) -> [u8; 8] {
     *blake3::hash(name.as_bytes()).as_bytes().first_chunk().expect("32 bytes")
 }
 
-/// Makes the mark of how far each segment is known. Names and slots survive sealing and compacting.
-fn token(state: &State) -> Token {
+/// Makes the mark of how far each segment is known. Names, slots and roots survive sealing and compacting.
+fn token(state: &State) -> Outcome<Token> {
     let mut bytes = TOKEN_MAGIC.to_vec();
-    for segment in state.segments.iter().filter(|segment| segment.known.slots > 0) {
+    for (segment, number) in state.segments.iter().zip(0..).filter(|(segment, _)| segment.known.slots > 0) {
         bytes.extend_from_slice(&name_hash(&segment.name));
         bytes.extend_from_slice(&segment.known.slots.to_le_bytes());
+        bytes.extend_from_slice(&root_at(state, number, segment.known.slots)?);
     }
-    Token(bytes)
+    Ok(Token(bytes))
+}
+
+/// Returns the beginning of the root after the first `slots` slots of a segment; zeros where no batch that is known ends there. A segment
+/// that went back and grew again has as many slots, and another root at that place.
+fn root_at(state: &State, segment: u32, slots: u32) -> Outcome<[u8; 8]> {
+    let last = state.index.at_slot(segment, slots - 1, Seen::Durable)?;
+    let Some((feed, index)) = last.and_then(|row| row.feed) else { return Ok([0; 8]) };
+    Ok(match state.index.at_index(&feed, index)? {
+        AtIndex::Batch(batch) => *batch.root.0.first_chunk().expect("32 bytes"),
+        AtIndex::Gap(_) | AtIndex::End => [0; 8],
+    })
 }
 
 /// Returns the feeds that have batches beyond a token; `None` where all should be listed instead.
@@ -117,16 +129,23 @@ fn moved_since(state: &State, since: &Token) -> Outcome<Option<BTreeSet<WriterId
     if rows.len() % TOKEN_ROW_BYTES != 0 {
         return Ok(None);
     }
-    let mut slots = std::collections::HashMap::with_capacity(rows.len() / TOKEN_ROW_BYTES);
+    let mut marks = std::collections::HashMap::with_capacity(rows.len() / TOKEN_ROW_BYTES);
     for row in rows.chunks_exact(TOKEN_ROW_BYTES) {
-        let (name, count) = row.split_at(8);
-        slots.insert(name, u32::from_le_bytes(count.try_into().expect("four bytes")));
+        let (name, mark) = row.split_at(8);
+        let (slots, root) = mark.split_at(4);
+        marks.insert(name, (u32::from_le_bytes(slots.try_into().expect("four bytes")), root));
     }
     let mut moved = BTreeSet::new();
     for (segment, number) in state.segments.iter().zip(0..) {
-        let from = slots.remove(name_hash(&segment.name).as_slice()).unwrap_or(0);
-        // Less than the token says means that this is not the ledger it was.
+        let mark = marks.remove(name_hash(&segment.name).as_slice());
+        let from = mark.map_or(0, |(slots, _)| slots);
+        // Fewer than the token says, or others, means that this is not the ledger it was.
         if from > segment.known.slots {
+            return Ok(None);
+        }
+        if let Some((slots, root)) = mark
+            && (slots == 0 || root_at(state, number, slots)? != root)
+        {
             return Ok(None);
         }
         if from < segment.known.slots {
@@ -137,5 +156,5 @@ fn moved_since(state: &State, since: &Token) -> Outcome<Option<BTreeSet<WriterId
             return Ok(None);
         }
     }
-    Ok(slots.is_empty().then_some(moved))
+    Ok(marks.is_empty().then_some(moved))
 }

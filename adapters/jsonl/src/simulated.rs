@@ -42,7 +42,7 @@ struct Inode {
     dirty: BTreeSet<usize>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Disk {
     inodes: Vec<Inode>,
     folders: BTreeSet<PathBuf>,
@@ -171,6 +171,13 @@ impl Simulated {
             after.inodes.push(Inode { live: bytes.clone(), durable: bytes, dirty: BTreeSet::new() });
         }
         Self(Arc::new(Mutex::new(after)))
+    }
+
+    /// Returns a system of its own that is as this one is now, locks left out.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let disk = Disk { locks: BTreeMap::new(), ..self.disk().clone() };
+        Self(Arc::new(Mutex::new(disk)))
     }
 
     /// Ends all locks, as the death of the processes that hold them does.

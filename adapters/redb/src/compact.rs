@@ -22,8 +22,10 @@ const ZEROS: [u8; 4080] = [0; 4080];
 
 type Blocks<'txn> = Table<'txn, &'static BlockKey, &'static [u8]>;
 
-/// Compacts the ledger. `InUse` while another process reads it: its snapshot keeps the old pages.
+/// Compacts the ledger. `InUse` while another process reads it: its snapshot keeps the old pages. `NotFound`, and nothing more is
+/// written, where the file is no longer in its place: what is made smaller there would be found by nobody.
 pub(crate) fn compact(backend: &RedbBackend) -> Result<Compacted> {
+    backend.place.check_in_place("compact")?;
     let bytes_before = backend.place.bytes()?;
     backend.exclusively("compact", |store| {
         let Store::Writer(database) = store else {
@@ -34,10 +36,12 @@ pub(crate) fn compact(backend: &RedbBackend) -> Result<Compacted> {
         while let Some(first) = next {
             let txn = database.begin_write()?;
             next = rewrite(&txn, backend.packing(), first)?;
+            backend.place.check_in_place("compact")?;
             txn.commit()?;
         }
         // The last commit must be redb's own: after it no page is free, and another one would double the file.
         database.compact()?;
+        backend.place.check_in_place("compact")?;
         let wipe = read_state(&database.begin_read()?.open_table(META)?)?.wipe;
         if wipe {
             overwrite_free_pages(database, &*backend.place)?;

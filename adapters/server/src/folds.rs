@@ -155,12 +155,6 @@ impl Folds {
 /// Folds what is new; a ledger that went back is folded anew from its beginning.
 fn fold(ledger: &Ledger, projections: &dyn Projections) -> Result<CaughtUp> {
     let mut store = projections.folding()?;
-    let caught_up = Projector::new(&mut *store, ledger, projections.limits())?.catch_up(ledger);
-    match caught_up {
-        Err(error) if error.kind() == ErrorKind::Forked => {
-            tracing::warn!(%error, "folding anew");
-            Projector::rebuild(&mut *store, ledger, projections.limits())?.catch_up(ledger)
-        }
-        result => result,
-    }
+    let mut projector = Projector::new(&mut *store, ledger, projections.limits())?;
+    projector.catch_up_or_anew(ledger, &mut |error| tracing::warn!(%error, "folding anew"))
 }

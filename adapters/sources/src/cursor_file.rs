@@ -2,14 +2,14 @@
 //! of it is out of date. Host-local and expendable: without it files are read again, and dedup makes that safe.
 
 use crate::cursor::{self, Cursor, FeedPoint, StoredCursor, StoredHead};
+use crate::cursor_disk::{CursorBytes, CursorDisk, SystemDisk};
 use crate::files::io_error;
 use burnlog_log::{Result, WriterId, failpoint};
 use hashbrown::hash_table::Entry;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::ffi::OsStr;
-use std::fs::File;
 use std::hash::BuildHasher;
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -18,16 +18,17 @@ const MAGIC: &[u8; 16] = b"burnlog cursors2";
 const HEADER_BYTES: usize = MAGIC.len() + 32;
 /// Length and CRC32 of what follows.
 const FRAME_BYTES: usize = 8;
-/// Below this the file is never worth rewriting.
+/// Below this the file is never worth rewriting, unless somebody says so.
 const GARBAGE_BYTES_MIN: usize = 64 << 10;
 
 /// The cursors of one (ledger, feed), kept at one path.
 #[derive(Debug)]
 pub struct CursorFile {
+    disk: Box<dyn CursorDisk>,
     path: PathBuf,
     feed: WriterId,
     /// Opened at the first save.
-    file: Option<File>,
+    file: Option<Box<dyn CursorBytes>>,
     /// What the file holds up to where it is good; what it has behind that is cut off before the next save.
     bytes: Vec<u8>,
     /// The newest frame of each path.
@@ -35,6 +36,7 @@ pub struct CursorFile {
     hashing: DefaultHashBuilder,
     newest: Option<FeedPoint>,
     live_bytes: usize,
+    garbage_bytes_min: usize,
     damage: Option<String>,
 }
 
@@ -82,7 +84,13 @@ impl CursorFile {
     /// A torn last record is ignored. A file that is damaged otherwise, of another feed or version, counts as empty,
     /// and [`CursorFile::damage`] says so. Errors are those of the system; the folder must exist.
     pub fn open(path: impl Into<PathBuf>, feed: WriterId) -> Result<Self> {
+        Self::open_on(Box::new(SystemDisk), path, feed)
+    }
+
+    /// As [`CursorFile::open`], on another disk than that of the system.
+    pub fn open_on(disk: Box<dyn CursorDisk>, path: impl Into<PathBuf>, feed: WriterId) -> Result<Self> {
         let mut cursors = Self {
+            disk,
             path: path.into(),
             feed,
             file: None,
@@ -91,9 +99,10 @@ impl CursorFile {
             hashing: DefaultHashBuilder::default(),
             newest: None,
             live_bytes: 0,
+            garbage_bytes_min: GARBAGE_BYTES_MIN,
             damage: None,
         };
-        match std::fs::read(&cursors.path) {
+        match cursors.disk.read(&cursors.path) {
             Ok(bytes) => {
                 if let Err(why) = cursors.load(bytes) {
                     cursors.forget_all();
@@ -104,6 +113,12 @@ impl CursorFile {
             Err(error) => return Err(io_error("read cursors", &cursors.path, error)),
         }
         Ok(cursors)
+    }
+
+    /// Sets how many bytes may be out of date before the file is rewritten, beside as many as count; 64 KiB by default.
+    #[must_use]
+    pub fn with_garbage_bytes_min(self, bytes: usize) -> Self {
+        Self { garbage_bytes_min: bytes, ..self }
     }
 
     /// Returns why the file counted as empty when it was opened, if it was not.
@@ -196,7 +211,7 @@ impl CursorFile {
         failpoint("cursors-unsaved");
         self.append(&frames).map_err(|error| io_error("save cursors", &self.path, error))?;
         failpoint("cursors-saved");
-        if self.bytes.len() > self.live_bytes * 2 + GARBAGE_BYTES_MIN {
+        if self.bytes.len() > self.live_bytes * 2 + self.garbage_bytes_min {
             self.rewrite()?;
         }
         Ok(())
@@ -260,11 +275,11 @@ impl CursorFile {
     }
 
     fn append(&mut self, frames: &[u8]) -> io::Result<()> {
-        let mut file = match self.file.take() {
+        let file = match self.file.take() {
             Some(file) => file,
             None => self.open_for_append()?,
         };
-        file.write_all(frames)?;
+        file.write_at(frames, self.bytes.len() as u64)?;
         // Kept only after a whole write: after a failed one the next save cuts the torn record off.
         self.file = Some(file);
         let start = self.bytes.len();
@@ -273,14 +288,15 @@ impl CursorFile {
         Ok(())
     }
 
-    fn open_for_append(&mut self) -> io::Result<File> {
-        let mut file = File::options().append(true).create(true).open(&self.path)?;
-        if file.metadata()?.len() != self.bytes.len() as u64 {
-            file.set_len(self.bytes.len() as u64)?;
+    fn open_for_append(&mut self) -> io::Result<Box<dyn CursorBytes>> {
+        let file = self.disk.open(&self.path)?;
+        if file.bytes()? != self.bytes.len() as u64 {
+            file.set_bytes(self.bytes.len() as u64)?;
         }
         if self.bytes.is_empty() {
-            self.bytes = self.header();
-            file.write_all(&self.bytes)?;
+            let header = self.header();
+            file.write_at(&header, 0)?;
+            self.bytes = header;
             failpoint("cursors-made");
         }
         Ok(file)
@@ -299,12 +315,14 @@ impl CursorFile {
         self.file = None;
         let beside = self.path.with_extension("new");
         let replace = || {
-            let mut file = File::create(&beside)?;
-            file.write_all(&bytes)?;
+            let file = self.disk.open(&beside)?;
+            // What an earlier attempt left.
+            file.set_bytes(0)?;
+            file.write_at(&bytes, 0)?;
             // Without this a power cut can leave an empty file under the name, and every file is read again.
-            file.sync_data()?;
+            file.sync()?;
             failpoint("cursors-rewritten");
-            std::fs::rename(&beside, &self.path)
+            self.disk.rename(&beside, &self.path)
         };
         replace().map_err(|error| io_error("rewrite cursors", &self.path, error))?;
         self.forget_all();

@@ -7,6 +7,7 @@ mod claude_code;
 mod codex;
 mod compressed;
 mod cursor;
+mod cursor_disk;
 mod cursor_file;
 mod discover;
 mod extent;
@@ -34,6 +35,7 @@ mod run;
 mod source;
 
 pub use cursor::FeedPoint;
+pub use cursor_disk::{CursorBytes, CursorDisk};
 pub use cursor_file::{CursorFile, SourceState};
 pub use discover::{Places, Plan, discover};
 pub use extent::Extent;

@@ -64,7 +64,9 @@ pub(super) fn run(context: &Context, arguments: &Erase) -> anyhow::Result<ExitCo
     let limits = folding::limits(environment, Duration::from_secs(arguments.wait));
     let selected = match &mut store {
         Some(store) => {
-            Projector::new(&mut **store, &ledger, limits.clone())?.catch_up(&ledger)?;
+            let mut projector = Projector::new(&mut **store, &ledger, limits.clone())?;
+            folding::catch_up_or_anew(&mut projector, &ledger, global)?;
+            drop(projector);
             select(&**store, &ledger, arguments)?
         }
         // The server folds, before and after.
@@ -79,7 +81,11 @@ pub(super) fn run(context: &Context, arguments: &Erase) -> anyhow::Result<ExitCo
         );
         return Err(Error::new(ErrorKind::Invalid, "erase", message).into());
     }
-    let (mut writer, _) = open_feed(environment, global, &config, &ledger, &state)?;
+    let mut projector = match &mut store {
+        Some(store) => Some(Projector::new(&mut **store, &ledger, limits)?),
+        None => None,
+    };
+    let (mut writer, _) = open_feed(environment, global, &config, (&ledger, &state), projector.as_mut())?;
     // First the deed, then the receipt: whoever reads one can rely on it. A crash between the two is made up for by the
     // same command, which finds rows of what is erased.
     for step in selected.addresses.chunks(STEP_ADDRESSES) {
@@ -96,8 +102,8 @@ pub(super) fn run(context: &Context, arguments: &Erase) -> anyhow::Result<ExitCo
         appended?;
         remembered?;
     }
-    if let Some(store) = &mut store {
-        Projector::new(&mut **store, &ledger, limits)?.catch_up(&ledger)?;
+    if let Some(projector) = &mut projector {
+        folding::catch_up_or_anew(projector, &ledger, global)?;
         super::search::add_new(context, &ledger);
     }
     let outcome = Outcome {

@@ -164,8 +164,6 @@ fn ingest(
     let state = environment.home.ledger_state(ledger.location().id);
     state.create()?;
     let _lock = IngestLock::acquire(&state.lock(), Duration::from_secs(arguments.wait))?;
-    let (mut writer, mut cursors) = open_feed(environment, global, config, &ledger, &state)?;
-    let feed = writer.feed();
     let mut store = open::folds(&ledger, environment, global)?;
     let unreadable_before = store.as_deref().map_or(Ok(0), |store| unreadable(store))?;
     // The folds tell what is unreadable; where a server folds, the records are looked at here.
@@ -175,6 +173,9 @@ fn ingest(
         Some(store) => Some(Projector::new(&mut **store, &ledger, limits)?),
         None => None,
     };
+    let (mut writer, mut cursors) =
+        open_feed(environment, global, config, (&ledger, &state), projector.as_mut())?;
+    let feed = writer.feed();
     let mut unreadable_seen = 0;
     let mut pass = |plan: Plan, options: &Options| -> anyhow::Result<Report> {
         let options = &Options { check_records, ..options.clone() };

@@ -56,9 +56,9 @@ fn fold(
         return Err(Error::new(ErrorKind::Invalid, "fold", message).at(ledger.location().url).into());
     };
     let waiting = Waiting::start("folding", global.quiet);
+    let mut projector = open_projector(&mut *store, &ledger, folding::limits(environment, folding::WAIT))?;
     let CaughtUp { feeds, entries, damaged, unsupported } =
-        open_projector(&mut *store, &ledger, folding::limits(environment, folding::WAIT))?
-            .catch_up(&ledger)?;
+        folding::catch_up_or_anew(&mut projector, &ledger, global)?;
     drop(waiting);
     let elapsed_ms = start.elapsed().as_millis() as u64;
     let folded = Folded { feeds, entries, damaged, unsupported, elapsed_ms };

@@ -53,13 +53,13 @@ pub(super) fn run(context: &Context, arguments: &Stamp) -> anyhow::Result<ExitCo
     let state = environment.home.ledger_state(ledger.location().id);
     state.create()?;
     let _lock = IngestLock::acquire(&state.lock(), Duration::from_secs(arguments.wait))?;
-    let (mut writer, _) = open_feed(environment, global, &config, &ledger, &state)?;
     let mut store = open::folds(&ledger, environment, global)?;
     let limits = folding::limits(environment, Duration::from_secs(arguments.wait));
     let mut projector = match &mut store {
         Some(store) => Some(Projector::new(&mut **store, &ledger, limits)?),
         None => None,
     };
+    let (mut writer, _) = open_feed(environment, global, &config, (&ledger, &state), projector.as_mut())?;
     let payload = Payload { selector, set, at: now() };
     let mut batch = Batch::default();
     let position =

@@ -6,7 +6,7 @@ use crate::{Machine, files_below};
 use burnlog_jsonl::{JsonlBackend, JsonlOptions};
 use burnlog_log::{Batch, Ledger, LedgerId, MemoryBackend, Timestamp, WriterKey, replay};
 use burnlog_postgres::{PostgresBackend, PostgresOptions};
-use burnlog_projections::{DumpOptions, FoldLimits, MemoryProjections, Projector, dump};
+use burnlog_projections::{DumpOptions, FoldLimits, MemoryProjections, Projector, Queries, dump};
 use burnlog_redb::{RedbBackend, RedbOptions};
 use burnlog_sources::{Acknowledged, CursorFile, FeedPoint, Options, Places, discover};
 use burnlog_sqlite::{SqliteBackend, SqliteLedgerOptions};
@@ -124,7 +124,7 @@ pub(crate) fn dump_of(ledger: &Ledger) -> String {
     dump_text(&store)
 }
 
-pub(crate) fn dump_text(store: &MemoryProjections) -> String {
+pub(crate) fn dump_text(store: &dyn Queries) -> String {
     let mut text = String::new();
     dump(store, &DumpOptions::default(), &mut |line| {
         text.push_str(line);

@@ -3,6 +3,7 @@
 use crate::{Machine, assistant, claude_fixtures, copy_folder, files_below, text};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
+use std::path::Path;
 
 #[test]
 fn ingesting_the_fixtures_twice_stores_everything_once() {
@@ -187,6 +188,53 @@ fn a_ledger_restored_from_a_backup_gets_what_it_lacks_again() {
     machine.ok(&["project", "rebuild"]);
     assert_eq!(machine.dump(), dump);
     machine.ok(&["ingest"]);
+}
+
+#[test]
+fn rows_of_what_a_restored_ledger_no_longer_has_are_gone() {
+    for (store, forgets) in
+        [("file:burn/ledger", false), ("file:burn/ledger", true), ("redb:burn/ledger", true)]
+    {
+        let machine = Machine::new("one");
+        let run = |arguments: &[&str]| machine.run(&[arguments, &["--store", store]].concat());
+        let ok = |arguments: &[&str]| {
+            let ended = run(arguments);
+            assert_eq!(ended.code, 0, "{store}: {arguments:?}: {}", ended.stderr);
+            ended
+        };
+        let copy = |from: &Path, to: &Path| {
+            if from.is_dir() { copy_folder(from, to) } else { fs::copy(from, to).map(drop).unwrap() }
+        };
+        machine.session("s", assistant("s", "m1", 2, Some("end_turn")));
+        ok(&["ingest"]);
+        copy(&machine.ledger(), &machine.path("backup"));
+        let lost = machine.session("t", assistant("t", "m2", 3, Some("end_turn")));
+        ok(&["ingest"]);
+        // The session is gone, the ledger goes back, and this host may not know any more how far it was.
+        fs::remove_file(lost).unwrap();
+        if machine.ledger().is_dir() {
+            fs::remove_dir_all(machine.ledger()).unwrap();
+        }
+        copy(&machine.path("backup"), &machine.ledger());
+        if forgets {
+            for path in files_below(&machine.path("burn/host")) {
+                if path.ends_with("heads.jsonl") || path.ends_with("cursors") {
+                    fs::remove_file(path).unwrap();
+                }
+            }
+        }
+        machine.session("u", assistant("u", "m3", 4, Some("end_turn")));
+        let ended = ok(&["ingest"]);
+        assert!(ended.stderr.contains("started a new feed"), "{store}: {}", ended.stderr);
+        assert!(ended.stderr.contains("lists are made anew"), "{store}: {}", ended.stderr);
+        let kept_up = ok(&["project", "dump"]).stdout;
+        assert!(!kept_up.contains("m2") && kept_up.contains("m3"), "{store}");
+        ok(&["project", "rebuild"]);
+        assert_eq!(ok(&["project", "dump"]).stdout, kept_up, "{store}");
+        assert_eq!(ok(&["ingest"]).stderr, "", "{store}");
+        // Where the old feed is remembered, what it lacks is named.
+        assert_eq!(run(&["verify"]).code, i32::from(!forgets), "{store}");
+    }
 }
 
 #[test]

@@ -85,6 +85,17 @@ impl Machine {
         command
     }
 
+    /// A command on which signals have their usual effect, also where whoever started the tests ignores some (`nohup`, a shell's `&`): the
+    /// program goes on ignoring what it was told to ignore.
+    fn signalled(&self, arguments: &[&str]) -> Command {
+        let plain = self.command(arguments);
+        let mut command = default_signals();
+        command.arg(plain.get_program()).args(plain.get_args()).current_dir(self.folder.path()).env_clear();
+        command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.env("PATH", env!("PATH"));
+        command
+    }
+
     fn run(&self, arguments: &[&str]) -> Ended {
         Ended::of(self.command(arguments).output().unwrap())
     }
@@ -128,6 +139,13 @@ impl Ended {
             stderr: String::from_utf8(output.stderr).unwrap(),
         }
     }
+}
+
+/// Runs what follows in its place with the usual effect of signals.
+fn default_signals() -> Command {
+    let mut command = Command::new("env");
+    command.arg("--default-signal=HUP,INT,QUIT,TERM");
+    command
 }
 
 /// The folder of the fixtures.

@@ -211,7 +211,11 @@ fn with_a_token_that_may_only_append_status_shows_a_part_and_verify_says_what_it
     let error: serde_json::Value = serde_json::from_str(verified.stderr.trim()).unwrap();
     assert_eq!((&error["error"]["kind"], &error["error"]["operation"]), (&"Denied".into(), &"verify".into()));
     assert!(error["error"]["message"].as_str().unwrap().contains("scope read"), "{error}");
-    assert_eq!(run(&read, &["verify"]).code, 0, "it may not check the store itself, and says so");
+    let verified = run(&read, &["verify", "--json"]);
+    assert_eq!(verified.code, 0, "it may not check the store itself, and says so");
+    let unchecked =
+        verified.stdout.lines().find(|line| line.contains("\"code\":\"store-unchecked\"")).unwrap();
+    assert!(unchecked.contains("\"severity\":\"warning\""), "{unchecked}");
 
     let shown = run(&append, &["status"]);
     assert_eq!(shown.code, 0, "{}", shown.stderr);

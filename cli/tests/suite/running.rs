@@ -1,6 +1,6 @@
 //! `run`: the agent is as it is without it, and its sessions are in the ledger and pushed when it has ended.
 
-use crate::{Ended, Machine, assistant, text};
+use crate::{Ended, Machine, assistant, default_signals, text};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
@@ -62,12 +62,13 @@ fn an_agent_that_cannot_be_started_is_126_or_127_as_in_a_shell() {
 fn a_signal_to_us_reaches_the_agent_once_and_its_own_end_by_a_signal_is_128_and_that() {
     let machine = Machine::new("one");
     for (number, name) in [(1, "HUP"), (2, "INT"), (3, "QUIT"), (15, "TERM")] {
-        // The shell runs a trap as soon as `wait` is interrupted.
-        let script = format!(
-            "trap 'echo got {name}; kill $!; exit $((40 + {number}))' {name}; sleep 1000 & echo ready; wait; echo no"
-        );
-        let mut command = machine.command(&["run", "--", "sh", "-c", &script]);
-        let mut child = command.env("PATH", env!("PATH")).stdout(Stdio::piped()).spawn().unwrap();
+        // The shell runs a trap as soon as `read` is interrupted. It has no child: one that it killed before it was a program of its own
+        // could live on and keep our pipe open.
+        let script =
+            format!("trap 'echo got {name}; exit $((40 + {number}))' {name}; echo ready; read line; echo no");
+        let mut command = machine.signalled(&["run", "--", "sh", "-c", &script]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let keys = child.stdin.take();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         assert_eq!(lines.next().unwrap().unwrap(), "ready");
         let kill =
@@ -75,6 +76,7 @@ fn a_signal_to_us_reaches_the_agent_once_and_its_own_end_by_a_signal_is_128_and_
         assert!(kill.success());
         let rest: Vec<String> = lines.map(Result::unwrap).collect();
         assert_eq!(rest, [format!("got {name}")]);
+        drop(keys);
         assert_eq!(child.wait().unwrap().code(), Some(40 + number));
     }
     let killed = machine.run(&["run", "--", "sh", "-c", "kill -KILL $$"]);
@@ -89,8 +91,8 @@ fn the_terminals_interrupt_reaches_the_agent_once() {
     std::fs::write(machine.path("agent.sh"), script).unwrap();
     let burnlog = env!("CARGO_BIN_EXE_burnlog");
     let run = format!("exec '{burnlog}' run -- bash '{}'", text(machine.path("agent.sh")));
-    let mut command = Command::new("script");
-    command.args(["-qec", &run, "/dev/null"]).env("HOME", machine.path("home"));
+    let mut command = default_signals();
+    command.args(["script", "-qec", &run, "/dev/null"]).env("HOME", machine.path("home"));
     command.env("RELAYBURN_HOME", machine.path("burn")).env("SHELL", "/bin/sh");
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();

@@ -54,8 +54,25 @@ impl Projector<'_> {
         }
     }
 
+    /// As [`Projector::catch_up`]. Where the ledger went back (a copy from a backup was put in its place, or a crash took what was
+    /// acknowledged without a sync), tells `went_back` why and folds everything anew.
+    pub fn catch_up_or_anew(
+        &mut self,
+        ledger: &Ledger,
+        went_back: &mut dyn FnMut(&Error),
+    ) -> Result<CaughtUp> {
+        match self.catch_up(ledger) {
+            Err(error) if error.kind() == ErrorKind::Forked => {
+                went_back(&error);
+                self.start_over()?;
+                self.catch_up(ledger)
+            }
+            result => result,
+        }
+    }
+
     fn try_catch_up(&mut self, ledger: &Ledger) -> Result<()> {
-        let since = self.token.clone();
+        let since = self.mark.token.clone();
         let mut listed = false;
         let token = ledger.for_each_feed(since.as_ref(), |head| {
             listed = true;

@@ -186,7 +186,7 @@ fn run_databases(workspace: &Workspace, options: &Options) -> Result<()> {
 }
 
 fn run_serving(workspace: &Workspace, options: &Options) -> Result<()> {
-    for example in ["-p burnlog-http --example measure", "-p burnlog-cli --example serve_slowly"] {
+    for example in ["-p burnlog-http --example measure_http", "-p burnlog-cli --example serve_slowly"] {
         let built = workspace.cargo(&format!("build --release {example}")).status();
         ensure!(built.context("start cargo")?.success(), "the release build of {example} failed");
     }
@@ -194,7 +194,7 @@ fn run_serving(workspace: &Workspace, options: &Options) -> Result<()> {
     let serving = serving::Serving {
         workspace,
         program: workspace.built("release", "burnlog"),
-        driver: workspace.built("release/examples", "measure"),
+        driver: workspace.built("release/examples", "measure_http"),
         slowed: workspace.built("release/examples", "serve_slowly"),
         scale: Scale { xtask: workspace.built("release", "xtask"), folder: scratch.path().to_path_buf() },
         parameters: &options.parameters,

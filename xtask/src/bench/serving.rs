@@ -1,6 +1,6 @@
 //! `cargo xtask bench --server`: `burnlog serve` over a jsonl ledger on this machine, beside what stands in its place without a
 //! server: the same replay into the same backend, and a bare server that writes and syncs. The clients of the appends are
-//! the example `measure` of `burnlog-http`, a process of their own.
+//! the example `measure_http` of `burnlog-http`, a process of their own.
 
 use super::measure::{Cost, Scale, middle};
 use super::relay::Relay;
@@ -219,7 +219,7 @@ impl Serving<'_> {
     fn drive(&self, arguments: &[&str]) -> Result<Driven> {
         let output = Command::new(&self.driver).args(arguments).output().context("start the driver")?;
         let errors = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "measure {}: {}", arguments.join(" "), errors.trim());
+        ensure!(output.status.success(), "measure_http {}: {}", arguments.join(" "), errors.trim());
         serde_json::from_slice(&output.stdout).context("read what the driver measured")
     }
 

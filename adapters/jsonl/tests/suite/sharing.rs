@@ -52,6 +52,32 @@ fn two_handles_see_each_other_and_share_events() {
 }
 
 #[test]
+fn a_token_of_a_ledger_that_fell_back_and_grew_again_misses_nothing() {
+    let place = Jsonl::create();
+    let append = |number: u8, batches: usize| {
+        let (backend, mut feed) = (place.handle(), TestFeed::new(number));
+        for batch in 0..batches {
+            feed.append(&backend, &Event::lines(&format!("{number}-{batch}"), 1)).unwrap();
+        }
+    };
+    append(1, 2);
+    let files: Vec<PathBuf> = [".jsonl", ".durable"]
+        .iter()
+        .flat_map(|ending| place.segments(ending))
+        .map(|name| place.folder().join("segments").join(name))
+        .collect();
+    let kept: Vec<Vec<u8>> = files.iter().map(|path| std::fs::read(path).unwrap()).collect();
+    append(2, 3);
+    let token = place.handle().feeds(None, None, 10).unwrap().token;
+    assert_eq!(place.handle().feeds(None, Some(&token), 10).unwrap().heads, []);
+    // Put back from a copy, its segment comes to the same length and beyond with other feeds.
+    files.iter().zip(kept).for_each(|(path, bytes)| std::fs::write(path, bytes).unwrap());
+    append(3, 1);
+    append(4, 5);
+    assert_eq!(place.handle().feeds(None, Some(&token), 10).unwrap().heads.len(), 3);
+}
+
+#[test]
 fn the_same_feed_in_two_handles_is_arbitrated() {
     let place = Jsonl::create();
     let (first, second) = (place.handle(), place.handle());

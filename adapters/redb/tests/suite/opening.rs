@@ -149,8 +149,14 @@ fn nothing_is_acknowledged_into_a_file_that_was_moved_or_replaced() {
     };
     refused(&feed);
     assert_eq!(writer.erase(&[events[0].address]).unwrap_err().kind(), ErrorKind::NotFound);
+    let sound = fs::read(&away).unwrap();
+    let compacted = writer.compact().unwrap_err();
+    assert_eq!(compacted.kind(), ErrorKind::NotFound, "{compacted}");
+    assert!(compacted.location().contains(path.to_str().unwrap()), "{compacted} does not say where");
+    assert!(fs::read(&away).unwrap() == sound, "the file that was moved away was compacted");
     let other = open(&path);
     refused(&feed);
+    assert_eq!(writer.compact().unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(other.stat().unwrap().events, 0, "nothing went into the file that took its place");
     drop(other);
     // Nothing of what was refused is there, and the file that is put back takes it.
@@ -211,6 +217,24 @@ fn a_token_of_another_ledger_is_not_understood() {
     let of_here = here.feeds(None, None, 10).unwrap().token;
     assert_eq!(here.feeds(None, Some(&of_here), 10).unwrap().heads, []);
     assert_eq!(there.feeds(None, Some(&of_here), 10).unwrap().heads.len(), 2);
+}
+
+#[test]
+fn a_token_of_a_ledger_that_fell_back_and_grew_again_misses_nothing() {
+    let (folder, path) = folder();
+    let copy = folder.path().join("copy.redb");
+    append(&open(&path), 1, &Event::lines("a", 2), 1);
+    fs::copy(&path, &copy).unwrap();
+    let backend = open(&path);
+    append(&backend, 2, &Event::lines("b", 3), 1);
+    let token = backend.feeds(None, None, 10).unwrap().token;
+    drop(backend);
+    // Put back from the copy, it comes to the same clock and beyond with other feeds.
+    fs::rename(&copy, &path).unwrap();
+    let backend = open(&path);
+    append(&backend, 3, &Event::lines("c", 1), 1);
+    append(&backend, 4, &Event::lines("d", 5), 1);
+    assert_eq!(backend.feeds(None, Some(&token), 10).unwrap().heads.len(), 3);
 }
 
 #[test]

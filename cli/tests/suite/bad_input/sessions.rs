@@ -3,6 +3,7 @@
 use super::{ends, error_object, good};
 use crate::{Ended, Machine, assistant, text};
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::process::Command;
 
@@ -216,4 +217,63 @@ fn a_file_that_is_gone_after_an_ingest_is_no_error_and_restores() {
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     machine.ok(&["restore", "s", "--to", &text(machine.path("out"))]);
     assert_eq!(fs::read_to_string(machine.path("out/s.jsonl")).unwrap(), lines);
+}
+
+/// The agent writes on while burnlog looks and reads: whatever an ingest finds, cut anywhere, is recorded once.
+#[test]
+fn bytes_appended_while_ingests_read_are_recorded_once() {
+    let machine = Machine::new("one");
+    let lines: Vec<String> =
+        (0..400).map(|number| assistant("s", &format!("m{number}"), 2, Some("end_turn"))).collect();
+    let whole = lines.concat();
+    let path = machine.session("s", "");
+    let mut ingests = 0;
+    std::thread::scope(|scope| {
+        let agent = scope.spawn(|| {
+            let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+            whole.as_bytes().chunks(97).for_each(|piece| file.write_all(piece).unwrap());
+        });
+        while ingests < 3 || !agent.is_finished() {
+            machine.ok(&["ingest", "--json"]);
+            ingests += 1;
+        }
+        agent.join().unwrap();
+    });
+    let last = machine.json(&["ingest"]);
+    assert_eq!((&last["pending"], &last["failed"]), (&0.into(), &serde_json::json!([])), "{last}");
+    assert_eq!(machine.rows(&["turns", "--limit", "1000"]).len(), lines.len());
+    machine.ok(&["verify"]);
+    machine.ok(&["ingest", "--final"]);
+    machine.ok(&["restore", "s", "--to", &text(machine.path("out"))]);
+    assert_eq!(fs::read_to_string(machine.path("out/s.jsonl")).unwrap(), whole);
+}
+
+/// Files that come and go while they are looked for: whichever ingest misses one names it, or never saw it.
+#[test]
+fn files_that_vanish_while_ingests_read_are_named_and_the_rest_is_stored() {
+    let machine = Machine::new("one");
+    good(&machine);
+    let path = machine.project().join("fleeting.jsonl");
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(std::sync::atomic::Ordering::SeqCst) {
+                fs::write(&path, assistant("fleeting", "f1", 2, Some("end_turn"))).unwrap();
+                fs::remove_file(&path).unwrap();
+            }
+        });
+        for _ in 0..10 {
+            let ended = machine.run(&["ingest", "--recheck"]);
+            match ended.code {
+                0 => assert!(!ended.stderr.contains("failed"), "{}", ended.stderr),
+                1 => ends(&ended, 1, &["fleeting.jsonl", "failed: 1 file"]),
+                code => panic!("{code}: {}", ended.stderr),
+            }
+        }
+        is_over.store(true, std::sync::atomic::Ordering::SeqCst);
+    });
+    ends(&machine.run(&["ingest"]), 0, &[]);
+    assert_eq!(machine.rows(&["turns", "--session", "good"]).len(), 1);
+    assert!(machine.rows(&["turns"]).len() <= 2);
+    machine.ok(&["verify"]);
 }

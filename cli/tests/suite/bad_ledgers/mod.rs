@@ -29,8 +29,29 @@ const LESS_THAN_DAMAGE: [(&str, &str); 11] = [
     ("unanchored", "note"),
     ("writer-missing", "warning"),
 ];
-/// Codes that no file of this backend can bring about: `log` and the test below have tests of them.
-const ELSEWHERE: [&str; 4] = ["head-missing", "head-order", "ledger-file", "store-unchecked"];
+/// Codes that no folder can have, and the test that reaches each: file and name.
+const ELSEWHERE: [(&str, &str, &str); 4] = [
+    // A row that is missing in a database; here a batch counts with its head or not at all.
+    (
+        "head-missing",
+        "cli/tests/suite/bad_ledgers/mod.rs",
+        "entries_whose_last_batch_is_missing_in_a_database_have_no_head",
+    ),
+    // Only a store that lies, such as a server, gives out heads that are not in order.
+    ("head-order", "log/tests/suite/verify.rs", "entries_without_a_head_and_heads_of_another_feed_are_named"),
+    // A ledger with a damaged `ledger.json` does not open: it has to be open before.
+    (
+        "ledger-file",
+        "cli/tests/suite/bad_ledgers/mod.rs",
+        "a_ledger_file_spoiled_while_the_ledger_is_open_is_named",
+    ),
+    // Not damage, but rights.
+    (
+        "store-unchecked",
+        "cli/tests/suite/remote.rs",
+        "with_a_token_that_may_only_append_status_shows_a_part_and_verify_says_what_it_takes",
+    ),
+];
 
 fn is_update() -> bool {
     std::env::var_os("UPDATE_FIXTURES").is_some()
@@ -139,12 +160,47 @@ fn every_code_in_the_format_has_a_damaged_ledger_and_the_other_way_round() {
         .map(|cell| cell.0)
         .collect();
     let mut made: Vec<&str> = CASES.iter().map(|case| case.name.split_once('_').unwrap().0).collect();
-    made.extend(ELSEWHERE);
+    made.extend(ELSEWHERE.map(|(code, ..)| code));
     for list in [&mut documented, &mut made] {
         list.sort_unstable();
         list.dedup();
     }
     assert_eq!(documented, made);
+}
+
+#[test]
+fn each_code_without_a_folder_has_the_test_that_is_named() {
+    for (code, file, test) in ELSEWHERE {
+        let text = fs::read_to_string(fixtures().join("..").join(file)).unwrap();
+        let body = text.split(&format!("fn {test}() {{")).nth(1).unwrap_or_else(|| panic!("no {test}"));
+        let body = body.split("\n}\n").next().unwrap();
+        assert!(body.contains(code), "{test} says nothing of {code}");
+    }
+}
+
+#[test]
+fn entries_whose_last_batch_is_missing_in_a_database_have_no_head() {
+    let machine = Machine::new("one");
+    machine.session("s", crate::assistant("s", "m1", 2, Some("end_turn")));
+    machine.ok(&["ingest", "--store", "sqlite:burn/ledger.sqlite"]);
+    machine.ok(&["verify", "--store", "sqlite:burn/ledger.sqlite"]);
+    let database = rusqlite::Connection::open(machine.path("burn/ledger.sqlite")).unwrap();
+    let newest = "DELETE FROM ledger_batches WHERE size = (SELECT max(size) FROM ledger_batches)";
+    assert_eq!(database.execute(newest, []).unwrap(), 1);
+    drop(database);
+    let ended = machine.run(&["verify", "--json", "--store", "sqlite:burn/ledger.sqlite"]);
+    assert_eq!(ended.code, 1, "{}", ended.stderr);
+    let found = |code: &str| {
+        let lines = ended.stdout.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        lines.filter(|line| line["code"] == code).collect::<Vec<_>>()
+    };
+    let missing = found("head-missing");
+    assert_eq!((missing.len(), &missing[0]["severity"]), (1, &"damage".into()), "{}", ended.stdout);
+    assert_eq!(missing[0]["message"], "1 entries have no signed head over them");
+    assert_eq!(
+        found("feed-cut")[0]["message"],
+        "the feed is listed with 2 entries, and its last head is one of 1"
+    );
 }
 
 #[test]

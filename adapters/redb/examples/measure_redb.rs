@@ -1,6 +1,6 @@
 //! Measures the backend: appends every line below a folder, in batches, and reads the feed back.
 //!
-//! `cargo run --release -p burnlog-redb --example measure -- FOLDER LEDGER [BATCH_BYTES] [os]`
+//! `cargo run --release -p burnlog-redb --example measure_redb -- FOLDER LEDGER [BATCH_BYTES] [os]`
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a tool for developers
 

@@ -1,6 +1,6 @@
 //! Measures group commit: one client, then many, append small batches to feeds of their own through one handle.
 //!
-//! `cargo run --release -p burnlog-jsonl --example measure -- FOLDER [CLIENTS] [APPENDS] [SYNC_MS]`: FOLDER is made and must not
+//! `cargo run --release -p burnlog-jsonl --example measure_jsonl -- FOLDER [CLIENTS] [APPENDS] [SYNC_MS]`: FOLDER is made and must not
 //! exist; with SYNC_MS every sync takes so many milliseconds more, like a slower disk.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a tool for developers

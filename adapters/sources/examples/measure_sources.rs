@@ -1,4 +1,4 @@
-//! Measures an ingest into a sink that only counts: `measure ROOT [--no-check]`, twice, the second time with nothing to do.
+//! Measures an ingest into a sink that only counts: `measure_sources ROOT [--no-check]`, twice, the second time with nothing to do.
 
 use burnlog_log::{Batch, Outcome, Result, Root, WriterId};
 use burnlog_sources::{Acknowledged, CursorFile, FeedPoint, Options, Places, discover, ingest};

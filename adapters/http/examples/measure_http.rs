@@ -1,9 +1,9 @@
 //! Clients that append, for `cargo xtask bench --server`, which starts the servers. Prints one JSON object.
 //!
-//! `measure one URL APPENDS`: one record after the other; the time of each request, and how large the last one was.
-//! `measure bare URL APPENDS BYTES`: POSTs of so many bytes by the same HTTP client to a server that only writes and syncs.
-//! `measure many URL CLIENTS APPENDS RECORDS`: clients that append at once, each to a feed of its own.
-//! `measure idle ADDRESS CONNECTIONS`: holds connections that asked once, until standard input ends.
+//! `measure_http one URL APPENDS`: one record after the other; the time of each request, and how large the last one was.
+//! `measure_http bare URL APPENDS BYTES`: POSTs of so many bytes by the same HTTP client to a server that only writes and syncs.
+//! `measure_http many URL CLIENTS APPENDS RECORDS`: clients that append at once, each to a feed of its own.
+//! `measure_http idle ADDRESS CONNECTIONS`: holds connections that asked once, until standard input ends.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a tool for developers
 
