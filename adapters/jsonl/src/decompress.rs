@@ -108,3 +108,51 @@ impl Pages {
         Ok(self.0.as_deref_mut().map_or(&mut [], |map| &mut map[..length]))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::{Access, Files, SystemFiles};
+
+    /// Lines that do not compress away, so that a frame has many pieces.
+    fn text(bytes: usize) -> Vec<u8> {
+        let line = |number: usize| format!("{}\n", blake3::hash(&number.to_le_bytes()));
+        let mut text: Vec<u8> = (0..=bytes / 65).flat_map(|number| line(number).into_bytes()).collect();
+        text.truncate(bytes);
+        text
+    }
+
+    #[test]
+    fn one_bench_reads_frames_of_all_sizes_as_far_as_wanted_and_goes_on_after_a_damaged_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut bench = Bench::new().unwrap();
+        for (number, bytes) in [1, 200_000, 0, PAGES_BYTES, 3 << 20, 70_000, 3 << 20].into_iter().enumerate()
+        {
+            let plain = text(bytes);
+            let sound = zstd::bulk::compress(&plain, 3).unwrap();
+            let cut = &sound[..sound.len() - 1];
+            let mut overwritten = sound.clone();
+            overwritten[..4].fill(0);
+            for (kind, compressed) in [("sound", &sound[..]), ("cut", cut), ("overwritten", &overwritten)] {
+                let path = folder.path().join(format!("{number}.{kind}"));
+                std::fs::write(&path, compressed).unwrap();
+                let file = SystemFiles.open(&path, Access::Read).unwrap();
+                let there = bench.read(&*file, 0, compressed.len()).unwrap().len();
+                assert_eq!(there, compressed.len());
+                let read = bench.decompress_while(there, bytes, |_| true);
+                // Without a checksum in the frame, one that lacks its last byte may be whole but for its end.
+                match kind {
+                    "sound" => assert_eq!(read, Ok(&plain[..])),
+                    "overwritten" => assert_eq!(read.is_err(), bytes > 0),
+                    _ => assert!(read.is_err() || read == Ok(&plain[..])),
+                }
+                if kind == "sound" {
+                    let wanted = bytes.min(50_000);
+                    let part = bench.decompress_while(there, bytes, |plain| plain.len() < wanted).unwrap();
+                    assert!(part.len() >= wanted && plain.starts_with(part), "{bytes} bytes");
+                    assert!(bytes < 3 << 20 || part.len() < bytes, "all was read");
+                }
+            }
+        }
+    }
+}
