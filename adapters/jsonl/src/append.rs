@@ -146,12 +146,20 @@ impl Store {
                 self.release_lock(&mut state);
                 return Ok(());
             }
+            if state.group.is_syncing && state.group.is_gathered() {
+                self.gathered.notify_one();
+            }
             state = if state.group.is_syncing { self.wait(state) } else { self.sync_group(state) };
         }
     }
 
     /// Makes durable what is written so far.
     fn sync_group<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        if self.options.durability == Durability::Batch {
+            state.group.is_syncing = true;
+            state = self.gather(state);
+            state.group.is_syncing = false;
+        }
         let Some(writer) = state.writer.as_ref() else {
             state.group.fail("the segment was closed".to_owned());
             return state;
@@ -181,6 +189,7 @@ impl Store {
             state.gone = Some(place.clone());
             Err(gone(&place))
         });
+        state.group.remember_company();
         match published {
             Ok(()) => {
                 accept(&mut state, written, counts, target);

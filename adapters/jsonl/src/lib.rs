@@ -20,6 +20,7 @@ mod erase;
 mod erased;
 mod files;
 mod flush;
+mod gather;
 mod identity;
 mod index;
 mod lean;

@@ -36,6 +36,8 @@ pub struct JsonlOptions {
     /// its hashes is then stored with them, as it was given. May be unset where every event comes through
     /// [`Ledger`](burnlog_log::Ledger), which has computed them all; the checksum of the line is compared in any case.
     pub seal_recomputes_hashes: bool,
+    /// How long a sync may wait for others who lately appended at the same time. Nobody who appends alone waits.
+    pub gather_max: Duration,
     /// How long to wait for another process that is appending before giving up with `InUse`.
     pub lock_wait_max: Duration,
     /// The operating system.
@@ -53,6 +55,7 @@ impl Default for JsonlOptions {
             frame_bytes: 2 << 20,
             compression_level: 3,
             seal_recomputes_hashes: true,
+            gather_max: Duration::from_millis(8),
             lock_wait_max: Duration::from_secs(30),
             files: Arc::new(SystemFiles),
         }

@@ -40,6 +40,8 @@ pub(crate) struct Store {
     state: Mutex<State>,
     /// A group became durable or failed, or the lock was given back.
     pub(crate) changed: Condvar,
+    /// All are there whom a sync waits for.
+    pub(crate) gathered: Condvar,
     cache: Mutex<Cache>,
 }
 
@@ -104,6 +106,7 @@ impl Store {
             lock,
             state: Mutex::default(),
             changed: Condvar::new(),
+            gathered: Condvar::new(),
             cache: Mutex::default(),
         };
         store.open_segments()?;

@@ -39,6 +39,8 @@ pub(crate) struct Group {
     pub(crate) settled: u64,
     /// Whether a thread is syncing.
     pub(crate) is_syncing: bool,
+    /// How many batches the next sync waits for: as many as lately were under way at once.
+    pub(crate) company: u64,
     /// Whether new appends wait until all are settled, so that the segment can be sealed.
     pub(crate) is_draining: bool,
     /// The last failures: batches after the first number up to the second, and why.

@@ -1,5 +1,6 @@
 //! Group commit: threads that append at once share their syncs. A gate in the file seam holds each sync until every client
-//! has written, so that groups are as large as they can be and every run has the same ones; no clock is involved.
+//! has written, so that groups are as large as they can be and every run has the same ones; no clock is involved. Without the gate
+//! those who lately appended together wait for each other; the longest wait is then longer than any pause of a machine.
 
 use burnlog_jsonl::{Access, Fault, File, Files, JsonlBackend, JsonlOptions, Listed, Mapped, Simulated};
 use burnlog_log::conformance::build::{Event, TestFeed, assert_feed, read_all};
@@ -26,6 +27,8 @@ struct Clients {
     /// Whether a write that fails opens the gate for good: after it others wait for the group, and the group not for them.
     opens_on_failure: bool,
     is_open: bool,
+    /// After so many syncs the gate stays open.
+    opens_after: Option<usize>,
     /// Batches that were waiting at each sync.
     groups: Vec<usize>,
 }
@@ -48,6 +51,7 @@ impl Gate {
         let is_shut = |clients: &mut Clients| !clients.is_open && clients.written.len() < clients.living;
         let mut clients = self.changed.wait_while(clients, is_shut).unwrap();
         clients.syncs += 1;
+        clients.is_open |= clients.opens_after == Some(clients.syncs);
         let group = clients.written.len();
         clients.groups.push(group);
     }
@@ -190,7 +194,16 @@ struct Client {
 }
 
 fn open(files: Arc<dyn Files>, segment_bytes_max: u64) -> burnlog_log::Result<JsonlBackend> {
+    open_to_gather(files, segment_bytes_max, JsonlOptions::default().gather_max)
+}
+
+fn open_to_gather(
+    files: Arc<dyn Files>,
+    segment_bytes_max: u64,
+    gather_max: Duration,
+) -> burnlog_log::Result<JsonlBackend> {
     let options = JsonlOptions {
+        gather_max,
         create: true,
         files,
         segment_bytes_max,
@@ -284,9 +297,34 @@ fn fifty_clients_need_one_sync_for_twenty_appends() {
 #[test]
 fn one_client_syncs_once_an_append_and_waits_for_nobody() {
     let system = Gated { inner: Simulated::new(1), gate: Arc::default() };
-    let backend = open(Arc::new(system.clone()), 64 << 20).unwrap();
+    let hours = Duration::from_secs(100 * 3600);
+    let backend = open_to_gather(Arc::new(system.clone()), 64 << 20, hours).unwrap();
     append_at_once(&backend, &system.gate, 1, 5);
     assert_eq!(system.gate.clients.lock().unwrap().groups, [1; 5]);
+}
+
+#[test]
+fn clients_that_come_back_share_their_next_syncs_with_nothing_that_holds_them() {
+    let system = Gated { inner: Simulated::new(1), gate: Arc::default() };
+    let backend = open_to_gather(Arc::new(system.clone()), 64 << 20, Duration::from_secs(8)).unwrap();
+    system.gate.change(|clients| clients.opens_after = Some(2));
+    let clients = append_at_once(&backend, &system.gate, 8, 50);
+    examine(&backend, &clients, "undisturbed");
+    let counted = system.gate.clients.lock().unwrap();
+    assert!(counted.syncs * 4 <= 400, "{} syncs for 400 appends: {:?}", counted.syncs, counted.groups);
+}
+
+#[test]
+fn a_client_that_stays_away_keeps_nobody_waiting() {
+    let system = Gated { inner: Simulated::new(1), gate: Arc::default() };
+    let backend = open_to_gather(Arc::new(system.clone()), 64 << 20, Duration::from_millis(80)).unwrap();
+    // All wait for all; then one goes on alone.
+    append_at_once(&backend, &system.gate, 8, 1);
+    system.gate.change(|clients| clients.is_open = true);
+    let mut alone = TestFeed::new(9);
+    let events = Event::lines("alone", 20);
+    events.chunks(1).for_each(|event| alone.append(&backend, event).unwrap());
+    assert_feed(&backend, &alone, &events);
 }
 
 #[test]

@@ -1,0 +1,47 @@
+//! Waiting for company: before a sync, those who lately appended at the same time are let in, so that one sync is for all of
+//! them. Whoever appends alone never waits, and nobody who stays away is waited for twice.
+
+use crate::store::{State, Store};
+use crate::writer::Group;
+use std::sync::{MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// The most batches that a sync waits for.
+const COMPANY_MAX: u64 = 64;
+/// The part of the longest wait after which a sync begins when nobody came: they have something else to do.
+const PAUSES: u32 = 8;
+
+impl Group {
+    /// How many batches are written and not settled.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.written - self.settled
+    }
+
+    /// Remembers who appends at the same time, after a sync and before what it settles is: those that shared it, and those
+    /// that have written meanwhile.
+    pub(crate) fn remember_company(&mut self) {
+        self.company = self.waiting().min(COMPANY_MAX);
+    }
+
+    /// Whether all are there whom a sync waits for.
+    pub(crate) fn is_gathered(&self) -> bool {
+        self.waiting() >= self.company || self.is_draining
+    }
+}
+
+impl Store {
+    /// Waits for others who append, at most as long as the options say; the state is free meanwhile.
+    pub(crate) fn gather<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let (begun, longest) = (Instant::now(), self.options.gather_max);
+        while !state.group.is_gathered() {
+            let left = longest.saturating_sub(begun.elapsed());
+            let before = state.group.written;
+            let waited = self.gathered.wait_timeout(state, left.min(longest / PAUSES));
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if left.is_zero() || state.group.written == before {
+                break;
+            }
+        }
+        state
+    }
+}
