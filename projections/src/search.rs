@@ -14,7 +14,7 @@ use std::ops::Range;
 /// The version of what is indexed and how. An index of another version is dropped and built again.
 pub const SEARCH_VERSION: u32 = 1;
 /// How many blocks of a query are ranked: of more, those indexed last.
-pub const RANKED_BLOCKS_MAX: usize = 10_000;
+pub const RANKED_BLOCKS_MAX: usize = 5_000;
 
 /// What kind of block it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,38 +2,47 @@
 //! as what is written to them. Knows nothing of lines.
 
 use crate::files::{File, fill_range};
+use memmap2::{MmapMut, MmapOptions};
 use std::io;
 use std::sync::{Mutex, PoisonError};
-use zstd::stream::raw::{Decoder, Operation};
+use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
+use zstd::zstd_safe::DParameter;
 
-/// How much is decompressed between two looks at whether it is enough.
-const PIECE_BYTES: usize = 128 << 10;
+/// How much of what is compressed is taken between two looks at whether it is enough.
+const PIECE_BYTES: usize = 32 << 10;
 /// How many are kept for the next frame, and the most memory that one of them may keep.
 const IDLE_MAX: usize = 4;
 const IDLE_BYTES_MAX: usize = 4 << 20;
+/// Memory is taken in multiples of this, so that a frame that is a little larger than the last finds room.
+const PAGES_BYTES: usize = 256 << 10;
 
 static IDLE: Mutex<Vec<Bench>> = Mutex::new(Vec::new());
 
 /// What one frame at a time is decompressed with.
 pub(crate) struct Bench {
     decoder: Decoder<'static>,
-    compressed: Vec<u8>,
-    plain: Vec<u8>,
+    compressed: Pages,
+    plain: Pages,
 }
 
 impl Bench {
+    fn new() -> io::Result<Self> {
+        let mut decoder = Decoder::new()?;
+        // Straight into what it is asked for: else it keeps a window of its own, as large as a frame, and copies.
+        decoder.set_parameter(DParameter::StableOutBuffer(true))?;
+        Ok(Self { decoder, compressed: Pages::default(), plain: Pages::default() })
+    }
+
     /// Lets `work` use one, which is kept for whoever comes next.
     pub(crate) fn with<T>(work: impl FnOnce(&mut Self) -> Result<T, String>) -> Result<T, String> {
         let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut bench = if let Some(bench) = idle {
-            bench
-        } else {
-            let decoder = Decoder::new().map_err(|error| error.to_string())?;
-            Self { decoder, compressed: Vec::new(), plain: Vec::new() }
+        let mut bench = match idle {
+            Some(bench) => bench,
+            None => Self::new().map_err(|error| error.to_string())?,
         };
         let done = work(&mut bench);
         let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < IDLE_MAX && bench.compressed.len() + bench.plain.len() <= IDLE_BYTES_MAX {
+        if idle.len() < IDLE_MAX && bench.compressed.bytes() + bench.plain.bytes() <= IDLE_BYTES_MAX {
             idle.push(bench);
         }
         done
@@ -41,9 +50,9 @@ impl Bench {
 
     /// Reads what [`Bench::decompress_while`] takes; fewer bytes where the file ends before. Returns them.
     pub(crate) fn read(&mut self, file: &dyn File, offset: u64, length: usize) -> io::Result<&[u8]> {
-        grow(&mut self.compressed, length);
-        let there = fill_range(file, offset, &mut self.compressed[..length])?;
-        Ok(&self.compressed[..there])
+        let compressed = self.compressed.first(length)?;
+        let there = fill_range(file, offset, compressed)?;
+        Ok(&compressed[..there])
     }
 
     /// Decompresses the first `compressed_bytes` of what was read from the beginning, for as long as `goes_on` says so of what is
@@ -56,20 +65,21 @@ impl Bench {
     ) -> Result<&[u8], String> {
         let Self { decoder, compressed, plain } = self;
         decoder.reinit().map_err(|error| error.to_string())?;
-        grow(plain, plain_bytes);
-        let compressed = &compressed[..compressed_bytes];
+        let compressed = compressed.first(compressed_bytes).map_err(|error| error.to_string())?;
+        let plain = plain.first(plain_bytes).map_err(|error| error.to_string())?;
         let (mut read, mut written) = (0, 0);
         while written < plain_bytes {
-            let piece = plain_bytes.min(written + PIECE_BYTES);
-            let status = decoder
-                .run_on_buffers(&compressed[read..], &mut plain[written..piece])
-                .map_err(|error| error.to_string())?;
-            if status.bytes_read == 0 && status.bytes_written == 0 {
+            let piece = compressed_bytes.min(read + PIECE_BYTES);
+            let mut input = InBuffer { src: &compressed[..piece], pos: read };
+            // The same memory each time: the decoder looks back at what it wrote there.
+            let mut output = OutBuffer::around_pos(&mut *plain, written);
+            decoder.run(&mut input, &mut output).map_err(|error| error.to_string())?;
+            let (was_read, was_written) = (read, written);
+            (read, written) = (input.pos(), output.pos());
+            if (read, written) == (was_read, was_written) {
                 return Err(format!("the frame has {written} bytes instead of {plain_bytes}"));
             }
-            read += status.bytes_read;
-            written += status.bytes_written;
-            if !goes_on(&plain[..written]) {
+            if written > was_written && !goes_on(&plain[..written]) {
                 break;
             }
         }
@@ -77,9 +87,72 @@ impl Bench {
     }
 }
 
-/// Makes room, zeroed where it is new.
-fn grow(bytes: &mut Vec<u8>, length: usize) {
-    if bytes.len() < length {
-        bytes.resize(length, 0);
+/// Memory whose pages the system hands out all at once: each that is handed out when it is first written costs several times as
+/// much.
+#[derive(Debug, Default)]
+struct Pages(Option<MmapMut>);
+
+impl Pages {
+    fn bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |map| map.len())
+    }
+
+    /// Returns the first `length` bytes, as they were left; where there were fewer, all are zero.
+    fn first(&mut self, length: usize) -> io::Result<&mut [u8]> {
+        if self.bytes() < length {
+            // The old ones go first, so that there are never both.
+            self.0 = None;
+            let bytes = length.next_multiple_of(PAGES_BYTES);
+            self.0 = Some(MmapOptions::new().len(bytes).populate().map_anon()?);
+        }
+        Ok(self.0.as_deref_mut().map_or(&mut [], |map| &mut map[..length]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::{Access, Files, SystemFiles};
+
+    /// Lines that do not compress away, so that a frame has many pieces.
+    fn text(bytes: usize) -> Vec<u8> {
+        let line = |number: usize| format!("{}\n", blake3::hash(&number.to_le_bytes()));
+        let mut text: Vec<u8> = (0..=bytes / 65).flat_map(|number| line(number).into_bytes()).collect();
+        text.truncate(bytes);
+        text
+    }
+
+    #[test]
+    fn one_bench_reads_frames_of_all_sizes_as_far_as_wanted_and_goes_on_after_a_damaged_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut bench = Bench::new().unwrap();
+        for (number, bytes) in [1, 200_000, 0, PAGES_BYTES, 3 << 20, 70_000, 3 << 20].into_iter().enumerate()
+        {
+            let plain = text(bytes);
+            let sound = zstd::bulk::compress(&plain, 3).unwrap();
+            let cut = &sound[..sound.len() - 1];
+            let mut overwritten = sound.clone();
+            overwritten[..4].fill(0);
+            for (kind, compressed) in [("sound", &sound[..]), ("cut", cut), ("overwritten", &overwritten)] {
+                let path = folder.path().join(format!("{number}.{kind}"));
+                std::fs::write(&path, compressed).unwrap();
+                let file = SystemFiles.open(&path, Access::Read).unwrap();
+                let there = bench.read(&*file, 0, compressed.len()).unwrap().len();
+                assert_eq!(there, compressed.len());
+                let read = bench.decompress_while(there, bytes, |_| true);
+                // Without a checksum in the frame, one that lacks its last byte may be whole but for its end.
+                match kind {
+                    "sound" => assert_eq!(read, Ok(&plain[..])),
+                    "overwritten" => assert_eq!(read.is_err(), bytes > 0),
+                    _ => assert!(read.is_err() || read == Ok(&plain[..])),
+                }
+                if kind == "sound" {
+                    let wanted = bytes.min(50_000);
+                    let part = bench.decompress_while(there, bytes, |plain| plain.len() < wanted).unwrap();
+                    assert!(part.len() >= wanted && plain.starts_with(part), "{bytes} bytes");
+                    assert!(bytes < 3 << 20 || part.len() < bytes, "all was read");
+                }
+            }
+        }
     }
 }

@@ -70,7 +70,7 @@ pub(super) fn run(context: &Context, arguments: &args::Search) -> anyhow::Result
     if notes.capped {
         say(
             global,
-            "burnlog: more than 10,000 blocks match; those indexed last were ranked. Add a word or a filter.",
+            "burnlog: more than 5,000 blocks match; those indexed last were ranked. Add a word or a filter.",
         );
     }
     if notes.unreadable > 0 {

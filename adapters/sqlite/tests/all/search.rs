@@ -5,8 +5,9 @@ use burnlog_projections::conformance::build::{
     Record, append, catch_up, ledger, line, made_up, prompt, tool_result, tool_use,
 };
 use burnlog_projections::{
-    MemoryProjections, SEARCH_VERSION, SearchBatch, SearchCaughtUp, SearchHits, SearchIdentity, SearchIndex,
-    SearchIndexer, SearchKind, SearchOrder, SearchQuery, SearchRequest, search,
+    MemoryProjections, RANKED_BLOCKS_MAX, RunBlock, RunRecord, SEARCH_VERSION, SearchBatch, SearchCaughtUp,
+    SearchHits, SearchIdentity, SearchIndex, SearchIndexer, SearchKind, SearchOrder, SearchQuery,
+    SearchRequest, SearchRun, search,
 };
 use burnlog_sqlite::SqliteSearch;
 use proptest::prelude::*;
@@ -173,6 +174,41 @@ fn the_better_match_comes_first_and_of_equals_the_latest() {
     let seqs: Vec<u64> = hits.iter().map(|hit| hit.block.seq).collect();
     assert_eq!(seqs, [3, 2, 0, 1]);
     assert!(hits.iter().is_sorted_by(|a, b| a.block.score >= b.block.score));
+}
+
+#[test]
+fn of_more_blocks_than_are_ranked_the_oldest_is_found_only_where_a_filter_leaves_room() {
+    let archive = Archive::new();
+    let mut index = archive.open();
+    let identity = SearchIdentity { ledger: LedgerId([7; 16]), version: SEARCH_VERSION, folds: 1 };
+    index.clear(identity).unwrap();
+    let mut add = |chunk: i64, kind: SearchKind, texts: &[&str]| {
+        let block = RunBlock { kind: Some(kind), ordinal: 0, start: 0, bytes: 1 };
+        let record = |seq| RunRecord { seq, address: [0; 6], timestamp: None, blocks: vec![block] };
+        let mut run = SearchRun { source: "claude-code".into(), stream: "s".into(), ..SearchRun::default() };
+        run.chunk = chunk;
+        run.records = (0..).take(texts.len()).map(|at| record(chunk as u64 * 128 + at)).collect();
+        for text in texts {
+            run.texts.push_str(text);
+            run.ends.push(run.texts.len());
+        }
+        let revision = index.state().unwrap().revision;
+        index.append(revision, &SearchBatch { runs: vec![run], cursors: Vec::new() }).unwrap();
+    };
+    let found = |request: &SearchRequest| {
+        let found = archive.open().find(&SearchQuery::parse("needle").unwrap(), request).unwrap();
+        (found.blocks.iter().map(|block| block.seq).next(), found.capped)
+    };
+    // The best match is the one that was indexed first.
+    add(0, SearchKind::Summary, &["needle"]);
+    add(1, SearchKind::Text, &vec!["needle in much straw"; RANKED_BLOCKS_MAX - 1]);
+    assert_eq!(found(&request()), (Some(0), false));
+    add(1000, SearchKind::Text, &["needle in other straw"]);
+    assert_eq!(found(&request()), (Some(128_000), true));
+    let summaries = SearchRequest { kinds: vec![SearchKind::Summary], ..request() };
+    assert_eq!(found(&summaries), (Some(0), false));
+    let texts = SearchRequest { kinds: vec![SearchKind::Text], ..request() };
+    assert_eq!(found(&texts), (Some(128_000), false));
 }
 
 #[test]
