@@ -85,7 +85,7 @@ pub(crate) enum Command {
     /// Lists how sessions and subagents hang together: forks, continuations, copies, subagents.
     Relationships(Relationships),
     /// Lists what contradicts itself under one identity; every form is kept.
-    Conflicts,
+    Conflicts(Conflicts),
     /// Attaches keys and values to a session, stream or call.
     Stamp(Stamp),
     /// Writes rows for other programs.
@@ -267,7 +267,8 @@ pub(crate) struct Content {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Relationships {
     /// Only what hangs together with this session: its id or a unique prefix.
-    pub(crate) session: Option<String>,
+    #[arg(value_name = "SESSION")]
+    pub(crate) around: Option<String>,
     /// Draws a tree: sessions below those they came out of, subagents below their sessions.
     #[arg(long, group = "drawing")]
     pub(crate) tree: bool,
@@ -277,6 +278,16 @@ pub(crate) struct Relationships {
     /// Prints a graph for Mermaid.
     #[arg(long, group = "drawing")]
     pub(crate) mermaid: bool,
+    /// The filters choose sessions: at least one end of a relationship is in one of them.
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Conflicts {
+    /// The filters choose sessions: all forms are shown of what one of them names. The limit counts forms.
+    #[command(flatten)]
+    pub(crate) filter: Filter,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -339,6 +350,9 @@ pub(crate) struct Export {
     /// Writes this file, and it only when all is written; without it to standard output.
     #[arg(long, value_name = "FILE")]
     pub(crate) to: Option<PathBuf>,
+    /// For turns, sessions, content and relationships, as in the lists of that name.
+    #[command(flatten)]
+    pub(crate) filter: Filter,
 }
 
 /// How rows are written.

@@ -3,6 +3,7 @@
 use crate::args;
 use burnlog_log::{Error, ErrorKind, Result, Timestamp};
 use burnlog_projections::{Filter, HostLabels, PageRequest, Queries, Resume, resolve_session};
+use std::collections::HashSet;
 
 /// Rows asked for at once.
 const PAGE_ROWS: usize = 512;
@@ -90,6 +91,43 @@ fn ago(text: &str, now: Timestamp) -> Option<Timestamp> {
     };
     let count: i64 = digits.parse().ok().filter(|count| *count >= 0)?;
     Some(Timestamp::from_micros(now.as_micros().saturating_sub(count.saturating_mul(micros))))
+}
+
+/// The sessions that a filter lets through, for lists whose rows only name sessions.
+#[derive(Debug)]
+pub(crate) struct ChosenSessions {
+    /// By source and session; `None` where the filter lets everything through.
+    chosen: Option<HashSet<(String, String)>>,
+}
+
+impl ChosenSessions {
+    /// Asks which sessions these are.
+    pub(crate) fn of(filter: &Filter, queries: &dyn Queries) -> anyhow::Result<Self> {
+        if *filter == Filter::default() {
+            return Ok(Self { chosen: None });
+        }
+        let mut chosen = HashSet::new();
+        for_each(
+            None,
+            |page| queries.sessions(filter, page),
+            |session| {
+                chosen.insert((session.source.to_string(), session.session.to_string()));
+                Ok(())
+            },
+        )?;
+        Ok(Self { chosen: Some(chosen) })
+    }
+
+    /// Whether everything is let through.
+    pub(crate) fn are_all(&self) -> bool {
+        self.chosen.is_none()
+    }
+
+    /// Whether a session is let through.
+    pub(crate) fn have(&self, source: &str, session: &str) -> bool {
+        let Some(chosen) = &self.chosen else { return true };
+        chosen.contains(&(source.to_owned(), session.to_owned()))
+    }
 }
 
 /// Calls `each` with every item of a listing, page by page, up to `limit`.

@@ -304,7 +304,19 @@ pub const ROUTES: &[Route] = &[
         "Lists how a session hangs together with others.",
     )
     .with(Nothing, JsonLines)
-    .asking(&[("session", "of this session: its id or a unique prefix")]),
+    .asking(RELATIONSHIPS),
+];
+
+const RELATIONSHIPS: &[Parameter] = &[
+    ("session", "what hangs together with this session: its id or a unique prefix"),
+    ("since", "at least one end is in a session from this instant on: RFC 3339 or a day"),
+    ("until", "… before this instant"),
+    ("project", "… of this project: its folder"),
+    ("source", "… of this source"),
+    ("model", "… of this model"),
+    ("host", "… recorded by this host"),
+    ("tag", "… stamped with this KEY=VALUE; may be repeated"),
+    ("limit", "at most this many rows"),
 ];
 
 const SEARCH: &[Parameter] = &[

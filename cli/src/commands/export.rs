@@ -3,7 +3,7 @@
 use super::sessions::{self, SessionHosts};
 use super::{Context, content, relationships, turns};
 use crate::args::{Export, ExportFormat};
-use crate::filter;
+use crate::filter::{self, ChosenSessions};
 use crate::open::{self, Access, StoreUrl};
 use crate::output::{counted, say};
 use crate::sheet::{Cell, Field, FieldKind, IntoCell, Sheet, fields};
@@ -71,35 +71,53 @@ fn write<W: Write + Send>(
     out: W,
 ) -> anyhow::Result<u64> {
     let format = arguments.format;
+    let filter = filter::of_arguments(&arguments.filter, store)?;
+    let limit = arguments.filter.limit;
+    let is_filtered = limit.is_some() || filter != Filter::default();
+    if is_filtered && !["turns", "sessions", "content", "relationships"].contains(&arguments.table.as_str()) {
+        let message = "filters are for the tables turns, sessions, content and relationships; leave them";
+        return Err(Error::new(ErrorKind::Invalid, "read arguments", message).into());
+    }
     match arguments.table.as_str() {
         "turns" => {
             let mut sheet = sheet(out, format, TURNS)?;
             let each = |turn| sheet.row(&cells(TURNS, &turns::line(turn)));
-            filter::for_each(None, |page| store.turns(&Filter::default(), page), each)?;
+            filter::for_each(limit, |page| store.turns(&filter, page), each)?;
             sheet.finish()
         }
         "sessions" => {
             let mut sheet = sheet(out, format, SESSIONS)?;
             let mut hosts = SessionHosts::new(store)?;
             let each = |session| sheet.row(&cells(SESSIONS, &sessions::line(session, &mut hosts)?));
-            filter::for_each(None, |page| store.sessions(&Filter::default(), page), each)?;
+            filter::for_each(limit, |page| store.sessions(&filter, page), each)?;
             sheet.finish()
         }
         "content" => {
             let mut sheet = sheet(out, format, CONTENT)?;
             let payloads = PayloadReader::new(ledger);
+            let mut left = limit.unwrap_or(usize::MAX);
             let each = |session| {
                 let row = &mut |line| sheet.row(&cells(CONTENT, &line)).map(|()| true);
                 let blocks = content::BlocksOf { session: &session, kinds: &[] };
-                content::for_each_block(store, &payloads, &blocks, None, &mut usize::MAX.clone(), row)
-                    .map(drop)
+                if left > 0 {
+                    content::for_each_block(store, &payloads, &blocks, None, &mut left, row)?;
+                }
+                Ok(())
             };
-            filter::for_each(None, |page| store.sessions(&Filter::default(), page), each)?;
+            filter::for_each(None, |page| store.sessions(&filter, page), each)?;
             sheet.finish()
         }
         "relationships" => {
             let mut sheet = sheet(out, format, RELATIONSHIPS)?;
-            relationships::for_each_line(store, &mut |line| sheet.row(&cells(RELATIONSHIPS, &line)))?;
+            let chosen = ChosenSessions::of(&filter, store)?;
+            let mut left = limit.unwrap_or(usize::MAX);
+            relationships::for_each_line(store, &mut |line| {
+                if left == 0 || !relationships::is_chosen(&line, &chosen) {
+                    return Ok(());
+                }
+                left -= 1;
+                sheet.row(&cells(RELATIONSHIPS, &line))
+            })?;
             sheet.finish()
         }
         "records" => records(store, out, format),

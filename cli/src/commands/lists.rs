@@ -4,7 +4,7 @@ use super::content::{BlocksOf, for_each_block};
 use super::sessions::{self, SessionHosts};
 use super::{Context, relationships, search, turns, usage};
 use crate::args::{self, BlockKind, By, Sort};
-use crate::filter;
+use crate::filter::{self, ChosenSessions};
 use crate::transcript::PayloadReader;
 use burnlog_http::{Asked, Operation, PAGE_MAX};
 use burnlog_log::{Error, ErrorKind, Ledger, Result};
@@ -159,12 +159,22 @@ impl Lists<'_> {
     }
 
     fn relationships(&self, asked: &Asked, lines: &mut Lines) -> anyhow::Result<()> {
+        let arguments = args::Filter { session: None, ..arguments(asked)? };
+        let chosen = ChosenSessions::of(&filter::of_arguments(&arguments, self.queries)?, self.queries)?;
+        let mut left = arguments.limit.unwrap_or(usize::MAX);
+        let mut push = |line: relationships::LinkLine| {
+            if left == 0 || !relationships::is_chosen(&line, &chosen) {
+                return Ok(());
+            }
+            left -= 1;
+            lines.push(&line)
+        };
         let Some(name) = asked.parameter("session") else {
-            return relationships::for_each_line(self.queries, &mut |line| lines.push(&line));
+            return relationships::for_each_line(self.queries, &mut push);
         };
         let (source, session) = resolve_session(self.queries, name)?;
         let known = burnlog_projections::relationships(self.queries, &source, &session)?;
-        known.links.into_iter().try_for_each(|link| lines.push(&relationships::line(link)))
+        known.links.into_iter().try_for_each(|link| push(relationships::line(link)))
     }
 
     fn search(&self, asked: &Asked, lines: &mut Lines) -> anyhow::Result<()> {

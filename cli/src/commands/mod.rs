@@ -88,7 +88,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Restore(restore) => restore::run(&context()?, &restore),
         Command::Content(content) => content::run(&context()?, &content),
         Command::Relationships(relationships) => relationships::run(&context()?, &relationships),
-        Command::Conflicts => conflicts::run(&context()?),
+        Command::Conflicts(conflicts) => conflicts::run(&context()?, &conflicts),
         Command::Stamp(stamp) => stamp::run(&context()?, &stamp),
         Command::Export(export) => export::run(&context()?, &export),
         Command::Show(show) => show::run(&context()?, &show),

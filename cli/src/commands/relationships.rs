@@ -2,6 +2,7 @@
 
 use super::Context;
 use crate::args::Relationships;
+use crate::filter::{self, ChosenSessions};
 use crate::graph::Graph;
 use crate::output::{Column, Cut, Printer, minute, say};
 use burnlog_log::{Address, Error, ErrorKind, Result, Timestamp};
@@ -49,11 +50,18 @@ pub(super) fn run(context: &Context, arguments: &Relationships) -> anyhow::Resul
         return Err(Error::new(ErrorKind::Invalid, "read arguments", message).into());
     }
     let store = context.queries()?;
-    let session = arguments.session.as_deref().map(|name| resolve_session(&*store, name)).transpose()?;
+    let filter = filter::of_arguments(&arguments.filter, &*store)?;
+    let chosen = ChosenSessions::of(&filter, &*store)?;
+    let mut left = arguments.filter.limit.unwrap_or(usize::MAX);
+    let session = arguments.around.as_deref().map(|name| resolve_session(&*store, name)).transpose()?;
     if drawing {
         let mut graph = Graph::default();
         for_each_link(&*store, &mut |link| {
-            graph.add(line(link));
+            let line = line(link);
+            if left > 0 && is_chosen(&line, &chosen) {
+                left -= 1;
+                graph.add(line);
+            }
             Ok(())
         })?;
         if let Some((source, session)) = &session {
@@ -69,20 +77,33 @@ pub(super) fn run(context: &Context, arguments: &Relationships) -> anyhow::Resul
         return Ok(ExitCode::SUCCESS);
     }
     let mut printer = Printer::new(global, COLUMNS);
+    let mut row = |line: LinkLine| {
+        if left == 0 || !is_chosen(&line, &chosen) {
+            return Ok(());
+        }
+        left -= 1;
+        printer.row(&line)
+    };
     match &session {
-        None => for_each_line(&*store, &mut |line| printer.row(&line))?,
+        None => for_each_line(&*store, &mut row)?,
         Some((source, session)) => {
             let known = relationships(&*store, source, session)?;
             if known.root != *session {
                 say(global, &format!("burnlog: the chain of this session begins with {}", known.root));
             }
-            known.links.into_iter().try_for_each(|link| printer.row(&line(link)))?;
+            known.links.into_iter().try_for_each(|link| row(line(link)))?;
         }
     }
     if printer.finish()? == 0 {
         say(global, "burnlog: nothing hangs together with another session or a subagent");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether one of its ends is in a chosen session.
+pub(super) fn is_chosen(line: &LinkLine, chosen: &ChosenSessions) -> bool {
+    let ends = [Some(&line.to_session), line.from_session.as_ref()];
+    ends.into_iter().flatten().any(|session| chosen.have(&line.source, session))
 }
 
 /// Calls `each` with every relationship of the ledger.

@@ -49,6 +49,43 @@ fn conflicts_show_every_form() {
 }
 
 #[test]
+fn conflicts_and_relationships_are_those_of_the_sessions_that_a_filter_chooses() {
+    let machine = Machine::new("laptop");
+    for (session, call) in [("s1", "m1"), ("s2", "m2")] {
+        let ends =
+            [assistant(session, call, 5, Some("end_turn")), assistant(session, call, 9, Some("end_turn"))];
+        machine.session(session, ends.concat());
+    }
+    machine.ok(&["ingest"]);
+    machine.ok(&["ingest", "--root", &crate::claude_fixtures()]);
+    let identities = |arguments: &[&str]| -> Vec<String> {
+        let rows = machine.rows(&[&["conflicts"], arguments].concat());
+        rows.iter().map(|row| row["identity"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(identities(&["--session", "s1"]), ["m1", "m1"]);
+    assert_eq!(identities(&["--session", "s2", "--limit", "1"]), ["m2"]);
+    assert!(identities(&["--source", "codex"]).is_empty());
+    let all = machine.rows(&["relationships"]);
+    let of_session = machine.rows(&["relationships", "--session", "1111"]);
+    let has = |row: &&serde_json::Value| {
+        let ends = [&row["from_session"], &row["to_session"]];
+        ends.iter().any(|end| end.as_str().is_some_and(|end| end.starts_with("1111")))
+    };
+    let expected: Vec<&serde_json::Value> = all.iter().filter(has).collect();
+    assert!(!expected.is_empty() && expected.len() < all.len());
+    assert_eq!(of_session.iter().collect::<Vec<_>>(), expected);
+    assert_eq!(machine.rows(&["relationships", "--limit", "2"]), all[..2]);
+    assert!(machine.rows(&["relationships", "--since", "2150-01-01"]).is_empty());
+    let exported = machine.ok(&["export", "--table", "relationships", "--session", "1111"]);
+    assert_eq!(exported.lines().count(), of_session.len());
+    let turns = machine.ok(&["export", "--table", "turns", "--session", "s1", "--limit", "5"]);
+    assert_eq!(turns, machine.ok(&["turns", "--session", "s1", "--json"]));
+    let refused = machine.run(&["export", "--table", "calls", "--source", "codex"]);
+    assert_eq!(refused.code, 2);
+    assert!(refused.stderr.contains("filters are for the tables turns"), "{}", refused.stderr);
+}
+
+#[test]
 fn a_stamp_is_stored_folded_and_taken_away_again() {
     let machine = machine();
     let stamped = machine.json(&["stamp", "--session", "1111", "team=core", "ticket=7"]);
