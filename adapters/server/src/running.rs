@@ -53,8 +53,7 @@ impl Running {
         let acceptor = tls.as_ref().map(tls::acceptor).transpose()?;
         raise_descriptors();
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            // With one a lone client's append has a shorter p99, but of fifty clients fewer share a slow sync: of runs with syncs
-            // 10 ms slower one had 9.8 appends a sync, and 16.3 with two.
+            // One does as well for small messages; a second one decrypts and decompresses while the first has a large one.
             .worker_threads(2)
             .max_blocking_threads(limits.threads)
             .thread_name("serve")
