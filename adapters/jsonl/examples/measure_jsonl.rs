@@ -5,12 +5,10 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a tool for developers
 
-use burnlog_jsonl::{Access, File, Files, JsonlBackend, JsonlOptions, Listed, Mapped, SystemFiles};
+use burnlog_jsonl::{JsonlBackend, JsonlOptions, Slowed};
 use burnlog_log::{Batch, Kind, Ledger, Position, Timestamp, WriterKey};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 fn main() {
@@ -25,10 +23,10 @@ fn main() {
 
 /// Returns appends per second.
 fn run(folder: &Path, clients: u64, appends: u64, sync_ms: u64) -> f64 {
-    let files = Slow { sync: Duration::from_millis(sync_ms), syncs: Arc::default() };
+    let files = Slowed::new(Duration::from_millis(sync_ms));
     let options = JsonlOptions { create: true, files: Arc::new(files.clone()), ..JsonlOptions::default() };
     let ledger = Ledger::new(JsonlBackend::open(folder, options).unwrap());
-    files.syncs.store(0, Ordering::Relaxed);
+    let before = files.syncs();
     let each = appends / clients;
     let start = Instant::now();
     std::thread::scope(|scope| {
@@ -38,7 +36,7 @@ fn run(folder: &Path, clients: u64, appends: u64, sync_ms: u64) -> f64 {
         }
     });
     let rate = (each * clients) as f64 / start.elapsed().as_secs_f64();
-    let syncs = files.syncs.load(Ordering::Relaxed);
+    let syncs = files.syncs() - before;
     println!(
         "{clients} clients: {rate:.0} appends/s, {:.1} appends a sync",
         (each * clients) as f64 / syncs as f64
@@ -56,98 +54,5 @@ fn append(ledger: &Ledger, client: u64, count: u64) {
         let position = Position { kind: Kind::Line, source: "measure".into(), stream, seq, part: None };
         batch.push(position, &[b"{\"text\":\"", [b'x'; 1000].as_slice(), b"\"}"].concat()).unwrap();
         writer.append(&batch, Timestamp::from_micros(1)).unwrap();
-    }
-}
-
-/// The system, with slower syncs that are counted.
-#[derive(Debug, Clone)]
-struct Slow {
-    sync: Duration,
-    syncs: Arc<AtomicU64>,
-}
-
-#[derive(Debug)]
-struct SlowFile {
-    inner: Arc<dyn File>,
-    system: Slow,
-}
-
-impl Files for Slow {
-    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(SlowFile { inner: SystemFiles.open(path, access)?, system: self.clone() }))
-    }
-
-    fn list(&self, folder: &Path) -> io::Result<Vec<Listed>> {
-        SystemFiles.list(folder)
-    }
-
-    fn create_folder(&self, folder: &Path) -> io::Result<()> {
-        SystemFiles.create_folder(folder)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        SystemFiles.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        SystemFiles.remove(path)
-    }
-
-    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        SystemFiles.sync_folder(folder)
-    }
-
-    fn map(&self, path: &Path) -> io::Result<Mapped> {
-        SystemFiles.map(path)
-    }
-
-    fn now(&self) -> Timestamp {
-        SystemFiles.now()
-    }
-
-    fn random(&self, out: &mut [u8]) -> io::Result<()> {
-        SystemFiles.random(out)
-    }
-
-    fn pause(&self, duration: Duration) {
-        SystemFiles.pause(duration);
-    }
-}
-
-impl File for SlowFile {
-    fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.inner.read_at(out, offset)
-    }
-
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.inner.write_at(bytes, offset)
-    }
-
-    fn bytes(&self) -> io::Result<u64> {
-        self.inner.bytes()
-    }
-
-    fn set_bytes(&self, bytes: u64) -> io::Result<()> {
-        self.inner.set_bytes(bytes)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.system.syncs.fetch_add(1, Ordering::Relaxed);
-        if !self.system.sync.is_zero() {
-            std::thread::sleep(self.system.sync);
-        }
-        self.inner.sync()
-    }
-
-    fn is_at(&self, path: &Path) -> io::Result<bool> {
-        self.inner.is_at(path)
-    }
-
-    fn try_lock(&self, exclusive: bool) -> io::Result<bool> {
-        self.inner.try_lock(exclusive)
-    }
-
-    fn unlock(&self) -> io::Result<()> {
-        self.inner.unlock()
     }
 }

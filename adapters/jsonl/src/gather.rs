@@ -45,3 +45,38 @@ impl Store {
         state
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a group remembers when `written` batches were written up to the end of a sync, of which `settled` were settled before.
+    fn after_a_sync(settled: u64, written: u64) -> Group {
+        let mut group = Group::default();
+        (group.settled, group.written) = (settled, written);
+        group.remember_company();
+        (group.settled, group.written) = (written, written);
+        group
+    }
+
+    #[test]
+    fn as_many_are_waited_for_as_were_there_last_time_and_no_longer_than_once() {
+        let mut group = after_a_sync(0, 8);
+        group.written += 7;
+        assert!(!group.is_gathered());
+        group.written += 1;
+        assert!(group.is_gathered());
+        // Seven stayed away: the next sync waits for one.
+        let mut group = after_a_sync(16, 17);
+        group.written += 1;
+        assert!(group.is_gathered());
+        assert_eq!(after_a_sync(0, 1000).company, COMPANY_MAX);
+    }
+
+    #[test]
+    fn nobody_is_waited_for_who_may_not_write() {
+        let mut group = after_a_sync(0, 8);
+        (group.written, group.is_draining) = (group.written + 1, true);
+        assert!(group.is_gathered());
+    }
+}

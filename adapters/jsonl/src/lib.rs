@@ -40,6 +40,8 @@ mod sealed;
 mod segment;
 #[cfg(feature = "faults")]
 mod simulated;
+#[cfg(feature = "faults")]
+mod slowed;
 mod store;
 mod writer;
 
@@ -50,4 +52,6 @@ pub use options::{Durability, JsonlOptions};
 pub use recover::{DamagedRange, Recovered, Verdict, recover};
 #[cfg(feature = "faults")]
 pub use simulated::{Fault, Simulated};
+#[cfg(feature = "faults")]
+pub use slowed::Slowed;
 pub use store::Notice;

@@ -315,19 +315,6 @@ fn clients_that_come_back_share_their_next_syncs_with_nothing_that_holds_them() 
 }
 
 #[test]
-fn a_client_that_stays_away_keeps_nobody_waiting() {
-    let system = Gated { inner: Simulated::new(1), gate: Arc::default() };
-    let backend = open_to_gather(Arc::new(system.clone()), 64 << 20, Duration::from_millis(80)).unwrap();
-    // All wait for all; then one goes on alone.
-    append_at_once(&backend, &system.gate, 8, 1);
-    system.gate.change(|clients| clients.is_open = true);
-    let mut alone = TestFeed::new(9);
-    let events = Event::lines("alone", 20);
-    events.chunks(1).for_each(|event| alone.append(&backend, event).unwrap());
-    assert_feed(&backend, &alone, &events);
-}
-
-#[test]
 fn a_crash_at_any_operation_of_a_group_loses_nothing_that_was_acknowledged() {
     // With segments that are sealed on the way the gate stays open: who waits for the sealing does not write.
     for (is_gated, segment_bytes) in [(true, 64 << 20), (false, 6000)] {
