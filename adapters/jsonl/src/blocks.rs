@@ -184,7 +184,7 @@ impl Store {
         let end = place.offset + place.bytes;
         let key = (segment.id, offset | 1 << 63);
         if let Some(block) = self.cache().block(key) {
-            return Ok((Arc::clone(&block), offset + block.bytes().len() as u64));
+            return Ok((Arc::clone(&block), offset + block.file_bytes() as u64));
         }
         let mut length = WINDOW_BYTES;
         loop {
