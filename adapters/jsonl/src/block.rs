@@ -19,6 +19,8 @@ pub(crate) struct Block {
     is_sealed: bool,
     /// Whether it has only some of the lines that stand between its first and its last, or behind that.
     is_part: bool,
+    /// Whether it is not the first part of the same frame.
+    is_second: bool,
     /// Entry lines by ascending slot; only those that are sound.
     entries: Vec<Line>,
     /// Commit lines, each with the slot after its batch.
@@ -103,7 +105,7 @@ impl Block {
             return Self::of_packs(packs, bytes.len(), first_slot, count);
         }
         let file_bytes = bytes.len();
-        Self { bytes, file_bytes, is_sealed: false, is_part: false, entries, commits }
+        Self { bytes, file_bytes, is_sealed: false, is_part: false, is_second: false, entries, commits }
     }
 
     /// Puts packs of a batch together, each with the position of its first entry. A batch with packs has no other lines.
@@ -121,7 +123,15 @@ impl Block {
             }
         }
         let bytes = only.unwrap_or_else(|| all.into());
-        Self { bytes, file_bytes, is_sealed: true, is_part: false, entries, commits: Vec::new() }
+        Self {
+            bytes,
+            file_bytes,
+            is_sealed: true,
+            is_part: false,
+            is_second: false,
+            entries,
+            commits: Vec::new(),
+        }
     }
 
     /// Returns how many bytes of the file it was made of.
@@ -139,6 +149,16 @@ impl Block {
     /// Whether the line of a slot may be in the file although it is not here.
     pub(crate) fn lacks(&self, slot: u32) -> bool {
         self.is_part && self.find(slot).is_none()
+    }
+
+    /// Marks a part of a frame of which there was one before.
+    pub(crate) fn into_second_part(self) -> Self {
+        Self { is_second: true, ..self }
+    }
+
+    /// Whether there was a part of the same frame before.
+    pub(crate) fn is_second_part(&self) -> bool {
+        self.is_second
     }
 
     /// Whether it has only some lines.
@@ -260,6 +280,7 @@ impl SealedLines {
             file_bytes,
             is_sealed: true,
             is_part: false,
+            is_second: false,
             entries: self.entries,
             commits: self.commits,
         }
@@ -280,7 +301,15 @@ impl SealedLines {
             part.push(b'\n');
         }
         let file_bytes = part.len();
-        Block { bytes: part.into(), file_bytes, is_sealed: true, is_part: true, entries, commits: Vec::new() }
+        Block {
+            bytes: part.into(),
+            file_bytes,
+            is_sealed: true,
+            is_part: true,
+            is_second: false,
+            entries,
+            commits: Vec::new(),
+        }
     }
 
     /// Takes the last line, where it lacks its newline.
