@@ -22,6 +22,7 @@ use std::borrow::Cow;
 pub(crate) const FOLD: SourceFold = SourceFold {
     name: "codex",
     rewrites: true,
+    copies_calls: false,
     names_session: false,
     locate,
     fold,

@@ -9,6 +9,7 @@ mod gemini;
 mod laws;
 mod memory;
 mod opencode;
+mod opencode_forks;
 mod races;
 mod relations;
 mod relayburn;
