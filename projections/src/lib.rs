@@ -57,6 +57,7 @@ mod store;
 mod streams;
 mod table;
 mod text;
+mod tool_calls;
 mod tool_uses;
 mod user_turns;
 

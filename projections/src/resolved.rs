@@ -14,6 +14,7 @@ use crate::sources::{SOURCES, SourceFold};
 use crate::store::FoldTransaction;
 use crate::table::{Merge, Row, Value};
 use crate::text::Name;
+use crate::tool_calls::{self, ToolCall};
 use crate::tool_uses::ToolUse;
 use crate::user_turns::UserTurn;
 use burnlog_log::Result;
@@ -32,6 +33,8 @@ pub(crate) struct Resolved {
     pub(crate) relationships: Vec<Relationship>,
     /// Calls that other groups may have copies of, in place of rows.
     pub(crate) instances: Vec<Instance>,
+    /// Which calls asked for tools whose rows do not say it, in the order of the tool uses.
+    pub(crate) tool_calls: Vec<ToolCall>,
     /// Unknown records by version and type, which were counted without their version.
     pub(crate) unknown: BTreeMap<(Name, Name), i64>,
 }
@@ -163,6 +166,7 @@ pub(crate) fn write(changes: &[Change], to: &mut dyn FoldTransaction, derived: &
     write_rows::<UserTurn>(changes, &mut groups, to, derived)?;
     write_rows::<Compaction>(changes, &mut groups, to, derived)?;
     write_rows::<ToolUse>(changes, &mut groups, to, derived)?;
+    tool_calls::write(changes, to)?;
     write_rows::<Notice>(changes, &mut groups, to, derived)?;
     write_rows::<Relationship>(changes, &mut groups, to, derived)
 }

@@ -4,6 +4,7 @@
 
 mod blocks;
 mod codex;
+mod codex_tools;
 mod content;
 mod gemini;
 mod laws;
