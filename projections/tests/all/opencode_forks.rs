@@ -112,7 +112,7 @@ fn trap_08_a_fork_of_opencode_counts_what_it_adds() {
         let shared: Vec<_> = shared.iter().map(|row| (row.call.clone(), &*row.session)).collect();
         assert_eq!(shared, [(id(0, 2), "ses_a"), (id(10_000, 2), "ses_a")]);
         let calls: Vec<Call> = rows(&store);
-        assert!(calls.iter().all(|call| !call.copied && &*call.stream == format!("message/{}", call.call)));
+        assert!(calls.iter().all(|call| !call.copied && *call.stream == format!("message/{}", call.call)));
     }
 }
 
@@ -224,7 +224,7 @@ fn trap_08_a_fork_of_opencode_is_linked_and_measured() {
     let (last, first) = (id(60_001, 2), id(10_000, 2));
     assert_eq!(link.to_stream.as_deref(), Some(&*format!("message/{last}")));
     assert_eq!(link.record.as_deref(), Some(&*first));
-    assert_eq!(link.at.map(|at| at.as_micros()), Some((START + 60_001) * 1000));
+    assert_eq!(link.at.map(burnlog_log::Timestamp::as_micros), Some((START + 60_001) * 1000));
     let mut all = Vec::new();
     for_each_link(&store, &mut |link| {
         all.push(link);
