@@ -1,6 +1,7 @@
 //! Scanning JSON text (RFC 8259): strings, numbers and whole values, borrowed, each byte looked at once. Refuses what
 //! the grammar refuses; of an escape that names half a surrogate pair it makes U+FFFD. Knows no field and no type.
 
+use memchr::memchr2;
 use std::borrow::Cow;
 
 /// A place in a JSON text.
@@ -268,6 +269,9 @@ impl Nesting {
     }
 }
 
+/// From this length on a string is searched in the way that is best for long ones.
+const LONG_BYTES: usize = 48;
+
 /// Returns where the first quote or backslash is, from `at` on.
 #[inline]
 fn next_mark(bytes: &[u8], mut at: usize) -> Option<usize> {
@@ -276,7 +280,11 @@ fn next_mark(bytes: &[u8], mut at: usize) -> Option<usize> {
     // Eight bytes at a time: a byte's top bit is set in the mask where the byte is zero. Carries make false marks
     // only behind a true one.
     let zeros = |word: u64| word.wrapping_sub(ONES) & !word;
+    let long = at + LONG_BYTES;
     while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        if at >= long {
+            return memchr2(b'"', b'\\', &bytes[at..]).map(|found| at + found);
+        }
         let word = u64::from_le_bytes(*chunk);
         let marks = (zeros(word ^ (ONES * u64::from(b'"'))) | zeros(word ^ (ONES * u64::from(b'\\')))) & TOPS;
         if marks != 0 {
