@@ -178,6 +178,8 @@ pub(crate) struct RecordBlocks {
     rank: Vec<u8>,
     /// Where the text that was read differs from the payload: places in both from which on they run alike.
     offsets: Vec<(u32, u32)>,
+    /// Whether nothing is kept; see `Projector::without_content`.
+    pub(crate) is_off: bool,
 }
 
 impl RecordBlocks {
@@ -214,12 +216,14 @@ impl RecordBlocks {
     /// Sets the rank of the version of the record: of several versions the one with the bytewise greatest counts.
     pub(crate) fn set_rank(&mut self, rank: &[u8]) {
         self.rank.clear();
-        self.rank.extend_from_slice(rank);
+        if !self.is_off {
+            self.rank.extend_from_slice(rank);
+        }
     }
 
     /// Adds a block: its kind, where it stands in the text, and the tool use that it belongs to. None where it is absent.
     pub(crate) fn push(&mut self, kind: &str, span: Span, tool_use: Option<&str>) {
-        if span.is_absent() {
+        if self.is_off || span.is_absent() {
             return;
         }
         let start = self.payload_offset(span.start);

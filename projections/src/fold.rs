@@ -95,8 +95,10 @@ pub(crate) type Parsed<'i> = (&'i FoldInput<'i>, Skeleton<'i>, Option<usize>);
 
 impl Pending {
     /// Begins with nothing, for a store that does or does not keep previews.
-    pub(crate) fn new(keeps_previews: bool) -> Self {
-        Self { previews: keeps_previews.then(Rows::default), ..Self::default() }
+    pub(crate) fn new(keeps_previews: bool, has_content: bool) -> Self {
+        let mut pending = Self { previews: keeps_previews.then(Rows::default), ..Self::default() };
+        pending.facts.blocks.is_off = !has_content;
+        pending
     }
 
     /// Returns about how much memory the rows take, in bytes.

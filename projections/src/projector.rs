@@ -92,6 +92,7 @@ pub struct Projector<'s> {
     committed: CaughtUp,
     /// Whether rows tell of what was erased after it was folded.
     is_outdated: bool,
+    has_content: bool,
 }
 
 impl<'s> Projector<'s> {
@@ -142,16 +143,25 @@ impl<'s> Projector<'s> {
             uncommitted: CaughtUp::default(),
             committed: CaughtUp::default(),
             is_outdated: false,
+            has_content: true,
         };
         projector.reread()?;
         Ok(projector)
+    }
+
+    /// Folds no content from here on, to measure what turns alone take. The rows know no blocks then, so the store is of no other use.
+    #[cfg(feature = "conformance")]
+    pub fn without_content(mut self) -> Result<Self> {
+        self.has_content = false;
+        self.reread()?;
+        Ok(self)
     }
 
     /// Forgets what is in memory: rows, how far they were folded, and what was counted. The lease goes back: what was lost
     /// may be the lease.
     fn forget(&mut self) {
         self.let_go();
-        self.pending = Pending::new(self.store.keeps_previews());
+        self.pending = Pending::new(self.store.keeps_previews(), self.has_content);
         self.cursors.clear();
         self.uncommitted = CaughtUp::default();
         self.is_outdated = false;
@@ -360,7 +370,7 @@ impl<'s> Projector<'s> {
         let beyond = Token::default();
         let kept = token.or(self.mark.token.is_some().then_some(&beyond));
         let lease = self.hold(attempts_max)?;
-        let empty = Pending::new(self.store.keeps_previews());
+        let empty = Pending::new(self.store.keeps_previews(), self.has_content);
         let mut pending = std::mem::replace(&mut self.pending, empty);
         self.revision = self.store.commit(&lease, self.generation, self.revision, &mut |to| {
             for moves in moved.chunks(MOVES_AT_ONCE) {

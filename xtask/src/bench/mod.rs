@@ -102,6 +102,11 @@ const ONE_FILE: Plan = Plan { name: "one file", command: "ingest --root FILE, on
 const ONE_FILE_TENTH: Plan =
     Plan { name: "one file, 1/10", command: "the same on a tenth of the ledger", limit: &[] };
 const COLD_TENTH: Plan = Plan { name: "cold, 1/10", command: "ingest, a tenth of the sessions", limit: &[] };
+/// Without the blocks of content, which the program always folds as well.
+const COLD_TURNS: Plan =
+    Plan { name: "cold, turns alone", command: "ingest that folds no content (example)", limit: COLD.limit };
+const REBUILD_TURNS: Plan =
+    Plan { name: "rebuild, turns", command: "rebuild that folds no content (example)", limit: REBUILD.limit };
 const REBUILD: Plan = Plan {
     name: "rebuild",
     command: "project rebuild",
@@ -140,6 +145,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.instead.watching {
         return watching::run(&workspace, options);
     }
+    let example = workspace.cargo("build --release -p burnlog-cli --example measure_turns").status();
+    ensure!(example.context("start cargo")?.success(), "the release build of measure_turns failed");
     let set = match &options.folder {
         Some(folder) => Set::named(folder)?,
         None => Set::generated(&workspace, &options.parameters)?,
@@ -151,6 +158,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let scratch = workspace.scratch("bench")?;
     let mut bench = Bench {
         program: workspace.built("release", "burnlog"),
+        turns: workspace.built("release/examples", "measure_turns"),
         scale: Scale { xtask: workspace.built("release", "xtask"), folder: scratch.path().to_path_buf() },
         set: Rc::new(set),
         tenth: tenth.map(Rc::new),
@@ -215,6 +223,8 @@ fn say_progress(done: u32, runs: u32) -> Result<()> {
 /// The program under measurement and what was found so far.
 struct Bench {
     program: PathBuf,
+    /// The example that folds turns alone.
+    turns: PathBuf,
     scale: Scale,
     set: Rc<Set>,
     tenth: Option<Rc<Set>>,
@@ -255,6 +265,7 @@ impl Bench {
         }
         self.tenth(&folder.join("tenth"), number)?;
         self.weigh(REBUILD, &archive, &["project", "rebuild"])?;
+        self.turns(&source, &folder.join("turns"))?;
         self.weigh(VERIFY, &archive, &["verify"])?;
         self.questions(&archive)?;
         let from = format!("file:{}", archive.state().join("ledger").display());
@@ -274,6 +285,15 @@ impl Bench {
         self.weigh(plan, archive, &["ingest", "--json", "--root", &path])
     }
 
+    /// Weighs an ingest and a rebuild that fold no content, in an archive of their own.
+    fn turns(&mut self, source: &str, folder: &Path) -> Result<()> {
+        let program = self.turns.clone();
+        let archive = Archive::new(&program, folder.to_path_buf());
+        let home = folder.to_str().context("the path of the scratch folder is UTF-8")?;
+        self.weigh_program(COLD_TURNS, &program, &archive, &["ingest", source, home])?;
+        self.weigh_program(REBUILD_TURNS, &program, &archive, &["rebuild", source, home])
+    }
+
     /// Weighs what must not depend on the size of the ledger once more, on a smaller one.
     fn tenth(&mut self, folder: &Path, number: u32) -> Result<()> {
         let Some(set) = self.tenth.clone() else { return Ok(()) };
@@ -285,7 +305,18 @@ impl Bench {
     }
 
     fn weigh(&mut self, plan: Plan, archive: &Archive, arguments: &[&str]) -> Result<()> {
-        let (cost, _) = self.scale.weigh(&self.program, arguments, &archive.environment())?;
+        let program = self.program.clone();
+        self.weigh_program(plan, &program, archive, arguments)
+    }
+
+    fn weigh_program(
+        &mut self,
+        plan: Plan,
+        program: &Path,
+        archive: &Archive,
+        arguments: &[&str],
+    ) -> Result<()> {
+        let (cost, _) = self.scale.weigh(program, arguments, &archive.environment())?;
         match self.costs.iter_mut().find(|(known, _)| known.name == plan.name) {
             Some((_, costs)) => costs.push(cost),
             None => self.costs.push((plan, vec![cost])),
