@@ -1,6 +1,7 @@
 //! Lists of blocks: what a conversation consists of, page by page, each with its place in the log.
 
 use crate::content::{ADDRESS_BYTES, Block, Content};
+use crate::imported_blocks::RawBlocks;
 use crate::lookup::{for_each_within_pages, live, text};
 use crate::queries::{Page, PageRequest, Queries, Resume};
 use crate::records::{CHUNK_RECORDS, Chunk};
@@ -63,7 +64,8 @@ impl BlockKey {
     }
 }
 
-/// Lists the blocks of a session by stream, record number, address and number in the record.
+/// Lists the blocks of a session by stream, record number, address and number in the record. Of imported content those are
+/// left out that raw records of the session have as well.
 ///
 /// `Invalid` for a [`Resume`] of another list; else errors as [`live`].
 pub fn blocks(queries: &dyn Queries, filter: &BlockFilter, page: &PageRequest) -> Result<Page<BlockPlace>> {
@@ -76,7 +78,9 @@ pub fn blocks(queries: &dyn Queries, filter: &BlockFilter, page: &PageRequest) -
     let after = resume.transpose()?;
     let generation = live(queries)?;
     let mut items: Vec<BlockPlace> = Vec::new();
-    for stream in queries.streams(&filter.source, &filter.session)? {
+    let streams = queries.streams(&filter.source, &filter.session)?;
+    let raw = RawBlocks::beside_imported(queries, &filter.source, &filter.session, &streams)?;
+    for stream in streams {
         let is_asked_for = filter.stream.as_ref().is_none_or(|wanted| *wanted == *stream.stream);
         let is_behind = after.as_ref().is_some_and(|after| *stream.stream < *after.blocks_after);
         if !is_asked_for || is_behind || items.len() > page.limit {
@@ -96,7 +100,11 @@ pub fn blocks(queries: &dyn Queries, filter: &BlockFilter, page: &PageRequest) -
                 let wanted = |block: &Block<'_>| {
                     filter.kinds.is_empty() || filter.kinds.iter().any(|kind| *kind == block.kind)
                 };
-                for place in places(queries, generation, &content, wanted)? {
+                let mut places = places(queries, generation, &content, wanted)?;
+                if let Some(raw) = &raw {
+                    raw.retain_others(queries, &content, &mut places)?;
+                }
+                for place in places {
                     let is_new = after.as_ref().is_none_or(|after| BlockKey::of(&place) > *after);
                     if is_new && items.len() <= page.limit {
                         items.push(place);

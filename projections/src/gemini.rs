@@ -3,12 +3,12 @@
 
 mod blocks;
 mod message;
+mod subagents;
 
 use crate::calls::Call;
 use crate::json::{self, Count, List};
 use crate::notices::Notice;
 use crate::records::{RecordClass, fingerprint};
-use crate::resolved::Resolved;
 use crate::sources::{Facts, Reading, SourceFold, SourceRecord};
 use crate::streams::Stream;
 use crate::text::{Tokens, instant_of, key_text, plain_text};
@@ -24,7 +24,7 @@ pub(crate) const FOLD: SourceFold = SourceFold {
     names_session: false,
     locate,
     fold,
-    resolve: |_| Resolved::default(),
+    resolve: subagents::resolve,
     family: |_| None,
 };
 
@@ -56,6 +56,7 @@ fn fold(record: &SourceRecord<'_>, stream: &mut Stream, facts: &mut Facts) -> Re
         return Reading::of_class(RecordClass::Other, "$rewindTo", fold.facts);
     }
     if fields.kind.as_deref().is_none() && fields.session.as_deref().is_some() {
+        fold.note_origin(fields.session.as_deref().unwrap_or_default());
         fold.rank_blocks();
         fold.facts.block("summary", fields.summary.text_span(), None);
         fold.messages(&fields.messages);

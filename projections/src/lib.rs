@@ -21,6 +21,7 @@ mod fold;
 mod forks;
 mod gemini;
 mod groups;
+mod imported_blocks;
 mod json;
 mod lease;
 mod links;

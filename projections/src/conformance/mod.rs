@@ -16,6 +16,7 @@ pub mod build;
 pub mod folds;
 pub mod halves;
 pub mod hostile;
+pub mod later;
 pub mod leases;
 pub mod queries;
 pub mod rows;
@@ -164,6 +165,10 @@ macro_rules! __fold_store_cases {
             a_split_record_is_counted_as_oversized,
             unknown_kinds_and_sources_are_counted,
             extents_and_writers_are_outside_the_dump,
+        }
+        $crate::$each! { $fixture, later:
+            copies_of_calls_are_one_call_in_any_order,
+            tool_uses_name_their_calls_in_any_order,
         }
         $crate::$each! { $fixture, queries:
             nothing_folded_is_not_found,

@@ -4,8 +4,8 @@ use crate::laws::converges;
 use burnlog_log::Kind;
 use burnlog_projections::conformance::build::{Random, Record, append, catch_up, folded, instant, ledger};
 use burnlog_projections::{
-    Call, Filter, MemoryProjections, Queries, Row, RowReader, Session, Tokens, ToolUse, Usage, diagnostics,
-    live, numbered_turns,
+    Call, Filter, MemoryProjections, Queries, Relationship, Row, RowReader, Session, Tokens, ToolUse, Usage,
+    diagnostics, live, numbered_turns, relationships,
 };
 use proptest::prelude::*;
 
@@ -114,6 +114,37 @@ fn trap_10_12_and_26_subagents_and_odd_records_are_counted() {
     let counted: Vec<_> = diagnostics(&store).unwrap();
     let sum = |count: fn(&burnlog_projections::Diagnostic) -> i64| counted.iter().map(count).sum::<i64>();
     assert_eq!((sum(|row| row.understood), sum(|row| row.unknown), sum(|row| row.unreadable)), (3, 2, 1));
+}
+
+/// Trap 13: a subagent is of the session whose full id names its folder, whichever file came first.
+#[test]
+fn trap_13_a_subagent_has_the_session_that_began_it() {
+    let header = |id: &str| format!(r#"{{"sessionId":"{id}","startTime":"{}"}}"#, instant(0));
+    let records = [
+        record("session-2026-01-01T00-00-5a4b0000", 0, header("5a4b0000-1111")),
+        record("5a4b0000-1111/c3", 0, header("c3")),
+        // Eight digits are no id.
+        record("5a4b0000-2222/d4", 0, header("d4")),
+        record("session-2026-01-02T00-00-77770000", 0, header("77770000-1111")),
+    ];
+    for order in [[0, 1, 2, 3], [3, 2, 1, 0]] {
+        let (ledger, mut store) = (ledger(), MemoryProjections::new());
+        for at in order {
+            append(&ledger, 1, std::slice::from_ref(&records[at]));
+            catch_up(&mut store, &ledger);
+        }
+        let stated = rows::<Relationship>(&store);
+        assert_eq!(stated.len(), 1);
+        let found = relationships(&store, "gemini-cli", "5a4b0000-1111/c3").unwrap();
+        assert_eq!(&*found.root, "session-2026-01-01T00-00-5a4b0000");
+        let links: Vec<_> = found.links.iter().map(|link| (&*link.kind, link.agent.as_deref())).collect();
+        assert_eq!(links, [("subagent", Some("c3"))]);
+        assert_eq!(relationships(&store, "gemini-cli", &found.root).unwrap().links.len(), 1);
+        assert_eq!(
+            &*relationships(&store, "gemini-cli", "5a4b0000-2222/d4").unwrap().root,
+            "5a4b0000-2222/d4"
+        );
+    }
 }
 
 /// Trap 2: a call without tokens, which was interrupted, hides nothing behind it.

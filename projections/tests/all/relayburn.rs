@@ -8,8 +8,9 @@ use burnlog_projections::conformance::build::{
     session_line, tool_result, tool_use, uuid,
 };
 use burnlog_projections::{
-    Call, Compaction, Conflict, Content, Filter, MemoryProjections, Queries, Relationship, Row, RowReader,
-    Session, Stream, Tokens, ToolUse, Usage, UserTurn, diagnostics, live,
+    BlockFilter, Call, Compaction, Conflict, Content, Filter, MemoryProjections, PageRequest, Queries,
+    Relationship, Row, RowReader, Session, Stream, Tokens, ToolUse, Usage, UserTurn, blocks, diagnostics,
+    live,
 };
 use proptest::prelude::*;
 
@@ -326,6 +327,90 @@ fn blocks_of_content_are_found_in_their_records() {
     }
     let stream: Stream = only(&store);
     assert_eq!(&*stream.session, "s1");
+}
+
+/// The blocks of a session: the stream, kind and tool use of each.
+fn listed(store: &MemoryProjections, source: &str, session: &str) -> Vec<(String, String, String)> {
+    let filter =
+        BlockFilter { source: source.to_owned(), session: session.to_owned(), ..BlockFilter::default() };
+    // Two at a time, so that pages end between blocks that are left out.
+    let (mut after, mut found) = (None, Vec::new());
+    loop {
+        let page = blocks(store, &filter, &PageRequest { after: after.take(), limit: 2 }).unwrap();
+        found.extend(
+            page.items.into_iter().map(|block| {
+                (block.stream.to_string(), block.kind.clone(), block.tool_use.unwrap_or_default())
+            }),
+        );
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return found,
+        }
+    }
+}
+
+fn content(source: &'static str, session: &str, message: &str, rest: &str) -> Record {
+    let payload = format!(
+        r#"{{"v":1,"source":"{source}","sessionId":"{session}","messageId":"{message}","ts":"{}",{rest}}}"#,
+        instant(1)
+    );
+    event(source, &format!("relayburn/{session}"), payload)
+}
+
+/// Imported content gives way to the raw records, whichever came first, and only where these have the same block.
+#[test]
+fn imported_blocks_beside_raw_ones_are_listed_once() {
+    let text = r#""role":"assistant","kind":"text","text":"hello""#;
+    let said = |id: &str| content("claude-code", "s1", id, text);
+    let asked = |id: &str| {
+        let rest = format!(
+            r#""role":"assistant","kind":"tool_use","toolUse":{{"id":"{id}","name":"Bash","input":{{}}}}"#
+        );
+        content("claude-code", "s1", &format!("m_{id}"), &rest)
+    };
+    let gave = |id: &str| {
+        let rest = format!(
+            r#""role":"tool_result","kind":"tool_result","toolResult":{{"toolUseId":"{id}","content":"four"}}"#
+        );
+        content("claude-code", "s1", "", &rest)
+    };
+    let prompted =
+        content("claude-code", "s1", &uuid("s1", 1), r#""role":"user","kind":"text","text":"what is asked""#);
+    let told =
+        [said("m1"), said("m2"), said("m9"), asked("t1"), asked("t9"), gave("t1"), gave("t9"), prompted];
+    let raw = [
+        line("s1", 0, prompt("s1", 1, "what is asked")),
+        line("s1", 1, answer("s1", 2, "m1", 20, Some("end_turn"))),
+        // Not at its end: what is missing of it, the import may have.
+        line("s1", 2, answer("s1", 3, "m2", 20, None)),
+        line("s1", 3, tool_use("s1", 4, "m3", "t1")),
+    ];
+    let alone = listed(&folded(&raw), "claude-code", "s1");
+    assert_eq!(listed(&folded(&told), "claude-code", "s1").len(), told.len());
+    let left = [("text", ""), ("text", ""), ("tool_use", "t9"), ("tool_result", "t1"), ("tool_result", "t9")];
+    for parts in [[&told[..], &raw], [&raw, &told[..]]] {
+        let (ledger, mut store) = (ledger(), MemoryProjections::new());
+        for (feed, records) in (1..).zip(parts) {
+            append(&ledger, feed, records);
+            catch_up(&mut store, &ledger);
+        }
+        let (of_import, of_raw): (Vec<_>, Vec<_>) =
+            listed(&store, "claude-code", "s1").into_iter().partition(|block| block.0 == "relayburn/s1");
+        assert_eq!(of_raw, alone);
+        let mut of_import: Vec<_> = of_import.iter().map(|(_, kind, tool)| (&**kind, &**tool)).collect();
+        of_import.sort_unstable();
+        let mut expected = left.to_vec();
+        expected.sort_unstable();
+        assert_eq!(of_import, expected);
+        // The result came as well by now.
+        append(&ledger, 3, &[line("s1", 4, tool_result("s1", 5, "t1", false))]);
+        catch_up(&mut store, &ledger);
+        assert!(!listed(&store, "claude-code", "s1").contains(&(
+            "relayburn/s1".to_owned(),
+            "tool_result".to_owned(),
+            "t1".to_owned()
+        )));
+    }
 }
 
 #[test]
