@@ -87,6 +87,14 @@ impl StoredChunks<'_> {
     }
 }
 
+/// How much is folded. The blocks of content are left out only to measure the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Breadth {
+    All,
+    #[cfg_attr(not(feature = "conformance"), expect(dead_code, reason = "for measurements"))]
+    WithoutContent,
+}
+
 /// How many chunks are read at once.
 const CHUNKS_AT_ONCE: usize = 512;
 
@@ -95,9 +103,9 @@ pub(crate) type Parsed<'i> = (&'i FoldInput<'i>, Skeleton<'i>, Option<usize>);
 
 impl Pending {
     /// Begins with nothing, for a store that does or does not keep previews.
-    pub(crate) fn new(keeps_previews: bool, has_content: bool) -> Self {
+    pub(crate) fn new(keeps_previews: bool, breadth: Breadth) -> Self {
         let mut pending = Self { previews: keeps_previews.then(Rows::default), ..Self::default() };
-        pending.facts.blocks.is_off = !has_content;
+        pending.facts.blocks.is_off = breadth == Breadth::WithoutContent;
         pending
     }
 

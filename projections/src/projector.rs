@@ -3,7 +3,7 @@
 //! to it that there is seldom a race. It is held only inside a call, and never while a caller thinks.
 
 use crate::erasures;
-use crate::fold::{FoldInput, Pending, StoredChunks};
+use crate::fold::{Breadth, FoldInput, Pending, StoredChunks};
 use crate::lease::{Lease, LeaseTerms};
 use crate::records::RecordClass;
 use crate::store::{CursorMove, FoldStore, Generation};
@@ -92,7 +92,7 @@ pub struct Projector<'s> {
     committed: CaughtUp,
     /// Whether rows tell of what was erased after it was folded.
     is_outdated: bool,
-    has_content: bool,
+    breadth: Breadth,
 }
 
 impl<'s> Projector<'s> {
@@ -143,7 +143,7 @@ impl<'s> Projector<'s> {
             uncommitted: CaughtUp::default(),
             committed: CaughtUp::default(),
             is_outdated: false,
-            has_content: true,
+            breadth: Breadth::All,
         };
         projector.reread()?;
         Ok(projector)
@@ -152,7 +152,7 @@ impl<'s> Projector<'s> {
     /// Folds no content from here on, to measure what turns alone take. The rows know no blocks then, so the store is of no other use.
     #[cfg(feature = "conformance")]
     pub fn without_content(mut self) -> Result<Self> {
-        self.has_content = false;
+        self.breadth = Breadth::WithoutContent;
         self.reread()?;
         Ok(self)
     }
@@ -161,7 +161,7 @@ impl<'s> Projector<'s> {
     /// may be the lease.
     fn forget(&mut self) {
         self.let_go();
-        self.pending = Pending::new(self.store.keeps_previews(), self.has_content);
+        self.pending = Pending::new(self.store.keeps_previews(), self.breadth);
         self.cursors.clear();
         self.uncommitted = CaughtUp::default();
         self.is_outdated = false;
@@ -370,7 +370,7 @@ impl<'s> Projector<'s> {
         let beyond = Token::default();
         let kept = token.or(self.mark.token.is_some().then_some(&beyond));
         let lease = self.hold(attempts_max)?;
-        let empty = Pending::new(self.store.keeps_previews(), self.has_content);
+        let empty = Pending::new(self.store.keeps_previews(), self.breadth);
         let mut pending = std::mem::replace(&mut self.pending, empty);
         self.revision = self.store.commit(&lease, self.generation, self.revision, &mut |to| {
             for moves in moved.chunks(MOVES_AT_ONCE) {
