@@ -91,7 +91,6 @@ impl StoredChunks<'_> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Breadth {
     All,
-    #[cfg_attr(not(feature = "conformance"), expect(dead_code, reason = "for measurements"))]
     WithoutContent,
 }
 
