@@ -1,5 +1,5 @@
-//! Scoring blocks by BM25: most of what a search of common words takes, so it is done in two halves at once, each on a
-//! connection of its own.
+//! Scoring blocks by BM25: most of what a search of common words takes, so the latest and those behind them are scored at
+//! once, each on a connection of its own.
 
 use crate::search::{SqliteSearch, number};
 use burnlog_projections::RANKED_BLOCKS_MAX;
@@ -7,51 +7,35 @@ use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, OpenFlags, params};
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::mpsc;
-use std::thread::ScopedJoinHandle;
 
-/// Fewer blocks are scored at once: another connection would take longer.
-const HALVES_MIN: usize = 1500;
+/// How many of the latest blocks are scored here; more than half, because the other has to walk past these.
+const FRONT_BLOCKS: usize = RANKED_BLOCKS_MAX / 5 * 3;
+/// How many are behind them, and one more that tells that more match than are ranked.
+const BEHIND_BLOCKS: usize = RANKED_BLOCKS_MAX - FRONT_BLOCKS + 1;
 
 /// A block and how well it matches.
 pub(crate) type Scored = (i64, f64);
 
-/// What a half is scored on: the blocks from the first number to the second. Nothing is sent where there is nothing to do.
-type Range = (i64, i64);
-
 impl SqliteSearch {
     /// Returns the blocks indexed last with their scores, and whether more match than are ranked.
     pub(crate) fn latest_scored(&self, expression: &str) -> rusqlite::Result<(Vec<Scored>, bool)> {
-        std::thread::scope(|scope| {
-            let (send, receive) = mpsc::channel();
-            let path = self.path.clone();
-            let text = expression.to_owned();
-            // It gets ready while the blocks are counted here.
-            let other = scope.spawn(move || score_half(path, &text, &receive));
-            self.snapshot(|connection| {
-                let mut statement = connection.prepare_cached(
-                    "SELECT rowid FROM texts WHERE texts MATCH ?1 ORDER BY rowid DESC LIMIT ?2",
-                )?;
-                let limit = RANKED_BLOCKS_MAX as i64 + 1;
-                let rows = statement.query_map(params![expression, limit], |row| row.get(0))?;
-                let mut latest = rows.collect::<rusqlite::Result<Vec<i64>>>()?;
-                let capped = latest.len() > RANKED_BLOCKS_MAX;
-                latest.truncate(RANKED_BLOCKS_MAX);
-                let (Some(newest), Some(oldest)) = (latest.first(), latest.last()) else {
-                    return Ok((Vec::new(), capped));
-                };
-                let middle = latest[latest.len() / 2];
-                if latest.len() < HALVES_MIN || send.send((*oldest, middle - 1)).is_err() {
-                    return Ok((score(connection, expression, (*oldest, *newest))?, capped));
+        let (path, text) = (self.path.clone(), expression.to_owned());
+        // Nobody waits for it where there is nothing behind.
+        let behind = std::thread::Builder::new().spawn(move || score_behind(path, &text));
+        self.snapshot(|connection| {
+            let mut scored = score(connection, expression, 0, FRONT_BLOCKS)?;
+            if scored.len() == FRONT_BLOCKS {
+                let there = behind.ok().and_then(|behind| behind.join().ok()?.ok());
+                let there = there.filter(|behind| Some(behind.revision) == revision(connection).ok());
+                match there {
+                    Some(behind) => scored.extend(behind.scored),
+                    // For whatever reason: then it is done here.
+                    None => scored.extend(score(connection, expression, FRONT_BLOCKS, BEHIND_BLOCKS)?),
                 }
-                let mut scored = score(connection, expression, (middle, *newest))?;
-                let half = wait(other).filter(|half| Some(half.revision) == revision(connection).ok());
-                match half {
-                    Some(half) => scored.extend(half.scored),
-                    None => scored.extend(score(connection, expression, (*oldest, middle - 1))?),
-                }
-                Ok((scored, capped))
-            })
+            }
+            let capped = scored.len() > RANKED_BLOCKS_MAX;
+            scored.truncate(RANKED_BLOCKS_MAX);
+            Ok((scored, capped))
         })
     }
 
@@ -85,43 +69,37 @@ impl SqliteSearch {
 }
 
 /// What another connection scored, and the state of the file that it saw.
-struct Half {
+struct Behind {
     revision: Option<i64>,
     scored: Vec<Scored>,
 }
 
-/// Scores on a connection of its own; `None` where nothing is asked for.
-fn score_half(
-    path: PathBuf,
-    expression: &str,
-    wanted: &mpsc::Receiver<Range>,
-) -> rusqlite::Result<Option<Half>> {
-    let mut connection = Connection::open_with_flags(
-        path,
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )?;
+/// Scores the blocks behind the latest, on a connection of its own.
+fn score_behind(path: PathBuf, expression: &str) -> rusqlite::Result<Behind> {
+    let access = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, access)?;
     let transaction = connection.transaction()?;
     let revision = revision(&transaction)?;
-    let Ok(range) = wanted.recv() else { return Ok(None) };
-    let scored = score(&transaction, expression, range)?;
-    Ok(Some(Half { revision, scored }))
-}
-
-/// Takes the result; `None` where there is none for whatever reason: then it is done here.
-fn wait(other: ScopedJoinHandle<'_, rusqlite::Result<Option<Half>>>) -> Option<Half> {
-    other.join().ok()?.ok()?
+    let scored = score(&transaction, expression, FRONT_BLOCKS, BEHIND_BLOCKS)?;
+    Ok(Behind { revision, scored })
 }
 
 fn revision(connection: &Connection) -> rusqlite::Result<Option<i64>> {
     number(connection, "revision")
 }
 
-fn score(connection: &Connection, expression: &str, (first, last): Range) -> rusqlite::Result<Vec<Scored>> {
+/// Scores at most `count` blocks behind the `before` that were indexed last. Nothing is computed of those.
+fn score(
+    connection: &Connection,
+    expression: &str,
+    before: usize,
+    count: usize,
+) -> rusqlite::Result<Vec<Scored>> {
     let mut statement = connection.prepare_cached(
-        "SELECT rowid, -bm25(texts) FROM texts WHERE texts MATCH ?1 AND rowid BETWEEN ?2 AND ?3
-         ORDER BY rowid DESC",
+        "SELECT rowid, -bm25(texts) FROM texts WHERE texts MATCH ?1 ORDER BY rowid DESC LIMIT ?2 OFFSET ?3",
     )?;
-    statement.query_map(params![expression, first, last], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+    let parameters = params![expression, count as i64, before as i64];
+    statement.query_map(parameters, |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
 #[cfg(test)]
@@ -144,9 +122,9 @@ mod tests {
         index
     }
 
-    /// In a file both halves are scored at once; in memory there is nothing that another connection could read.
+    /// In a file two connections score at once; in memory there is nothing that another one could read.
     #[test]
-    fn two_halves_are_what_one_walk_gives() {
+    fn both_together_are_what_one_walk_gives() {
         let folder = tempfile::tempdir().unwrap();
         for (path, blocks) in [
             (folder.path().join("few"), 40),
@@ -156,28 +134,24 @@ mod tests {
         ] {
             let index = filled(&path, blocks);
             for expression in ["word", "word AND other", "nowhere", "(\"wo\" *) NOT other"] {
-                let (mut scored, capped) = index.latest_scored(expression).unwrap();
-                let mut whole = score(&index.connection, expression, (1, blocks)).unwrap();
+                let (scored, capped) = index.latest_scored(expression).unwrap();
+                let mut whole = score(&index.connection, expression, 0, blocks as usize).unwrap();
                 assert_eq!(capped, whole.len() > RANKED_BLOCKS_MAX, "{path:?} {expression}");
                 whole.truncate(RANKED_BLOCKS_MAX);
-                scored.sort_by_key(|(block, _)| -block);
                 assert_eq!(scored, whole, "{path:?} {expression}");
             }
         }
     }
 
     #[test]
-    fn another_connection_says_which_state_it_saw_and_ends_where_nothing_is_asked() {
+    fn another_connection_says_which_state_it_saw() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("index");
-        let index = filled(&path, 10);
-        let (send, receive) = mpsc::channel();
-        send.send((3, 7)).unwrap();
-        let half = score_half(path.clone(), "word", &receive).unwrap().unwrap();
-        assert_eq!(half.revision, revision(&index.connection).unwrap());
-        assert_eq!(half.scored.iter().map(|(block, _)| *block).collect::<Vec<_>>(), [6, 5, 4, 3]);
-        drop(send);
-        assert!(score_half(path, "word", &receive).unwrap().is_none());
-        assert!(score_half(folder.path().join("absent"), "word", &mpsc::channel().1).is_err());
+        let index = filled(&path, RANKED_BLOCKS_MAX as i64);
+        let behind = score_behind(path, "word").unwrap();
+        assert_eq!(behind.revision, revision(&index.connection).unwrap());
+        let whole = score(&index.connection, "word", 0, RANKED_BLOCKS_MAX).unwrap();
+        assert_eq!(behind.scored, whole[FRONT_BLOCKS..]);
+        assert!(score_behind(folder.path().join("absent"), "word").is_err());
     }
 }
