@@ -2,10 +2,11 @@
 //! that wait. The order is: lock, look, write, sync, publish, acknowledge.
 
 use crate::commit::Commit;
-use crate::encode::Encoded;
+use crate::encode::{Encoded, Written};
 use crate::files::io_error;
 use crate::index::{AddressRow, BatchRow, Counts, Failure, Place, Seen, fingerprint};
 use crate::options::Durability;
+use crate::pack::Packer;
 use crate::refresh::TAIL_ROWS_MAX;
 use crate::segment::{Extent, Part};
 use crate::store::{State, Store};
@@ -14,7 +15,7 @@ use crate::writer::Writer;
 use burnlog_log::{Address, Append, Error, ErrorKind, Result, failpoint};
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Arc, MutexGuard};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 type Outcome<T> = std::result::Result<T, Failure>;
 
@@ -23,6 +24,7 @@ impl Store {
     pub(crate) fn append(&self, append: &Append<'_>) -> Result<()> {
         self.writable("append")?;
         let mut encoded = Encoded::new(append)?;
+        self.encode(append, &mut encoded, true, &|_| true)?;
         let mut state = self.lock_state();
         let mut rebuilds = 0;
         loop {
@@ -72,13 +74,38 @@ impl Store {
         if !missing.is_empty() {
             return Err(Error::missing("append", missing).at(append.head.feed).into());
         }
-        if known.iter().enumerate().any(|(ordinal, known)| *known && encoded.has_event(ordinal)) {
-            encoded.write(append, &|ordinal| !known[ordinal]);
+        let may_pack = state.writer.as_ref().is_none_or(|writer| writer.takes_packs);
+        let is_any_known =
+            known.iter().enumerate().any(|(ordinal, known)| *known && encoded.has_event(ordinal));
+        if is_any_known || (encoded.is_packed && !may_pack) {
+            self.encode(append, encoded, may_pack, &|ordinal| !known[ordinal])?;
         }
         self.lean_on(state, &leans_on)?;
         self.write_lines(state, append, encoded)?;
         state.group.written += 1;
         Ok(state.group.written)
+    }
+
+    /// Writes the lines into memory: those of a large batch compressed at once, because they stay.
+    fn encode(
+        &self,
+        append: &Append<'_>,
+        encoded: &mut Encoded,
+        may_pack: bool,
+        is_new: &dyn Fn(usize) -> bool,
+    ) -> Result<()> {
+        if !may_pack || encoded.new_bytes(append, is_new) < self.options.pack_bytes_min {
+            return encoded.write(append, Written::Plain, is_new);
+        }
+        let idle = self.packer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut packer = match idle {
+            Some(packer) => packer,
+            None => Packer::new(self.options.compression_level, self.options.seal_recomputes_hashes)
+                .map_err(|error| io_error("append", "zstd", error))?,
+        };
+        encoded.write(append, Written::Packed(&mut packer, self.options.frame_bytes), is_new)?;
+        *self.packer.lock().unwrap_or_else(PoisonError::into_inner) = Some(packer);
+        Ok(())
     }
 
     /// Writes the lines and adds them to the tail, not yet durable.

@@ -5,6 +5,7 @@ use crate::commit::{Commit, is_commit};
 use crate::line::{
     CRC_PREFIX_BYTES, Parsed, Rest, SkeletonText, parse_active, parse_sealed, restore_skeleton, sound_lines,
 };
+use crate::pack::Pack;
 use burnlog_log::{Address, Completed, Incomplete};
 use bytes::Bytes;
 use memchr::memchr_iter;
@@ -13,9 +14,13 @@ use memchr::memchr_iter;
 #[derive(Debug)]
 pub(crate) struct Block {
     bytes: Bytes,
+    /// How many bytes of the file it was made of.
+    file_bytes: usize,
     is_sealed: bool,
     /// Whether it has only some of the lines that stand between its first and its last, or behind that.
     is_part: bool,
+    /// Whether it is not the first part of the same frame.
+    is_second: bool,
     /// Entry lines by ascending slot; only those that are sound.
     entries: Vec<Line>,
     /// Commit lines, each with the slot after its batch.
@@ -76,8 +81,13 @@ impl Block {
     /// Cuts active lines, checking each checksum. `first_slot` is that of the batch's first entry, `count` their number.
     pub(crate) fn of_active(bytes: Bytes, first_slot: u32, count: u32) -> Self {
         let (mut entries, mut commits) = (Vec::new(), Vec::new());
+        let mut packs = Vec::new();
         for (start, end) in lines(&bytes) {
             for (range, covered) in sound_lines(&bytes[start as usize..end as usize]) {
+                if let Some(pack) = Pack::parse(covered) {
+                    packs.extend(pack.plain().map(|plain| (pack.numbers.first, plain)));
+                    continue;
+                }
                 let line =
                     |slot| Line { slot, start: start + range.start as u32, end: start + range.end as u32 };
                 if is_commit(covered) {
@@ -91,7 +101,42 @@ impl Block {
                 }
             }
         }
-        Self { bytes, is_sealed: false, is_part: false, entries, commits }
+        if !packs.is_empty() {
+            return Self::of_packs(packs, bytes.len(), first_slot, count);
+        }
+        let file_bytes = bytes.len();
+        Self { bytes, file_bytes, is_sealed: false, is_part: false, is_second: false, entries, commits }
+    }
+
+    /// Puts packs of a batch together, each with the position of its first entry. A batch with packs has no other lines.
+    fn of_packs(packs: Vec<(u32, Bytes)>, file_bytes: usize, first_slot: u32, count: u32) -> Self {
+        let (mut all, mut entries) = (Vec::new(), Vec::new());
+        let only = (packs.len() == 1).then(|| packs[0].1.clone());
+        for (first, plain) in packs {
+            let mut lines = SealedLines::new(first_slot.saturating_add(first), plain.len());
+            lines.cut(&plain);
+            let base = all.len() as u32;
+            let lines = lines.entries.into_iter().filter(|line| line.slot < first_slot.saturating_add(count));
+            entries.extend(lines.map(|line| Line { start: base + line.start, end: base + line.end, ..line }));
+            if only.is_none() {
+                all.extend_from_slice(&plain);
+            }
+        }
+        let bytes = only.unwrap_or_else(|| all.into());
+        Self {
+            bytes,
+            file_bytes,
+            is_sealed: true,
+            is_part: false,
+            is_second: false,
+            entries,
+            commits: Vec::new(),
+        }
+    }
+
+    /// Returns how many bytes of the file it was made of.
+    pub(crate) fn file_bytes(&self) -> usize {
+        self.file_bytes
     }
 
     /// Cuts the lines of a frame that begins with `first_slot`. The frame has a checksum, so the lines need none.
@@ -104,6 +149,16 @@ impl Block {
     /// Whether the line of a slot may be in the file although it is not here.
     pub(crate) fn lacks(&self, slot: u32) -> bool {
         self.is_part && self.find(slot).is_none()
+    }
+
+    /// Marks a part of a frame of which there was one before.
+    pub(crate) fn into_second_part(self) -> Self {
+        Self { is_second: true, ..self }
+    }
+
+    /// Whether there was a part of the same frame before.
+    pub(crate) fn is_second_part(&self) -> bool {
+        self.is_second
     }
 
     /// Whether it has only some lines.
@@ -219,7 +274,16 @@ impl SealedLines {
     /// Makes the block of `bytes`, all of which went through [`SealedLines::cut`].
     pub(crate) fn into_block(mut self, bytes: Bytes) -> Block {
         self.end(&bytes);
-        Block { bytes, is_sealed: true, is_part: false, entries: self.entries, commits: self.commits }
+        let file_bytes = bytes.len();
+        Block {
+            bytes,
+            file_bytes,
+            is_sealed: true,
+            is_part: false,
+            is_second: false,
+            entries: self.entries,
+            commits: self.commits,
+        }
     }
 
     /// Makes a block of the lines of some slots, ascending, out of `bytes`, all of which went through [`SealedLines::cut`].
@@ -236,7 +300,16 @@ impl SealedLines {
             entries.push(Line { slot: *slot, start: first as u32, end: part.len() as u32 });
             part.push(b'\n');
         }
-        Block { bytes: part.into(), is_sealed: true, is_part: true, entries, commits: Vec::new() }
+        let file_bytes = part.len();
+        Block {
+            bytes: part.into(),
+            file_bytes,
+            is_sealed: true,
+            is_part: true,
+            is_second: false,
+            entries,
+            commits: Vec::new(),
+        }
     }
 
     /// Takes the last line, where it lacks its newline.

@@ -121,10 +121,14 @@ impl Store {
         let block = match (known, slots) {
             (Some(block), None) if !block.is_part() => return Ok(block),
             (Some(block), Some(_)) if !block.lacks(slot) => return Ok(block),
-            (None, Some(slots)) if slots.binary_search(&slot).is_ok() => {
-                Arc::new(sealed.block_of(frame, slots)?)
+            // Once more, because two threads may each want some of it. Whoever asks again then goes on asking.
+            (known, Some(slots))
+                if slots.binary_search(&slot).is_ok()
+                    && known.as_ref().is_none_or(|block| !block.is_second_part()) =>
+            {
+                let block = sealed.block_of(frame, slots)?;
+                Arc::new(if known.is_some() { block.into_second_part() } else { block })
             }
-            // Whoever asks for more of a frame will ask again.
             _ => Arc::new(sealed.block(frame)?),
         };
         self.cache().put_block(key, Arc::clone(&block));
@@ -184,7 +188,7 @@ impl Store {
         let end = place.offset + place.bytes;
         let key = (segment.id, offset | 1 << 63);
         if let Some(block) = self.cache().block(key) {
-            return Ok((Arc::clone(&block), offset + block.bytes().len() as u64));
+            return Ok((Arc::clone(&block), offset + block.file_bytes() as u64));
         }
         let mut length = WINDOW_BYTES;
         loop {

@@ -9,8 +9,13 @@ use burnlog_log::limits::BATCH_ENTRIES_MAX;
 use burnlog_log::{BatchHead, LedgerId, Root};
 use serde::{Deserialize, Serialize};
 
-/// The version of segments that this crate writes.
-pub(crate) const SEGMENT_FORMAT: u32 = 1;
+/// The versions of active segments that this crate writes and reads: 1 has no packs.
+pub(crate) const ACTIVE_FORMAT: u32 = 2;
+pub(crate) const ACTIVE_FORMAT_MIN: u32 = 1;
+/// The version of the lines of sealed segments.
+const SEALED_FORMAT: u32 = 1;
+/// A header line is shorter than this.
+pub(crate) const HEADER_BYTES: usize = 4 << 10;
 
 /// The first line of a segment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,13 +58,13 @@ struct CommitText {
 
 /// Appends the header line of an active segment.
 pub(crate) fn push_header(out: &mut Vec<u8>, ledger: LedgerId) {
-    let header = Header { segment: HeaderFields { format: SEGMENT_FORMAT, ledger } };
+    let header = Header { segment: HeaderFields { format: ACTIVE_FORMAT, ledger } };
     push_active(out, &header);
 }
 
 /// Appends the header line of a sealed segment.
 pub(crate) fn push_sealed_header(out: &mut Vec<u8>, ledger: LedgerId) {
-    let header = Header { segment: HeaderFields { format: SEGMENT_FORMAT, ledger } };
+    let header = Header { segment: HeaderFields { format: SEALED_FORMAT, ledger } };
     serde_json::to_writer(&mut *out, &header).expect("plain data is JSON");
     out.push(b'\n');
 }

@@ -130,6 +130,12 @@ proptest! {
     }
 
     #[test]
+    fn edited_packs_are_refused_or_read(edits in edits(), fits: bool) {
+        let bytes = edited(include_bytes!("../tests/suite/golden/packed-v2.jsonl").to_vec(), &edits);
+        decode_lines(&if fits { with_checksums(&bytes) } else { bytes });
+    }
+
+    #[test]
     fn edited_lines_are_refused_or_read(edits in edits(), fits: bool) {
         let bytes = edited(golden("segments", ".jsonl"), &edits);
         decode_lines(&if fits { with_checksums(&bytes) } else { bytes });

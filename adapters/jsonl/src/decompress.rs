@@ -12,9 +12,9 @@ use zstd::zstd_safe::DParameter;
 const PIECE_BYTES: usize = 32 << 10;
 /// How many are kept for the next frame, and the most memory that one of them may keep.
 const IDLE_MAX: usize = 4;
-const IDLE_BYTES_MAX: usize = 4 << 20;
-/// Memory is taken in multiples of this, so that a frame that is a little larger than the last finds room.
-const PAGES_BYTES: usize = 256 << 10;
+const IDLE_BYTES_MAX: usize = 6 << 20;
+/// Memory is taken in multiples of this: what the system hands out as one large page.
+const PAGES_BYTES: usize = 2 << 20;
 
 static IDLE: Mutex<Vec<Bench>> = Mutex::new(Vec::new());
 
@@ -103,10 +103,23 @@ impl Pages {
             // The old ones go first, so that there are never both.
             self.0 = None;
             let bytes = length.next_multiple_of(PAGES_BYTES);
-            self.0 = Some(MmapOptions::new().len(bytes).populate().map_anon()?);
+            let map = MmapOptions::new().len(bytes).map_anon()?;
+            advise(&map, length);
+            self.0 = Some(map);
         }
         Ok(self.0.as_deref_mut().map_or(&mut [], |map| &mut map[..length]))
     }
+}
+
+/// Asks for the first `length` bytes at once, in large pages where there are such. What is not granted comes page by page.
+fn advise(map: &MmapMut, length: usize) {
+    #[cfg(target_os = "linux")]
+    {
+        let _ = map.advise(memmap2::Advice::HugePage);
+        let _ = map.advise_range(memmap2::Advice::PopulateWrite, 0, length);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (map, length);
 }
 
 #[cfg(test)]

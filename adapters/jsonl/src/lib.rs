@@ -28,6 +28,7 @@ mod line;
 mod lock;
 mod map;
 mod options;
+mod pack;
 mod payload;
 mod published;
 mod query;

@@ -227,13 +227,7 @@ pub(crate) fn push_sealed(
                 _ => None,
             };
             match (stored.skeleton, cut) {
-                (_, Some(place)) => {
-                    out.extend_from_slice(b"\"skeleton_bytes\":");
-                    push_number(out, (whole.len() - 64) as u64);
-                    out.extend_from_slice(b",\"event\":");
-                    out.extend_from_slice(&whole[..place]);
-                    out.extend_from_slice(&whole[place + 64..]);
-                }
+                (_, Some(place)) => push_cut(out, whole, place),
                 (SkeletonText::Base64(text), None) => {
                     push_skeleton(out, Some(address), text, b"\"event_base64\":\"", b"\"");
                 }
@@ -244,6 +238,44 @@ pub(crate) fn push_sealed(
         }
     }
     out.push(b'\n');
+}
+
+/// Appends the sealed form of an entry from the event itself, as [`push_sealed`] does from a line.
+pub(crate) fn push_compact(
+    out: &mut Vec<u8>,
+    address: &Address,
+    event: Option<(&[u8], Option<&[u8]>)>,
+    recomputes_hashes: bool,
+) {
+    out.push(b'{');
+    match event {
+        None => push_address_only(out, address),
+        Some((skeleton, payload)) => {
+            let cut = payload.filter(|_| is_plain(skeleton)).and_then(|payload| {
+                let fits =
+                    |place: &usize| !recomputes_hashes || fits_hashes(skeleton, *place, payload, address);
+                cut_place(skeleton).filter(fits)
+            });
+            match cut {
+                Some(place) => {
+                    push_cut(out, skeleton, place);
+                    push_payload(out, payload);
+                    out.push(b'}');
+                }
+                None => push_event(out, Some(address), skeleton, payload),
+            }
+        }
+    }
+    out.push(b'\n');
+}
+
+/// Appends a skeleton without the 64 digits that begin at `place`.
+fn push_cut(out: &mut Vec<u8>, skeleton: &[u8], place: usize) {
+    out.extend_from_slice(b"\"skeleton_bytes\":");
+    push_number(out, (skeleton.len() - 64) as u64);
+    out.extend_from_slice(b",\"event\":");
+    out.extend_from_slice(&skeleton[..place]);
+    out.extend_from_slice(&skeleton[place + 64..]);
 }
 
 fn push_payload_text(out: &mut Vec<u8>, payload: PayloadText<'_>) {

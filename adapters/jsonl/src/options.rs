@@ -28,11 +28,13 @@ pub struct JsonlOptions {
     pub segment_bytes_max: u64,
     /// From this size the active segment is sealed when the ledger is closed.
     pub seal_bytes_min: u64,
-    /// The size of the lines that are compressed together when sealing.
+    /// The size of the lines that are compressed together.
     pub frame_bytes: usize,
+    /// From so many bytes of new events the entries of a batch are compressed before they are written. 0 for all batches.
+    pub pack_bytes_min: usize,
     /// The level of zstd.
     pub compression_level: i32,
-    /// Whether sealing computes both hashes of every event again before it leaves them out. An event that does not fit
+    /// Whether compressing computes both hashes of every event again before it leaves them out. An event that does not fit
     /// its hashes is then stored with them, as it was given. May be unset where every event comes through
     /// [`Ledger`](burnlog_log::Ledger), which has computed them all; the checksum of the line is compared in any case.
     pub seal_recomputes_hashes: bool,
@@ -53,6 +55,7 @@ impl Default for JsonlOptions {
             segment_bytes_max: 64 << 20,
             seal_bytes_min: 8 << 20,
             frame_bytes: 2 << 20,
+            pack_bytes_min: 256 << 10,
             compression_level: 3,
             seal_recomputes_hashes: true,
             gather_max: Duration::from_millis(8),

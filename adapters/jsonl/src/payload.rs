@@ -6,13 +6,15 @@ use serde::de::IgnoredAny;
 
 /// The deepest nesting that is written verbatim; common tools stop at 256.
 const DEPTH_MAX: usize = 200;
+/// Text up to this length stays readable whatever it takes.
+const SHORT_BYTES: usize = 64;
 
 /// The form of a payload in a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     /// The bytes themselves, as a JSON value.
     Raw,
-    /// UTF-8 that is not one line of JSON, as a JSON string.
+    /// UTF-8 that is not one line of JSON, as a JSON string, unless it is long and mostly escapes.
     Text,
     /// Anything else, as base64 in a JSON string.
     Base64,
@@ -21,7 +23,23 @@ pub(crate) enum Form {
 /// Chooses the form of a payload.
 pub(crate) fn form_of(payload: &[u8]) -> Form {
     let Ok(text) = std::str::from_utf8(payload) else { return Form::Base64 };
-    if is_one_line_of_json(text) { Form::Raw } else { Form::Text }
+    if is_one_line_of_json(text) {
+        Form::Raw
+    } else if is_mostly_escapes(payload) {
+        Form::Base64
+    } else {
+        Form::Text
+    }
+}
+
+/// Whether escapes would make the text more than twice as long: runs of NUL take six bytes for one.
+fn is_mostly_escapes(text: &[u8]) -> bool {
+    let more = text.iter().map(|byte| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 1,
+        0..0x20 => 5,
+        _ => 0,
+    });
+    more.sum::<usize>() > text.len().max(SHORT_BYTES)
 }
 
 fn is_one_line_of_json(text: &str) -> bool {
@@ -97,5 +115,8 @@ mod tests {
         for bytes in [b"\xff".as_slice(), b"{\"a\":\"\xc3\x28\"}", b"\"\xed\xa0\x80\""] {
             assert_eq!(form_of(bytes), Form::Base64, "{bytes:?}");
         }
+        assert_eq!(form_of(&[0; 12]), Form::Text);
+        assert_eq!(form_of(&[0; 13]), Form::Base64);
+        assert_eq!(form_of("{\"torn\n".repeat(99).as_bytes()), Form::Text);
     }
 }

@@ -4,6 +4,7 @@
 use crate::commit::{Commit, is_commit, parse_header};
 use crate::index::SLOTS_MAX;
 use crate::line::{PayloadText, checked, parse_active, sound_lines};
+use crate::pack::Pack;
 use burnlog_log::Address;
 use burnlog_log::limits::BATCH_ENTRIES_MAX;
 use memchr::memchr;
@@ -249,8 +250,8 @@ pub(crate) fn sound_batches(bytes: &[u8], start: Start, each: &mut dyn FnMut(Sca
 /// Reads the batch at the start of `bytes`, strictly: every checksum, every number. Returns it with the bytes that
 /// it takes; `None` where all is sound but the commit line has not come yet; `Err` tells what is wrong.
 fn next_batch(bytes: &[u8], at: Start) -> Result<Option<(ScannedBatch, usize)>, String> {
-    let mut entries = Vec::new();
-    let mut place = 0;
+    let mut entries: Vec<ScannedEntry> = Vec::new();
+    let (mut place, mut has_packs) = (0, false);
     while let Some(length) = memchr(b'\n', &bytes[place..]) {
         let line = &bytes[place..place + length];
         let bad = |what: &str| Err(format!("{what} at byte {}", at.offset + place as u64));
@@ -275,13 +276,28 @@ fn next_batch(bytes: &[u8], at: Start) -> Result<Option<(ScannedBatch, usize)>, 
             };
             return Ok(Some((batch, place + length + 1)));
         }
-        match scan_entry(covered) {
-            Some(entry) if entry.ordinal as usize == entries.len() => entries.push(entry),
-            _ => return bad("an entry line cannot be read"),
+        // Either all entries of a batch are in packs or none.
+        let before = entries.len();
+        if is_pack(covered) && (before == 0 || has_packs) {
+            match Pack::parse(covered).and_then(|pack| pack.scan()) {
+                Some(found) if found[0].ordinal as usize == before => entries.extend(found),
+                _ => return bad("a pack cannot be read"),
+            }
+            has_packs = true;
+        } else {
+            match scan_entry(covered) {
+                Some(entry) if entry.ordinal as usize == before && !has_packs => entries.push(entry),
+                _ => return bad("an entry line cannot be read"),
+            }
         }
         place += length + 1;
     }
     Ok(None)
+}
+
+/// Whether what a checksum covers is a pack.
+fn is_pack(covered: &[u8]) -> bool {
+    covered.starts_with(b"\"pack\":")
 }
 
 fn scan_entry(covered: &[u8]) -> Option<ScannedEntry> {
@@ -336,21 +352,35 @@ fn next_commit(bytes: &[u8]) -> Option<FoundCommit> {
 
 /// Returns the entries of a damaged batch that can be read, each at its own ordinal.
 fn sound_entries(bytes: &[u8], count: u32) -> Vec<ScannedEntry> {
-    let sound = sound_entry_lines(bytes).map(|(entry, _)| entry);
+    let sound = sound_entry_lines(bytes).flat_map(|line| line.entries);
     let mut entries: Vec<ScannedEntry> = sound.filter(|entry| entry.ordinal < count).collect();
     entries.dedup_by_key(|entry| entry.ordinal);
     entries
 }
 
-/// Returns every entry line with a checksum that fits, and where it stands.
-fn sound_entry_lines(bytes: &[u8]) -> impl Iterator<Item = (ScannedEntry, Range<usize>)> {
+/// A line of one entry, or of a pack of them.
+struct EntryLine {
+    entries: Vec<ScannedEntry>,
+    is_pack: bool,
+    place: Range<usize>,
+}
+
+/// Returns every line of entries with a checksum that fits, and where it stands.
+fn sound_entry_lines(bytes: &[u8]) -> impl Iterator<Item = EntryLine> {
     let mut start = 0;
     bytes.split(|byte| *byte == b'\n').flat_map(move |line| {
         let base = start;
         start += line.len() + 1;
         let sound = sound_lines(line).into_iter();
         sound.filter_map(move |(range, covered)| {
-            Some((scan_entry(covered)?, base + range.start..(base + range.end + 1)))
+            let is_pack = is_pack(covered);
+            let entries = if is_pack {
+                Pack::parse(covered)?.scan()?
+            } else {
+                scan_entry(covered).into_iter().collect()
+            };
+            let place = base + range.start..(base + range.end + 1);
+            (!entries.is_empty()).then_some(EntryLine { entries, is_pack, place })
         })
     })
 }
@@ -359,18 +389,22 @@ fn sound_entry_lines(bytes: &[u8]) -> impl Iterator<Item = (ScannedEntry, Range<
 /// Returns the slot after them.
 fn salvage(bytes: &[u8], at: Start, slot_max: Option<u32>, each: &mut dyn FnMut(ScannedBatch)) -> u32 {
     // Ordinals restart with each batch, so each group gets lines of its own.
-    let mut groups: Vec<(Range<usize>, Vec<ScannedEntry>)> = Vec::new();
-    for (entry, place) in sound_entry_lines(bytes) {
-        match groups.last_mut() {
-            Some((lines, group)) if group.last().is_some_and(|last| last.ordinal < entry.ordinal) => {
-                lines.end = place.end;
-                group.push(entry);
+    let mut groups: Vec<EntryLine> = Vec::new();
+    for line in sound_entry_lines(bytes) {
+        let follows = |group: &EntryLine| {
+            let last = group.entries.last().map(|entry| entry.ordinal);
+            group.is_pack == line.is_pack && last < line.entries.first().map(|entry| entry.ordinal)
+        };
+        match groups.last_mut().filter(|group| follows(group)) {
+            Some(group) => {
+                group.place.end = line.place.end;
+                group.entries.extend(line.entries);
             }
-            _ => groups.push((place, vec![entry])),
+            None => groups.push(line),
         }
     }
     let mut slot = at.slot;
-    for (lines, entries) in groups {
+    for EntryLine { place: lines, entries, .. } in groups {
         let count = entries.last().map_or(0, |last| last.ordinal + 1);
         if slot + count > slot_max.unwrap_or(SLOTS_MAX) {
             break;

@@ -2,7 +2,7 @@
 //! about files.
 
 use crate::block::Content;
-use crate::commit::{SEGMENT_FORMAT, parse_header};
+use crate::commit::{ACTIVE_FORMAT, ACTIVE_FORMAT_MIN, HEADER_BYTES, parse_header};
 use crate::files::{Access, File, fill_range, io_error, read_range};
 use crate::index::{AddressRow, BatchRow, Failure, Place, SlotRow, Tail, fingerprint};
 use crate::published::{Length, read_length};
@@ -19,9 +19,6 @@ use std::sync::Arc;
 const WINDOW_BYTES: usize = 128 << 10;
 /// From this size a window that holds no whole batch is taken for damage.
 const WINDOW_BYTES_MAX: usize = 256 << 20;
-
-/// A header line is shorter than this.
-const HEADER_BYTES: usize = 4 << 10;
 
 type Outcome<T> = std::result::Result<T, Failure>;
 
@@ -69,9 +66,11 @@ impl Store {
         let bytes = read_range(file, 0, HEADER_BYTES)?;
         let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
         match parse_header(line) {
-            Some(header) if header.format != SEGMENT_FORMAT => {
-                let message =
-                    format!("the segment has format {}, this program reads {SEGMENT_FORMAT}", header.format);
+            Some(header) if !(ACTIVE_FORMAT_MIN..=ACTIVE_FORMAT).contains(&header.format) => {
+                let message = format!(
+                    "the segment has format {}, this program reads {ACTIVE_FORMAT_MIN} to {ACTIVE_FORMAT}",
+                    header.format
+                );
                 Err(io::Error::new(io::ErrorKind::Unsupported, message))
             }
             Some(header) if header.ledger != self.ledger => {

@@ -24,7 +24,7 @@ const SKIPPABLE_MAGIC: u32 = 0x184D_2A5B;
 const SKIPPABLE_HEADER_BYTES: usize = 8;
 const TRAILER_BYTES: usize = SKIPPABLE_HEADER_BYTES + 36;
 /// No frame is larger: one line of the largest payload in base64.
-const FRAME_BYTES_MAX: u64 = 128 << 20;
+pub(crate) const FRAME_BYTES_MAX: u64 = 128 << 20;
 
 /// Where a frame lies and what it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -200,7 +200,8 @@ impl SealedFile {
         Ok(plain.into())
     }
 
-    fn compressed(&self, number: usize) -> Result<(Frame, Vec<u8>), String> {
+    /// Reads a frame as it is; `Err` tells what is wrong with it.
+    pub(crate) fn compressed(&self, number: usize) -> Result<(Frame, Vec<u8>), String> {
         let frame = self.frame(number)?;
         let compressed = read_range(&*self.file, frame.offset, frame.compressed_bytes as usize)
             .map_err(|error| error.to_string())?;
@@ -410,7 +411,8 @@ fn read_tables(file: &dyn File, end: u64, ledger: LedgerId) -> Result<(FrameTabl
     if ordered { Ok((table, batches)) } else { Err(damaged("the table of frames has gaps")) }
 }
 
-fn decompress(compressed: &[u8], plain_bytes: usize) -> Result<Vec<u8>, String> {
+/// Decompresses a frame that holds at most so many bytes.
+pub(crate) fn decompress(compressed: &[u8], plain_bytes: usize) -> Result<Vec<u8>, String> {
     thread_local! {
         static CONTEXT: std::cell::RefCell<Option<zstd::bulk::Decompressor<'static>>> =
             const { std::cell::RefCell::new(None) };

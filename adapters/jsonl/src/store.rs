@@ -8,6 +8,7 @@ use crate::identity;
 use crate::index::{Failure, Fault, Index};
 use crate::lock::LedgerLock;
 use crate::options::JsonlOptions;
+use crate::pack::Packer;
 use crate::segment::{Segment, SegmentRef};
 use crate::writer::{Group, Writer};
 use burnlog_log::{Address, Error, ErrorKind, LedgerId, Result};
@@ -43,6 +44,8 @@ pub(crate) struct Store {
     /// All are there whom a sync waits for.
     pub(crate) gathered: Condvar,
     cache: Mutex<Cache>,
+    /// What large batches are compressed with, kept for the next one.
+    pub(crate) packer: Mutex<Option<Packer>>,
 }
 
 /// What this process knows of the ledger.
@@ -110,6 +113,7 @@ impl Store {
             changed: Condvar::new(),
             gathered: Condvar::new(),
             cache: Mutex::default(),
+            packer: Mutex::default(),
         };
         store.open_segments()?;
         Ok(store)

@@ -1,8 +1,8 @@
 //! The one segment that this process appends to: taking it up (a new one, or one that another process left behind), writing,
 //! syncing, publishing, and cutting back what did not become durable. Knows bytes and lengths, not batches.
 
-use crate::commit::push_header;
-use crate::files::{Access, File, io_error};
+use crate::commit::{ACTIVE_FORMAT, HEADER_BYTES, parse_header, push_header};
+use crate::files::{Access, File, io_error, read_range};
 use crate::index::{Failure, SLOTS_MAX, Seen};
 use crate::published::{Length, Published};
 use crate::recover::{ScannedBatch, Start, Verdict, Walk};
@@ -28,6 +28,8 @@ pub(crate) struct Writer {
     /// Set when something failed after which the file may hold more than `durable` says: nothing is written until
     /// that is cut back.
     pub(crate) is_poisoned: bool,
+    /// Whether the header says that there may be packs.
+    pub(crate) takes_packs: bool,
     /// The size from which sealing is tried; raised when it failed.
     pub(crate) seal_at: u64,
 }
@@ -194,9 +196,8 @@ impl Store {
         let length = published.length();
         let visible = length.map_or(known.bytes, |length| length.visible);
         if end != known.bytes || visible != known.bytes || !published.is_sound() {
-            let rest =
-                crate::files::read_range(&*file, known.bytes, (end.max(known.bytes) - known.bytes) as usize)
-                    .map_err(failed)?;
+            let rest = read_range(&*file, known.bytes, (end.max(known.bytes) - known.bytes) as usize)
+                .map_err(failed)?;
             let start = Start { offset: known.bytes, slot: known.slots };
             let walk = Walk { bytes: &rest, start, durable: length.map(|length| length.synced) };
             let mut batches = Vec::new();
@@ -226,9 +227,11 @@ impl Store {
             state.changes = Some(self.lock.count()?);
         }
         let extent = state.segments[number as usize].known;
+        let takes_packs = extent.bytes == 0 || takes_packs(&*file).map_err(failed)?;
         Ok(Some(Writer {
             name,
             file,
+            takes_packs,
             published,
             durable: extent,
             written: extent,
@@ -295,6 +298,7 @@ impl Store {
             durable: Extent::default(),
             written: Extent::default(),
             is_poisoned: false,
+            takes_packs: true,
             seal_at: self.options.segment_bytes_max,
         })
     }
@@ -307,6 +311,13 @@ impl Store {
         }
         header
     }
+}
+
+/// Whether the header of a segment says that there may be packs.
+fn takes_packs(file: &dyn File) -> io::Result<bool> {
+    let bytes = read_range(file, 0, HEADER_BYTES)?;
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    Ok(parse_header(line).is_some_and(|header| header.format >= ACTIVE_FORMAT))
 }
 
 /// Whether a batch that was written but not published may still be taken up: nobody has moved its feed meanwhile.

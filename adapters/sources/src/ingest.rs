@@ -50,7 +50,7 @@ impl Default for Options {
             dry_run: false,
             filter: Filter::default(),
             check_records: true,
-            batch_bytes: 1 << 20,
+            batch_bytes: 2 << 20,
             record_bytes_max: PAYLOAD_BYTES_MAX,
         }
     }

@@ -44,7 +44,8 @@ impl On {
         let (ledger, url) = match self {
             Self::Memory => (Ledger::new(MemoryBackend::new(LedgerId([number; 16]))), None),
             Self::Jsonl => {
-                let options = JsonlOptions { create: true, ..JsonlOptions::default() };
+                // Some batches in packs, some in lines.
+                let options = JsonlOptions { create: true, pack_bytes_min: 700, ..JsonlOptions::default() };
                 let path = path("ledger");
                 (Ledger::new(JsonlBackend::open(&path, options).unwrap()), url("file", &path))
             }

@@ -3,8 +3,8 @@
 use super::Fixture;
 use super::build::{TestFeed, read_all};
 use crate::{
-    Address, Batch, Kind, Ledger, LedgerId, Limit, MemoryBackend, Outcome, Position, Timestamp, WriterKey,
-    replay,
+    Address, Batch, Body, Entry, Kind, Ledger, LedgerId, Limit, MemoryBackend, Outcome, Position, Timestamp,
+    WriterKey, replay,
 };
 
 fn batch(stream: &str, seqs: std::ops::Range<u64>) -> Batch {
@@ -64,7 +64,12 @@ pub fn interleaved_writers_converge_by_replay(fixture: &impl Fixture) {
     for head in here.feeds().unwrap() {
         let ours = read_all(here.backend(), &head.feed, Limit::default());
         let theirs = read_all(other.backend(), &head.feed, Limit::default());
-        assert_eq!(ours, theirs);
+        assert_eq!((ours.state, ours.heads), (theirs.state, theirs.heads));
+        // Whether a backend had to compute an address is its own affair.
+        let bodies = |entries: Vec<Entry>| -> Vec<(Address, Body)> {
+            entries.into_iter().map(|entry| (entry.address, entry.body)).collect()
+        };
+        assert_eq!(bodies(ours.entries), bodies(theirs.entries));
         assert_eq!(here.frontier_at(&head.feed, head.size).unwrap().root(), head.root);
     }
 }

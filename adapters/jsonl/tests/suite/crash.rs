@@ -3,7 +3,7 @@
 
 use burnlog_jsonl::{Durability, Fault, JsonlBackend, JsonlOptions, Simulated};
 use burnlog_log::conformance::build::{Event, Prepared, TestFeed, assert_feed, read_all};
-use burnlog_log::{Backend, BatchHead, Body, ErrorKind, Limit, Result, WriterId};
+use burnlog_log::{Address, Backend, BatchHead, Body, ErrorKind, Limit, Result, WriterId};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,6 +17,8 @@ fn options(system: &Simulated, durability: Durability) -> JsonlOptions {
         segment_bytes_max: 6000,
         seal_bytes_min: 3000,
         frame_bytes: 2000,
+        // Of the batches below some go into packs and some do not.
+        pack_bytes_min: 900,
         files: Arc::new(system.clone()),
         ..JsonlOptions::default()
     }
@@ -63,7 +65,9 @@ fn live(system: &Simulated, story: &mut Story) -> Result<()> {
 
 fn live_as(system: &Simulated, story: &mut Story, durability: Durability) -> Result<()> {
     let (mut one, mut two) = (TestFeed::new(1), TestFeed::new(2));
-    let long = |n: u64| Event::line("long", n, format!("{{\"text\":\"{}\"}}", "x".repeat(900)).as_bytes());
+    // Text that does not get much shorter in a pack.
+    let text = |n: u64| (0..14).map(|at| Address::of(&[n as u8, at]).to_string()).collect::<String>();
+    let long = |n: u64| Event::line("long", n, format!("{{\"text\":\"{}\"}}", text(n)).as_bytes());
     let backend = open_as(system, durability)?;
     story.is_created = true;
     append(&backend, &mut one, &Event::lines("a", 3), story)?;

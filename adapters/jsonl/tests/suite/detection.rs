@@ -16,11 +16,21 @@ enum Form {
     Active,
     /// The same with an index.
     Indexed,
+    /// One active segment with each batch in a pack.
+    Packed,
     /// One sealed segment of several frames, with an index.
     Sealed,
+    /// The same, made of packs.
+    PackedSealed,
 }
 
-const FORMS: [Form; 3] = [Form::Active, Form::Indexed, Form::Sealed];
+impl Form {
+    fn pack_bytes_min(self) -> usize {
+        if matches!(self, Self::Packed | Self::PackedSealed) { 0 } else { usize::MAX }
+    }
+}
+
+const FORMS: [Form; 5] = [Form::Active, Form::Indexed, Form::Packed, Form::Sealed, Form::PackedSealed];
 
 /// A small ledger of two feeds and what is in it.
 struct Small {
@@ -39,11 +49,17 @@ impl Drop for Small {
     }
 }
 
-fn open(system: &Simulated, read_only: bool) -> burnlog_log::Result<JsonlBackend> {
+fn open(system: &Simulated) -> burnlog_log::Result<JsonlBackend> {
+    let options =
+        JsonlOptions { read_only: true, files: Arc::new(system.clone()), ..JsonlOptions::default() };
+    JsonlBackend::open(Path::new(FOLDER), options)
+}
+
+fn create(system: &Simulated, form: Form) -> burnlog_log::Result<JsonlBackend> {
     let options = JsonlOptions {
-        create: !read_only,
-        read_only,
+        create: true,
         frame_bytes: 600,
+        pack_bytes_min: form.pack_bytes_min(),
         files: Arc::new(system.clone()),
         ..JsonlOptions::default()
     };
@@ -61,7 +77,7 @@ fn writer_event(feed: &TestFeed) -> Event {
 impl Small {
     fn new(form: Form, seed: u64) -> Self {
         let system = Simulated::new(seed);
-        let backend = open(&system, false).unwrap();
+        let backend = create(&system, form).unwrap();
         let new = |number: u64| (TestFeed::new((10 * seed + number) as u8), Vec::new());
         let mut feeds: [(TestFeed, Vec<Event>); 2] = [new(1), new(2)];
         let shared = Event::line("s", 1, b"not \xff json");
@@ -78,10 +94,10 @@ impl Small {
             moments.push(files(&system));
         }
         match form {
-            Form::Active => {}
+            Form::Active | Form::Packed => {}
             // Too small to be sealed by it, but the index is written.
             Form::Indexed => drop(backend.compact().unwrap()),
-            Form::Sealed => assert!(backend.seal().unwrap()),
+            Form::Sealed | Form::PackedSealed => assert!(backend.seal().unwrap()),
         }
         drop(backend);
         Self { system, feeds, moments, unnamed: RefCell::default() }
@@ -103,7 +119,7 @@ impl Small {
     }
 
     fn is_named_with(&self, heads: &[BatchHead]) -> bool {
-        let backend = match open(&self.system, true) {
+        let backend = match open(&self.system) {
             Ok(backend) => backend,
             Err(error) => {
                 assert!(!error.location().is_empty(), "{error} names no place");
@@ -124,7 +140,7 @@ impl Small {
 
     /// Counts entries that cannot be read. Every other must be what was recorded, at its index.
     fn lost(&self, what: &str) -> usize {
-        let Ok(backend) = open(&self.system, true) else { return usize::MAX };
+        let Ok(backend) = open(&self.system) else { return usize::MAX };
         let mut lost = 0;
         for (feed, events) in &self.feeds {
             let page = read_all(&backend, &feed.id(), Limit::default());
@@ -235,8 +251,18 @@ fn every_flipped_bit_is_named_while_a_segment_is_active_and_indexed() {
 }
 
 #[test]
+fn every_flipped_bit_is_named_in_packs() {
+    every_bit(Form::Packed);
+}
+
+#[test]
 fn every_flipped_bit_is_named_once_a_segment_is_sealed() {
     every_bit(Form::Sealed);
+}
+
+#[test]
+fn every_flipped_bit_is_named_once_packs_are_sealed() {
+    every_bit(Form::PackedSealed);
 }
 
 #[test]
@@ -292,12 +318,13 @@ fn a_swapped_dropped_or_inserted_record_is_named() {
 
 #[test]
 fn swapped_dropped_and_inserted_batches_are_named() {
-    for form in [Form::Active, Form::Indexed] {
+    for form in [Form::Active, Form::Indexed, Form::Packed] {
         let small = Small::new(form, 1);
         let (path, bytes) = small.segment();
         let lines = records(&bytes);
-        // The header, then two entries and a commit line for each batch.
-        let batches: Vec<Vec<u8>> = lines[1..].chunks(3).map(<[Vec<u8>]>::concat).collect();
+        // The header, then two entries or a pack, and a commit line, for each batch.
+        let batch_lines = if form == Form::Packed { 2 } else { 3 };
+        let batches: Vec<Vec<u8>> = lines[1..].chunks(batch_lines).map(<[Vec<u8>]>::concat).collect();
         let with = |order: &[usize]| -> Vec<u8> {
             lines[..1].iter().chain(order.iter().map(|at| &batches[*at])).flatten().copied().collect()
         };
@@ -392,7 +419,7 @@ fn a_ledger_that_went_back_is_named_by_what_a_host_remembers_and_unanchored_with
         let is_newest = batches + 1 == small.moments.len();
         assert_eq!(small.is_named_with(&heads), !is_newest, "after batch {batches}");
         let (mut notes, mut named) = (Vec::new(), 0);
-        let ledger = Ledger::new(open(&small.system, true).unwrap());
+        let ledger = Ledger::new(open(&small.system).unwrap());
         verify(&ledger, &[], &mut |finding| {
             if finding.severity == Severity::Note { notes.push(finding.code) } else { named += 1 }
         })

@@ -1,5 +1,7 @@
 //! The bytes: a golden segment, and odd payloads through every form that a line can take.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use burnlog_jsonl::{JsonlBackend, JsonlOptions, Simulated};
 use burnlog_log::conformance::build::{Event, TestFeed, assert_feed};
 use burnlog_log::{Address, Append, Backend, Body, Limit, NewEvent, Presence};
@@ -11,9 +13,14 @@ use std::sync::Arc;
 const FOLDER: &str = "/ledger";
 
 fn open(system: &Simulated) -> JsonlBackend {
+    open_as(system, usize::MAX)
+}
+
+fn open_as(system: &Simulated, pack_bytes_min: usize) -> JsonlBackend {
     let options = JsonlOptions {
         create: true,
         frame_bytes: 64 << 10,
+        pack_bytes_min,
         files: Arc::new(system.clone()),
         ..JsonlOptions::default()
     };
@@ -26,6 +33,10 @@ fn segment(system: &Simulated, ending: &str) -> PathBuf {
 
 /// A ledger of fixed id, key and clock: its bytes are part of the format and must never change.
 fn golden() -> (Simulated, TestFeed, Vec<Event>) {
+    golden_as(usize::MAX)
+}
+
+fn golden_as(pack_bytes_min: usize) -> (Simulated, TestFeed, Vec<Event>) {
     let system = Simulated::new(42);
     let events = vec![
         Event::line("s-1", 0, b"{\"type\":\"user\",\"n\":1.0}"),
@@ -33,7 +44,7 @@ fn golden() -> (Simulated, TestFeed, Vec<Event>) {
         Event::line("s-1", 2, b"\xff\xfe"),
         Event::line("s-1", 3, b"{}"),
     ];
-    let backend = open(&system);
+    let backend = open_as(&system, pack_bytes_min);
     let (mut one, mut two) = (TestFeed::new(1), TestFeed::new(2));
     one.append(&backend, &events[..3]).unwrap();
     two.append(&backend, &events[..1]).unwrap();
@@ -56,9 +67,56 @@ fn golden() -> (Simulated, TestFeed, Vec<Event>) {
 fn the_bytes_of_an_active_segment_stay() {
     let (system, ..) = golden();
     let bytes = system.bytes_of(&segment(&system, ".jsonl")).unwrap();
-    assert_eq!(String::from_utf8(bytes).unwrap(), include_str!("golden/active-v1.jsonl"));
+    assert_eq!(String::from_utf8(bytes).unwrap(), include_str!("golden/active-v2.jsonl"));
     let identity = system.bytes_of(&Path::new(FOLDER).join("ledger.json")).unwrap();
     assert_eq!(String::from_utf8(identity).unwrap(), include_str!("golden/ledger-v1.json"));
+}
+
+/// What a pack compresses to is a matter of the compressor; that it can be read, and what is in it, must never change.
+#[test]
+fn packs_are_read_for_ever_and_hold_sealed_lines() {
+    let stored = include_str!("golden/packed-v2.jsonl");
+    let (system, one, events) = golden_as(0);
+    let path = segment(&system, ".jsonl");
+    let written = String::from_utf8(system.bytes_of(&path).unwrap()).unwrap();
+    let packs = |text: &str| -> Vec<String> {
+        let fields = text.lines().filter_map(|line| line.split_once("\"zstd\":\"")?.1.strip_suffix("\"}"));
+        let plain = fields.map(|field| decompress_all(&BASE64.decode(field).unwrap()));
+        plain.map(|plain| String::from_utf8(plain).unwrap()).collect()
+    };
+    assert_eq!(packs(&written), packs(stored));
+    assert_eq!(packs(stored).len(), 3, "one for each batch");
+    system.put(&path, stored.as_bytes());
+    let length = stored.len() as u64;
+    assert!(burnlog_jsonl::recover(stored.as_bytes(), Some(length)).damage.is_empty());
+    system.put(&path.with_extension("durable"), b"");
+    let backend = open(&system);
+    let page = backend.read(&one.id(), 0, Limit::default()).unwrap();
+    let bodies: Vec<Body> = page.entries.into_iter().map(|entry| entry.body).collect();
+    let expected: Vec<Body> = events[..3].iter().map(Event::body).collect();
+    assert_eq!(bodies[..3], expected);
+    assert_eq!(bodies[3], Body::Erased { skeleton: events[3].skeleton.clone().into() });
+    backend.check(&mut |damage| assert!(damage.rebuildable, "{damage:?}")).unwrap();
+}
+
+#[test]
+fn a_segment_of_format_1_is_gone_on_with_in_lines_that_its_readers_know() {
+    let (system, mut one, mut events) = golden();
+    let path = segment(&system, ".jsonl");
+    system.put(&path, include_bytes!("golden/active-v1.jsonl"));
+    let more = Event::lines("more", 9);
+    let backend = open_as(&system, 0);
+    one.frontier.extend([burnlog_log::leaf(&events[3].skeleton)]);
+    one.append(&backend, &more).unwrap();
+    drop(backend);
+    let text = String::from_utf8(system.bytes_of(&path).unwrap()).unwrap();
+    assert!(text.contains("\"format\":1") && !text.contains("\"pack\":"), "{text}");
+    assert!(text.contains("\"more\""), "it is the segment that is gone on with");
+    events.extend(more);
+    let backend = open(&system);
+    let page = backend.read(&one.id(), 0, Limit::default()).unwrap();
+    assert_eq!(page.entries.len(), events.len());
+    backend.check(&mut |damage| panic!("{damage:?}")).unwrap();
 }
 
 #[test]
@@ -171,10 +229,19 @@ fn odd_events() -> Vec<Event> {
 
 #[test]
 fn odd_payloads_come_back_from_every_form() {
+    come_back(usize::MAX);
+}
+
+#[test]
+fn odd_payloads_come_back_from_packs() {
+    come_back(0);
+}
+
+fn come_back(pack_bytes_min: usize) {
     let system = Simulated::new(1);
     let events = odd_events();
     let mut feed = TestFeed::new(1);
-    let backend = open(&system);
+    let backend = open_as(&system, pack_bytes_min);
     for chunk in events.chunks(5) {
         feed.append(&backend, chunk).unwrap();
     }
@@ -213,6 +280,12 @@ fn odd_payloads_come_back_from_every_form() {
 /// not so, or the skeleton is not even text, it must still give back what it was given, sealed or not.
 #[test]
 fn events_that_do_not_fit_their_hashes_are_kept_as_they_are() {
+    for pack_bytes_min in [0, usize::MAX] {
+        are_kept(pack_bytes_min);
+    }
+}
+
+fn are_kept(pack_bytes_min: usize) {
     let system = Simulated::new(1);
     let fitting = Event::line("a", 0, b"{}");
     let mut events = vec![fitting.clone()];
@@ -235,7 +308,7 @@ fn events_that_do_not_fit_their_hashes_are_kept_as_they_are() {
     );
     let address = Address::of(newer.as_bytes());
     events.push(Event { address, skeleton: newer.into_bytes(), payload: b"{}".to_vec() });
-    let backend = open(&system);
+    let backend = open_as(&system, pack_bytes_min);
     let mut feed = TestFeed::new(1);
     feed.append(&backend, &events).unwrap();
     assert_feed(&backend, &feed, &events);
@@ -258,11 +331,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn any_bytes_come_back_active_and_sealed(payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 1..12), stream in any::<String>()) {
+    fn any_bytes_come_back_active_and_sealed(payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 1..12), stream in any::<String>(), is_packed: bool) {
         let system = Simulated::new(1);
         let events: Vec<Event> =
             payloads.iter().enumerate().map(|(n, payload)| Event::line(&stream, n as u64, payload)).collect();
-        let backend = open(&system);
+        let backend = open_as(&system, if is_packed { 0 } else { usize::MAX });
         let mut feed = TestFeed::new(1);
         feed.append(&backend, &events).unwrap();
         assert_feed(&backend, &feed, &events);

@@ -27,3 +27,24 @@ impl Fixture for Jsonl {
 }
 
 burnlog_log::conformance!(Jsonl);
+
+/// The same with every batch in packs.
+mod packed {
+    use super::{Arc, Backend, Fixture};
+    use burnlog_jsonl::{JsonlBackend, JsonlOptions};
+
+    struct Packed(tempfile::TempDir);
+
+    impl Fixture for Packed {
+        fn create() -> Self {
+            Self(tempfile::tempdir().unwrap())
+        }
+
+        fn open(&self) -> Arc<dyn Backend> {
+            let options = JsonlOptions { create: true, pack_bytes_min: 0, ..JsonlOptions::default() };
+            Arc::new(JsonlBackend::open(&self.0.path().join("ledger"), options).unwrap())
+        }
+    }
+
+    burnlog_log::conformance!(Packed);
+}

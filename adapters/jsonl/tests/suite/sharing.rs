@@ -263,7 +263,7 @@ fn a_segment_of_a_newer_format_is_refused_and_one_of_another_ledger_is_left_alon
     let path = place.folder().join("segments").join(&name);
     let text = std::fs::read_to_string(&path).unwrap();
     let (first, rest) = text.split_once('\n').unwrap();
-    let body = first[18..].replace("\"format\":1", "\"format\":9");
+    let body = first[18..].replace("\"format\":2", "\"format\":9");
     let header = format!("{{\"crc\":\"{:08x}\",{body}", crc32fast::hash(body.as_bytes()));
     std::fs::write(&path, format!("{header}\n{rest}")).unwrap();
     let error = JsonlBackend::create(&place.folder()).unwrap_err();

@@ -73,6 +73,8 @@ pub(super) fn open(system: &Simulated, durability: Durability) -> Result<Ledger>
         segment_bytes_max: 6000,
         seal_bytes_min: 2000,
         frame_bytes: 1500,
+        // Batches of 900 bytes go into packs, the last of a run does not.
+        pack_bytes_min: 800,
         files: Arc::new(system.clone()),
         ..JsonlOptions::default()
     };
