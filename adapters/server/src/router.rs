@@ -285,13 +285,11 @@ impl Server {
             }
         }
         let message_bytes = asked.message.len() as u64;
-        let place = match asked.message.len() {
-            ..=LARGE_BYTES => None,
-            // Nobody closes it; and without a place the work is done all the same.
-            _ => Arc::clone(&self.large).acquire_owned().await.ok(),
-        };
+        let is_small = asked.message.len() <= LARGE_BYTES;
+        // Nobody closes it; and without a place the work is done all the same.
+        let place = if is_small { None } else { Arc::clone(&self.large).acquire_owned().await.ok() };
         // From here on it is finished, also for a client that went away; so the memory goes with it.
-        let worked = self.desk.work(move || {
+        let worked = self.desk.work(is_small, move || {
             let (answer, failure) = work(&ledger, rights, &asked);
             if operation == Operation::Append && answer.status == 200 {
                 ledger.folds.wake();

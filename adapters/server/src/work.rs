@@ -27,10 +27,12 @@ impl Drop for Seat {
 impl Desk {
     /// Does the work of a request to its end, also when nobody waits for it any more; `None` where it panicked.
     ///
-    /// Whoever is served alone is served where its bytes came in: the runtime moves to another thread, and two changes of
-    /// threads are less between a request and its answer. Whoever comes meanwhile goes to a thread of the pool.
+    /// Who is alone, with a small message, is served where its bytes came in: the runtime moves to another thread, and two
+    /// changes of threads are less between a request and its answer. Whoever comes meanwhile goes to a thread of the pool. So does a
+    /// large message: what the allocator keeps for a thread would be kept for each that the runtime moves to.
     pub(crate) async fn work<T: Send + 'static>(
         &self,
+        is_small: bool,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
         let is_alone = self.busy.fetch_add(1, Ordering::Relaxed) == 0;
@@ -39,7 +41,7 @@ impl Desk {
             let _seat = seat;
             work()
         };
-        if is_alone {
+        if is_alone && is_small {
             tokio::task::block_in_place(|| catch_unwind(AssertUnwindSafe(seated))).ok()
         } else {
             tokio::task::spawn_blocking(seated).await.ok()
@@ -94,12 +96,12 @@ mod tests {
                 may_go_on.recv().unwrap();
                 std::thread::current().id()
             };
-            own.work(work).await
+            own.work(true, work).await
         });
         let thread = has_begun.recv().unwrap();
         // Whoever comes now is served, on another thread, while the first one is still at it.
         let own = Arc::clone(&desk);
-        let second = runtime.spawn(async move { own.work(|| std::thread::current().id()).await });
+        let second = runtime.spawn(async move { own.work(true, || std::thread::current().id()).await });
         assert_ne!(runtime.block_on(second).unwrap(), Some(thread));
         go_on.send(()).unwrap();
         assert_eq!(runtime.block_on(alone).unwrap(), Some(thread));
@@ -112,7 +114,8 @@ mod tests {
         for others in [0, 1] {
             desk.busy.store(others, Ordering::Relaxed);
             let own = Arc::clone(&desk);
-            let done = runtime.spawn(async move { own.work(|| panic!("as planned")).await.map(|()| 7) });
+            let done =
+                runtime.spawn(async move { own.work(true, || panic!("as planned")).await.map(|()| 7) });
             assert_eq!(runtime.block_on(done).unwrap(), None);
             assert_eq!(desk.busy.load(Ordering::Relaxed), others);
         }
