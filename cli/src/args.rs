@@ -92,8 +92,9 @@ pub(crate) enum Command {
     Export(Export),
     /// Finds words in what was said, thought, asked of tools and given back by them.
     Search(Search),
-    /// Shows how many records of each type were understood.
-    Diagnostics,
+    /// Shows how many records of each type and version were understood: of all sessions together, so that of the filters only
+    /// --source and --limit mean something.
+    Diagnostics(Filter),
     /// Maintains the rows that are folded from the ledger.
     #[command(subcommand)]
     Project(Project),

@@ -10,7 +10,7 @@ use crate::text::Name;
 use burnlog_log::{Address, Error, ErrorKind, Result, parse_hex, push_hex};
 use std::collections::HashMap;
 
-/// How many rows, of 128 records each, are read at once.
+/// How many rows, of 200 records each, are read at once.
 const PAGE_ROWS: usize = 64;
 
 /// Which blocks are asked for.

@@ -23,6 +23,7 @@ use line::{Block, Content, Line, Message, Usage};
 pub(crate) const FOLD: SourceFold = SourceFold {
     name: "claude-code",
     rewrites: false,
+    copies_calls: false,
     names_session: false,
     locate,
     fold,

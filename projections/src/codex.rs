@@ -22,6 +22,7 @@ use std::borrow::Cow;
 pub(crate) const FOLD: SourceFold = SourceFold {
     name: "codex",
     rewrites: true,
+    copies_calls: false,
     names_session: false,
     locate,
     fold,
@@ -104,7 +105,8 @@ pub(crate) fn note_imported(
     let key = facts::key_of(u64::MAX, &record.address);
     let fact = facts::encode(&Dated { at: None, fact: Fact::Imported(turn.to_fact()) });
     facts.note(&stream.source, &group, key, fact);
-    for row in tool_uses_of(turn, &stream.source, record.address) {
+    for mut row in tool_uses_of(turn, &stream.source, record.address) {
+        row.call = Some(resolve::imported_key(&stream.session, turn));
         facts.tool_uses.merge(row);
     }
 }
@@ -336,6 +338,10 @@ impl LineFold<'_> {
         row.used_at = self.timestamp;
         row.use_copied = Some(false);
         row.place = Some(self.record.address);
+        // The call that asked for it is told by a line behind this one.
+        let key = facts::key_of(self.record.seq, &self.record.address);
+        let fact = facts::encode(&Dated { at: None, fact: Fact::Tool { id: row.tool_use.clone() } });
+        self.facts.note(&self.stream.source, &self.stream.stream, key, fact);
         self.facts.tool_uses.merge(row);
     }
 

@@ -13,7 +13,7 @@ use std::borrow::Cow;
 pub(crate) const ADDRESS_BYTES: usize = 6;
 
 row! {
-    /// The blocks in 128 consecutive records of a stream; the same records as in the chunk of `records`.
+    /// The blocks in 200 consecutive records of a stream; the same records as in the chunk of `records`.
     ///
     /// `blocks` is compact JSON: `[[seq,"address",[kind,start,bytes],[kind,start,bytes,"tool use id"],…],…]`, ordered by
     /// seq and address. `address` is the first 12 hex digits of the event's; with the seq it names one entry of the

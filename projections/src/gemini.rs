@@ -20,6 +20,7 @@ use message::{Message, Record, Tool, Usage};
 pub(crate) const FOLD: SourceFold = SourceFold {
     name: "gemini-cli",
     rewrites: true,
+    copies_calls: false,
     names_session: false,
     locate,
     fold,

@@ -106,6 +106,13 @@ impl Group {
     }
 }
 
+impl Family {
+    /// Returns the names of the groups.
+    pub(crate) fn names(&self) -> impl Iterator<Item = Name> {
+        self.groups.iter().map(|(name, _)| Name::from(&*String::from_utf8_lossy(name)))
+    }
+}
+
 impl Merge for Group {
     fn merge(&mut self, other: Self) {
         self.facts.join(other.facts);

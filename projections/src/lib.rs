@@ -10,6 +10,7 @@ mod conflicts;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod content;
+mod copies;
 mod derived;
 mod diagnostics;
 mod dump;
@@ -17,6 +18,7 @@ mod erasures;
 mod extents;
 mod feeds;
 mod fold;
+mod forks;
 mod gemini;
 mod groups;
 mod json;
@@ -55,6 +57,7 @@ mod store;
 mod streams;
 mod table;
 mod text;
+mod tool_calls;
 mod tool_uses;
 mod user_turns;
 

@@ -1,10 +1,12 @@
 //! How sessions hang together: what records state outright, history that was copied from one file to another, and
 //! which record of another file a file goes on from. Copies are found by the first record that both files begin with.
 
+use crate::forks::{fork_of, forks};
 use crate::lookup::{CHUNK_PAGE_ROWS, for_each_within, for_each_within_pages, live, records, stream_feeds};
 use crate::queries::Queries;
 use crate::records::{Chunk, RecordPlace, fingerprint};
 use crate::relationships::{KIND_CONTINUATION, KIND_FORK, KIND_SUBAGENT, Relationship};
+use crate::rollups::Session;
 use crate::store::RowReader;
 use crate::streams::Stream;
 use crate::table::{Row, Value};
@@ -95,6 +97,7 @@ fn origins_of(queries: &dyn Queries, source: &str, session: &str, streams: &[Str
     for stream in streams {
         add_copies(queries, stream, Some(session), &mut links)?;
     }
+    links.extend(forks(queries, source, session)?);
     Ok(links)
 }
 
@@ -115,7 +118,8 @@ pub fn relationships(queries: &dyn Queries, source: &str, session: &str) -> Resu
 }
 
 /// Calls `each` with every link of the ledger: those that records state in the order of their keys, then those that were
-/// found in the order of the streams they lead to, then those to a record of another stream.
+/// found in the order of the streams they lead to, then forks that copied calls under new names, then links to a record of
+/// another stream.
 pub fn for_each_link(queries: &dyn Queries, each: &mut dyn FnMut(Link) -> Result<()>) -> Result<()> {
     let generation = live(queries)?;
     for_each_within::<Relationship>(queries, generation, &[], None, &mut |row| {
@@ -143,6 +147,10 @@ pub fn for_each_link(queries: &dyn Queries, each: &mut dyn FnMut(Link) -> Result
         if stream.first_parent.is_some() {
             followers.push(stream);
         }
+        Ok(true)
+    })?;
+    for_each_within::<Session>(queries, generation, &[], None, &mut |row| {
+        fork_of(queries, &row.source, &row.session)?.into_iter().try_for_each(&mut *each)?;
         Ok(true)
     })?;
     let mut links = Vec::new();

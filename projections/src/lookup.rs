@@ -23,7 +23,7 @@ use std::ops::Range;
 const PAGE_ROWS: usize = 1024;
 /// How many rows are read first where only a part of a table is wanted.
 const FIRST_PAGE_ROWS: usize = 16;
-/// How many rows are read at once where one has 128 records.
+/// How many rows are read at once where one has 200 records.
 pub(crate) const CHUNK_PAGE_ROWS: usize = 128;
 /// Sorts after every text that is a key.
 const AFTER_ALL: &str = "\u{10ffff}\u{10ffff}";

@@ -2,6 +2,7 @@
 //! each the version that counts is chosen among the facts of its session. Format facts: from files of 25 versions.
 
 mod blocks;
+mod copied;
 mod facts;
 mod object;
 mod resolve;
@@ -19,6 +20,7 @@ use object::{Fields, Form, Object};
 pub(crate) const FOLD: SourceFold = SourceFold {
     name: "opencode",
     rewrites: true,
+    copies_calls: true,
     names_session: true,
     locate: |stream| (stream, None),
     fold,
@@ -199,6 +201,7 @@ impl ObjectFold<'_> {
             created,
             completed,
             model: option(fields.model.as_deref()),
+            provider: option(fields.provider.as_deref()),
             agent: option(fields.agent.as_deref().or(fields.mode.as_deref())),
             finish: option(fields.finish.as_deref()),
             tokens: fields.tokens.as_ref().map(tokens),

@@ -1,12 +1,13 @@
-//! Which event stands at which record of which stream: packed chunks of 128 record numbers each.
+//! Which event stands at which record of which stream: packed chunks of 200 record numbers each.
 //! What `show`, `restore` and chains stand on, and how a fold recognises an event that it has seen.
 
 use crate::table::row;
 use crate::text::Name;
 use burnlog_log::{Address, parse_hex};
 
-/// How many record numbers one chunk covers.
-pub const CHUNK_RECORDS: u64 = 128;
+/// How many record numbers one chunk covers: as many as fill a page of SQLite (8 KiB) with their places of some 38 bytes; of 128
+/// a row took 60 % of it.
+pub const CHUNK_RECORDS: u64 = 200;
 /// Offset, class, address and fingerprint of one entry, in bytes.
 const ENTRY_BYTES: usize = 1 + 1 + 32 + FINGERPRINT_BYTES;
 /// Enough to name few candidates among many millions of records; which is meant, the records tell.
@@ -115,7 +116,7 @@ pub fn fingerprint(id: &str) -> [u8; 4] {
 }
 
 row! {
-    /// The events at 128 consecutive record numbers of a stream, ordered by number and address.
+    /// The events at 200 consecutive record numbers of a stream, ordered by number and address.
     pub struct Chunk in "records" dumped true
     key {
         /// The source.

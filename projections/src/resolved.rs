@@ -4,6 +4,7 @@
 use crate::Derived;
 use crate::calls::{Call, CallSession};
 use crate::compactions::Compaction;
+use crate::copies::{self, Instance};
 use crate::groups::{FactSet, Family, Group};
 use crate::notices::Notice;
 use crate::relationships::Relationship;
@@ -13,6 +14,7 @@ use crate::sources::{SOURCES, SourceFold};
 use crate::store::FoldTransaction;
 use crate::table::{Merge, Row, Value};
 use crate::text::Name;
+use crate::tool_calls::{self, ToolCall};
 use crate::tool_uses::ToolUse;
 use crate::user_turns::UserTurn;
 use burnlog_log::Result;
@@ -29,6 +31,10 @@ pub(crate) struct Resolved {
     pub(crate) tool_uses: Vec<ToolUse>,
     pub(crate) notices: Vec<Notice>,
     pub(crate) relationships: Vec<Relationship>,
+    /// Calls that other groups may have copies of, in place of rows.
+    pub(crate) instances: Vec<Instance>,
+    /// Which calls asked for tools whose rows do not say it, in the order of the tool uses.
+    pub(crate) tool_calls: Vec<ToolCall>,
     /// Unknown records by version and type, which were counted without their version.
     pub(crate) unknown: BTreeMap<(Name, Name), i64>,
 }
@@ -101,10 +107,10 @@ impl Resolvable for Call {
 /// How the meaning of one group changed.
 #[derive(Debug)]
 pub(crate) struct Change {
-    source: Name,
-    group: Name,
-    before: Resolved,
-    after: Resolved,
+    pub(crate) source: Name,
+    pub(crate) group: Name,
+    pub(crate) before: Resolved,
+    pub(crate) after: Resolved,
 }
 
 impl Change {
@@ -120,7 +126,7 @@ fn fold_of(source: &str) -> Option<&'static SourceFold> {
 }
 
 /// Tells what a group means; its rows are sorted, one for each key.
-fn resolve(group: &Group) -> Resolved {
+pub(crate) fn resolve(group: &Group) -> Resolved {
     let Some(fold) = fold_of(&group.source) else { return Resolved::default() };
     let mut resolved = (fold.resolve)(group);
     settle(&mut resolved.calls);
@@ -129,6 +135,7 @@ fn resolve(group: &Group) -> Resolved {
     settle(&mut resolved.tool_uses);
     settle(&mut resolved.notices);
     settle(&mut resolved.relationships);
+    resolved.instances.sort_by(|one, two| one.call.compare_key(&two.call));
     resolved
 }
 
@@ -155,9 +162,11 @@ pub(crate) fn write(changes: &[Change], to: &mut dyn FoldTransaction, derived: &
     families.write(to, derived)?;
     let mut groups = Groups::default();
     write_rows::<Call>(changes, &mut groups, to, derived)?;
+    copies::write(changes, &mut groups, to, derived)?;
     write_rows::<UserTurn>(changes, &mut groups, to, derived)?;
     write_rows::<Compaction>(changes, &mut groups, to, derived)?;
     write_rows::<ToolUse>(changes, &mut groups, to, derived)?;
+    tool_calls::write(changes, to)?;
     write_rows::<Notice>(changes, &mut groups, to, derived)?;
     write_rows::<Relationship>(changes, &mut groups, to, derived)
 }
@@ -176,11 +185,15 @@ fn count_unknown(change: &Change, derived: &mut Derived) {
 fn note_families(change: &Change, families: &mut Rows<Family>) {
     let Some(family_of) = fold_of(&change.source).map(|fold| fold.family) else { return };
     let after = &change.after;
+    let known: BTreeSet<_> = change.before.instances.iter().filter_map(|it| it.identity.as_deref()).collect();
+    let identities = after.instances.iter().filter_map(|it| it.identity.as_deref());
+    let identities = identities.filter(|identity| !known.contains(identity));
     let names = after.calls.iter().map(|row| &row.call);
     let names = names.chain(after.user_turns.iter().map(|row| &row.turn));
     let names = names.chain(after.compactions.iter().map(|row| &row.compaction));
     let names = names.chain(after.notices.iter().map(|row| &row.notice));
-    let names: BTreeSet<&str> = names.filter_map(|name| family_of(name)).collect();
+    let names = names.filter_map(|name| family_of(name)).chain(identities);
+    let names: BTreeSet<&str> = names.collect();
     for family in names {
         let groups = FactSet::of(change.group.as_bytes().to_vec(), Vec::new());
         families.merge(Family { source: change.source.clone(), family: Name::from(family), groups });
@@ -189,7 +202,7 @@ fn note_families(change: &Change, families: &mut Rows<Family>) {
 
 /// Groups as they are in the store by now, resolved once.
 #[derive(Default)]
-struct Groups {
+pub(crate) struct Groups {
     resolved: BTreeMap<(Name, Name), Resolved>,
     families: BTreeMap<(Name, Name), Vec<Name>>,
 }
@@ -233,16 +246,35 @@ impl Groups {
         names.into_iter().map(|name| (change.source.clone(), name)).collect()
     }
 
-    fn read_families(&mut self, to: &mut dyn FoldTransaction, wanted: BTreeSet<(Name, Name)>) -> Result<()> {
+    /// Returns the sources and names of the groups of a family that was read before.
+    pub(crate) fn groups_of_family(&self, family: &(Name, Name)) -> Vec<(Name, Name)> {
+        let names = self.families.get(family).into_iter().flatten();
+        names.map(|name| (family.0.clone(), name.clone())).collect()
+    }
+
+    /// Returns what a group that was read before means.
+    pub(crate) fn resolved_group(&self, group: &(Name, Name)) -> Option<&Resolved> {
+        self.resolved.get(group)
+    }
+
+    /// Reads families that were not read before.
+    pub(crate) fn read_families(
+        &mut self,
+        to: &mut dyn FoldTransaction,
+        wanted: BTreeSet<(Name, Name)>,
+    ) -> Result<()> {
         let wanted: Vec<_> = wanted.into_iter().filter(|key| !self.families.contains_key(key)).collect();
         read_all(to, &wanted, |key, row: Option<Family>| {
-            let names = row.iter().flat_map(|row| row.groups.iter());
-            let names = names.map(|(name, _)| Name::from(&*String::from_utf8_lossy(name)));
-            self.families.insert(key, names.collect());
+            self.families.insert(key, row.iter().flat_map(Family::names).collect());
         })
     }
 
-    fn read_groups(&mut self, to: &mut dyn FoldTransaction, wanted: BTreeSet<(Name, Name)>) -> Result<()> {
+    /// Reads groups that were not read before, as they are by now.
+    pub(crate) fn read_groups(
+        &mut self,
+        to: &mut dyn FoldTransaction,
+        wanted: BTreeSet<(Name, Name)>,
+    ) -> Result<()> {
         let wanted: Vec<_> = wanted.into_iter().filter(|key| !self.resolved.contains_key(key)).collect();
         read_all(to, &wanted, |key, row: Option<Group>| {
             self.resolved.insert(key, row.as_ref().map(resolve).unwrap_or_default());
@@ -316,7 +348,7 @@ fn write_rows<R: Resolvable>(
 }
 
 /// Puts rows in the places of those that have their keys, or nothing.
-fn replace<R: Resolvable>(
+pub(crate) fn replace<R: Resolvable>(
     anew: &[(&R, Option<R>)],
     to: &mut dyn FoldTransaction,
     derived: &mut Derived,

@@ -31,6 +31,8 @@ pub(crate) struct SourceFold {
     /// Whether two forms of one thing are no contradiction: its objects are rewritten in place, or what they mean depends
     /// on facts that may still come.
     pub(crate) rewrites: bool,
+    /// Whether forks copy calls under new names, so that groups tell of instances in place of calls.
+    pub(crate) copies_calls: bool,
     /// Whether a record alone says which session it belongs to: one that was erased then tells of no stream.
     pub(crate) names_session: bool,
     /// Tells the session that a stream belongs to, and the subagent if it is one's.
@@ -49,6 +51,11 @@ pub(crate) const SOURCES: &[SourceFold] = &[claude_code::FOLD, codex::FOLD, open
 /// Whether objects of a source are rewritten in place.
 pub(crate) fn rewrites_in_place(source: &str) -> bool {
     SOURCES.iter().any(|fold| fold.name == source && fold.rewrites)
+}
+
+/// Whether forks of a source copy calls under new names.
+pub(crate) fn copies_calls(source: &str) -> bool {
+    SOURCES.iter().any(|fold| fold.name == source && fold.copies_calls)
 }
 
 /// One record on its way into rows.

@@ -186,7 +186,8 @@ fn count_rollout(records: &[Value], known: &mut HashMap<String, HashSet<String>>
     }
 }
 
-/// Counts assistant messages of the tree and of the database: of each the version that was completed last.
+/// Counts assistant messages of the tree and of the database: of each the version that was completed last. A message that is
+/// older than its session was copied there by a fork: it is not counted where the one that it was copied from is.
 fn count_opencode(homes: &[PathBuf]) -> Result<Counts> {
     let (mut counts, mut calls) = (Counts::default(), Calls::default());
     let mut steps: HashMap<String, BTreeMap<String, Tokens>> = HashMap::new();
@@ -221,8 +222,12 @@ fn count_opencode(homes: &[PathBuf]) -> Result<Counts> {
             .or_default()
             .insert(id.unwrap_or_default().into(), step);
     }
+    let copies = copied_messages(&messages);
     for message in messages.iter().filter(|value| text(value, "/role") == Some("assistant")) {
         let id = text(message, "/id").unwrap_or_default();
+        if copies.contains(id) {
+            continue;
+        }
         let completed = message.pointer("/time/completed").and_then(Value::as_i64);
         let mut tokens = opencode_tokens(message);
         if completed.is_none() && tokens == Tokens::default() {
@@ -234,6 +239,31 @@ fn count_opencode(homes: &[PathBuf]) -> Result<Counts> {
     }
     calls.finish(&mut counts);
     Ok(counts)
+}
+
+/// Returns the ids of the messages that are copies of another one that is there, or of an earlier copy of it.
+fn copied_messages(messages: &[Value]) -> HashSet<String> {
+    let created = |value: &Value| value.pointer("/time/created").and_then(Value::as_i64);
+    let sessions: HashMap<&str, i64> = messages
+        .iter()
+        .filter(|value| value.get("role").is_none() && value.get("type").is_none())
+        .filter_map(|value| Some((text(value, "/id")?, created(value)?)))
+        .collect();
+    let mut alike: BTreeMap<String, BTreeMap<(i64, &str), bool>> = BTreeMap::new();
+    for message in messages.iter().filter(|value| value.pointer("/time/completed").is_some()) {
+        let (Some(id), Some(session)) = (text(message, "/id"), text(message, "/sessionID")) else { continue };
+        if opencode_tokens(message) == Tokens::default() {
+            continue;
+        }
+        let kept = ["/time", "/tokens", "/modelID", "/providerID", "/cost", "/path", "/finish"];
+        let kept = kept.map(|path| message.pointer(path).map_or("-".to_owned(), Value::to_string)).join(" ");
+        let began = sessions.get(session).copied();
+        let is_copy = began.is_some_and(|began| created(message).is_some_and(|created| created < began));
+        // The session of a copy is younger than that of what it was copied from.
+        alike.entry(kept).or_default().insert((began.unwrap_or(i64::MIN), id), is_copy);
+    }
+    let behind_the_first = alike.values().flat_map(|messages| messages.iter().skip(1));
+    behind_the_first.filter(|(_, is_copy)| **is_copy).map(|((_, id), _)| (*id).to_owned()).collect()
 }
 
 fn opencode_tokens(value: &Value) -> Tokens {
@@ -252,17 +282,26 @@ fn read_database(path: &Path, counts: &mut Counts, messages: &mut Vec<Value>) ->
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_URI;
     let connection = rusqlite::Connection::open_with_flags(uri, flags)?;
     counts.records += connection.query_row("SELECT count(*) FROM session", [], |row| row.get::<_, u64>(0))?;
+    let mut select = connection.prepare("SELECT id, time_created FROM session")?;
+    let rows = select.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
+    for row in rows {
+        let (id, created) = row?;
+        messages.push(serde_json::json!({ "id": id, "time": { "created": created } }));
+    }
     for (table, message) in [("message", "NULL"), ("part", "message_id")] {
-        let mut select = connection.prepare(&format!("SELECT id, {message}, data FROM {table}"))?;
+        let mut select =
+            connection.prepare(&format!("SELECT id, {message}, session_id, data FROM {table}"))?;
         let rows = select.query_map([], |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?, row.get::<_, String>(2)?))
+            let ids = (row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?, row.get::<_, String>(2)?);
+            Ok((ids, row.get::<_, String>(3)?))
         })?;
         for row in rows {
-            let (id, message, data) = row?;
+            let ((id, message, session), data) = row?;
             counts.records += 1;
             let mut value: Value = serde_json::from_str(&data).with_context(|| format!("{table} {id}"))?;
             value["id"] = id.into();
             value["messageID"] = message.into();
+            value["sessionID"] = session.into();
             messages.push(value);
         }
     }

@@ -42,7 +42,10 @@ impl Store {
         let durable = state.index.tail.durable();
         if durable.rows > 0 || durable.batches > 0 {
             let rows = state.index.tail.sorted();
-            let run = match from_rows(site, &rows) {
+            // One that is merged at once is never read from a file.
+            let last = state.index.runs.last().map(|run| run.rows::<crate::index::AddressRow>());
+            let is_merged = last.is_some_and(|last| last <= MERGE_RATIO * rows.0.len() as u64);
+            let run = match from_rows(if is_merged { in_memory } else { site }, &rows) {
                 Err(Failure::Error(error)) if may_write => {
                     // Nothing depends on the file: the index can be made again.
                     state.note("index-not-written", "index/".to_owned(), error.to_string());

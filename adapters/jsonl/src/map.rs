@@ -1,4 +1,4 @@
-//! Whole files as bytes: mapped by the operating system, or held in memory. The only place with unsafe code.
+//! Whole files as bytes: mapped by the operating system, or held in memory. The only place of this crate with unsafe code.
 #![allow(unsafe_code)] // a memory map cannot be had without; see `Mapped::of_file` for why it is sound here
 
 use bytes::Bytes;

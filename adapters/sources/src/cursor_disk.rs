@@ -1,6 +1,7 @@
 //! The few calls that reach the disk for a cursor file, behind a seam: tests put one in their place that forgets what was not synced.
 //! Knows nothing of cursors.
 
+use crate::cursor_image::CursorImage;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
@@ -10,7 +11,7 @@ use std::path::Path;
 /// The disk as far as cursors need it. Nothing is durable before [`CursorBytes::sync`], and a name never is for certain.
 pub trait CursorDisk: fmt::Debug {
     /// Reads a whole file.
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    fn read(&self, path: &Path) -> io::Result<CursorImage>;
     /// Opens a file for writing; makes an empty one where there is none.
     fn open(&self, path: &Path) -> io::Result<Box<dyn CursorBytes>>;
     /// Renames a file over whatever has the new name.
@@ -30,12 +31,19 @@ pub trait CursorBytes: fmt::Debug {
 }
 
 /// The real disk.
-#[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct SystemDisk;
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SystemDisk {
+    /// Whether only this process changes what it reads.
+    pub(crate) is_alone: bool,
+}
 
 impl CursorDisk for SystemDisk {
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        fs::read(path)
+    fn read(&self, path: &Path) -> io::Result<CursorImage> {
+        if self.is_alone {
+            CursorImage::map(&File::open(path)?)
+        } else {
+            fs::read(path).map(CursorImage::from)
+        }
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn CursorBytes>> {

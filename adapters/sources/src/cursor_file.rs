@@ -3,6 +3,7 @@
 
 use crate::cursor::{self, Cursor, FeedPoint, StoredCursor, StoredHead};
 use crate::cursor_disk::{CursorBytes, CursorDisk, SystemDisk};
+use crate::cursor_image::{CursorImage, CursorText};
 use crate::files::io_error;
 use burnlog_log::{Result, WriterId, failpoint};
 use hashbrown::hash_table::Entry;
@@ -30,7 +31,7 @@ pub struct CursorFile {
     /// Opened at the first save.
     file: Option<Box<dyn CursorBytes>>,
     /// What the file holds up to where it is good; what it has behind that is cut off before the next save.
-    bytes: Vec<u8>,
+    text: CursorText,
     /// The newest frame of each path.
     frames: HashTable<Frame>,
     hashing: DefaultHashBuilder,
@@ -40,7 +41,7 @@ pub struct CursorFile {
     damage: Option<String>,
 }
 
-/// Where a frame is in `CursorFile::bytes`.
+/// Where a frame is in `CursorFile::text`.
 #[derive(Debug, Clone, Copy)]
 struct Frame {
     start: usize,
@@ -48,22 +49,26 @@ struct Frame {
 }
 
 impl Frame {
-    fn body(self, bytes: &[u8]) -> &[u8] {
-        &bytes[self.start + FRAME_BYTES..self.start + self.bytes]
+    fn whole(self, text: &CursorText) -> &[u8] {
+        &text.from(self.start)[..self.bytes]
+    }
+
+    fn body(self, text: &CursorText) -> &[u8] {
+        &self.whole(text)[FRAME_BYTES..]
     }
 
     /// Returns the path and the front of the cursor, which were looked at when the frame came in.
-    fn head(self, bytes: &[u8]) -> (&Path, StoredHead<'_>) {
-        read_head(self.body(bytes)).expect("only frames whose front reads are kept")
+    fn head(self, text: &CursorText) -> (&Path, StoredHead<'_>) {
+        read_head(self.body(text)).expect("only frames whose front reads are kept")
     }
 
     /// Returns the cursor. `None` where its checksum fits and it does not read: the file is read again.
-    fn cursor(self, bytes: &[u8]) -> Option<StoredCursor<'_>> {
-        StoredCursor::read(split_body(self.body(bytes))?.1)
+    fn cursor(self, text: &CursorText) -> Option<StoredCursor<'_>> {
+        StoredCursor::read(split_body(self.body(text))?.1)
     }
 
-    fn path(self, bytes: &[u8]) -> &Path {
-        split_body(self.body(bytes)).expect("only frames whose front reads are kept").0
+    fn path(self, text: &CursorText) -> &Path {
+        split_body(self.body(text)).expect("only frames whose front reads are kept").0
     }
 }
 
@@ -79,12 +84,18 @@ pub struct SourceState {
 }
 
 impl CursorFile {
-    /// Opens the cursors of `feed` at `path`; a file that is not there is empty and made at the first save.
+    /// Opens the cursors of `feed` at `path` for whoever holds the lock of their folder, so that nobody else saves; a file that is not
+    /// there is empty and made at the first save.
     ///
     /// A torn last record is ignored. A file that is damaged otherwise, of another feed or version, counts as empty,
     /// and [`CursorFile::damage`] says so. Errors are those of the system; the folder must exist.
     pub fn open(path: impl Into<PathBuf>, feed: WriterId) -> Result<Self> {
-        Self::open_on(Box::new(SystemDisk), path, feed)
+        Self::open_on(Box::new(SystemDisk { is_alone: true }), path, feed)
+    }
+
+    /// As [`CursorFile::open`], for looking at them while others may save.
+    pub fn open_to_look(path: impl Into<PathBuf>, feed: WriterId) -> Result<Self> {
+        Self::open_on(Box::new(SystemDisk { is_alone: false }), path, feed)
     }
 
     /// As [`CursorFile::open`], on another disk than that of the system.
@@ -94,7 +105,7 @@ impl CursorFile {
             path: path.into(),
             feed,
             file: None,
-            bytes: Vec::new(),
+            text: CursorText::default(),
             frames: HashTable::new(),
             hashing: DefaultHashBuilder::default(),
             newest: None,
@@ -103,8 +114,8 @@ impl CursorFile {
             damage: None,
         };
         match cursors.disk.read(&cursors.path) {
-            Ok(bytes) => {
-                if let Err(why) = cursors.load(bytes) {
+            Ok(found) => {
+                if let Err(why) = cursors.load(found) {
                     cursors.forget_all();
                     cursors.damage = Some(why);
                 }
@@ -161,9 +172,9 @@ impl CursorFile {
 
     /// Drops every cursor that was saved when the feed was larger than `size`; returns how many.
     pub fn invalidate_after(&mut self, size: u64) -> Result<usize> {
-        let Self { bytes, frames, .. } = self;
+        let Self { text, frames, .. } = self;
         let before = frames.len();
-        frames.retain(|frame| frame.head(bytes).1.point().size <= size);
+        frames.retain(|frame| frame.head(text).1.point().size <= size);
         let dropped = before - frames.len();
         if dropped > 0 {
             self.rewrite()?;
@@ -180,8 +191,8 @@ impl CursorFile {
     /// Looks at the cursor of a file.
     pub(crate) fn look(&self, path: &Path) -> Option<StoredCursor<'_>> {
         let hash = self.hashing.hash_one(path.as_os_str());
-        let is = |frame: &Frame| frame.path(&self.bytes).as_os_str() == path.as_os_str();
-        self.frames.find(hash, is).and_then(|frame| frame.cursor(&self.bytes))
+        let is = |frame: &Frame| frame.path(&self.text).as_os_str() == path.as_os_str();
+        self.frames.find(hash, is).and_then(|frame| frame.cursor(&self.text))
     }
 
     /// Returns the cursor of a file, to go on from.
@@ -190,13 +201,13 @@ impl CursorFile {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Path, StoredCursor<'_>)> {
-        let read = |frame: &Frame| Some((frame.path(&self.bytes), frame.cursor(&self.bytes)?));
+        let read = |frame: &Frame| Some((frame.path(&self.text), frame.cursor(&self.text)?));
         self.frames.iter().filter_map(read)
     }
 
     /// The fronts of all cursors, which cost less than the cursors.
     pub(crate) fn heads(&self) -> impl Iterator<Item = (&Path, StoredHead<'_>)> {
-        self.frames.iter().map(|frame| frame.head(&self.bytes))
+        self.frames.iter().map(|frame| frame.head(&self.text))
     }
 
     /// Keeps these cursors with one write.
@@ -211,19 +222,19 @@ impl CursorFile {
         failpoint("cursors-unsaved");
         self.append(&frames).map_err(|error| io_error("save cursors", &self.path, error))?;
         failpoint("cursors-saved");
-        if self.bytes.len() > self.live_bytes * 2 + self.garbage_bytes_min {
+        if self.text.len() > self.live_bytes * 2 + self.garbage_bytes_min {
             self.rewrite()?;
         }
         Ok(())
     }
 
-    /// Takes in the frames of `bytes` from `at` on; returns where they end, and whether by a torn one.
+    /// Takes in the frames from `at` on; returns where they end, and whether by a torn one.
     fn index(&mut self, mut at: usize) -> (usize, bool) {
-        let Self { bytes, frames, hashing, newest, live_bytes, .. } = self;
-        while let Some((body, claimed)) = take_frame(&bytes[at..]) {
+        let Self { text, frames, hashing, newest, live_bytes, .. } = self;
+        while let Some((body, claimed)) = take_frame(text.from(at)) {
             let Some((path, head)) = body.and_then(read_head) else {
                 // The last record can be half written; one in the middle cannot.
-                return (at, claimed >= bytes.len() - at);
+                return (at, claimed >= text.len() - at);
             };
             if newest.is_none_or(|newest| newest.size < head.point().size) {
                 *newest = Some(head.point());
@@ -231,8 +242,8 @@ impl CursorFile {
             let frame = Frame { start: at, bytes: claimed };
             let path = path.as_os_str();
             let hash = |path: &OsStr| hashing.hash_one(path);
-            let is = |other: &Frame| other.path(bytes).as_os_str() == path;
-            match frames.entry(hash(path), is, |other| hash(other.path(bytes).as_os_str())) {
+            let is = |other: &Frame| other.path(text).as_os_str() == path;
+            match frames.entry(hash(path), is, |other| hash(other.path(text).as_os_str())) {
                 Entry::Occupied(mut known) => {
                     *live_bytes -= known.get().bytes;
                     *known.get_mut() = frame;
@@ -247,14 +258,14 @@ impl CursorFile {
 
     fn forget_all(&mut self) {
         self.frames.clear();
-        self.bytes.clear();
+        self.text = CursorText::default();
         (self.newest, self.live_bytes, self.file) = (None, 0, None);
     }
 
-    fn load(&mut self, bytes: Vec<u8>) -> Result<(), String> {
-        let Some((header, rest)) = bytes.split_at_checked(HEADER_BYTES) else {
+    fn load(&mut self, found: CursorImage) -> Result<(), String> {
+        let Some((header, rest)) = found.split_at_checked(HEADER_BYTES) else {
             // Torn while it was made: nothing was kept yet. Anything else is no file of ours, however short.
-            let is_torn = self.header().starts_with(&bytes) || bytes.iter().all(|byte| *byte == 0);
+            let is_torn = self.header().starts_with(&found) || found.iter().all(|byte| *byte == 0);
             return if is_torn { Ok(()) } else { Err("not a cursor file".to_owned()) };
         };
         if &header[..MAGIC.len()] != MAGIC {
@@ -265,12 +276,12 @@ impl CursorFile {
         }
         // A cursor takes some 300 bytes.
         self.frames = HashTable::with_capacity(rest.len() / 256);
-        self.bytes = bytes;
+        self.text = CursorText::new(found);
         let (end, is_torn) = self.index(HEADER_BYTES);
         if !is_torn {
             return Err(format!("damaged at byte {end}"));
         }
-        self.bytes.truncate(end);
+        self.text.truncate_found(end);
         Ok(())
     }
 
@@ -279,24 +290,24 @@ impl CursorFile {
             Some(file) => file,
             None => self.open_for_append()?,
         };
-        file.write_at(frames, self.bytes.len() as u64)?;
+        let start = self.text.len();
+        file.write_at(frames, start as u64)?;
         // Kept only after a whole write: after a failed one the next save cuts the torn record off.
         self.file = Some(file);
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(frames);
+        self.text.push(frames);
         self.index(start);
         Ok(())
     }
 
     fn open_for_append(&mut self) -> io::Result<Box<dyn CursorBytes>> {
         let file = self.disk.open(&self.path)?;
-        if file.bytes()? != self.bytes.len() as u64 {
-            file.set_bytes(self.bytes.len() as u64)?;
+        if file.bytes()? != self.text.len() as u64 {
+            file.set_bytes(self.text.len() as u64)?;
         }
-        if self.bytes.is_empty() {
+        if self.text.len() == 0 {
             let header = self.header();
             file.write_at(&header, 0)?;
-            self.bytes = header;
+            self.text.push(&header);
             failpoint("cursors-made");
         }
         Ok(file)
@@ -310,7 +321,7 @@ impl CursorFile {
     fn rewrite(&mut self) -> Result<()> {
         let mut bytes = self.header();
         for frame in &self.frames {
-            bytes.extend_from_slice(&self.bytes[frame.start..frame.start + frame.bytes]);
+            bytes.extend_from_slice(frame.whole(&self.text));
         }
         self.file = None;
         let beside = self.path.with_extension("new");
@@ -326,7 +337,7 @@ impl CursorFile {
         };
         replace().map_err(|error| io_error("rewrite cursors", &self.path, error))?;
         self.forget_all();
-        self.bytes = bytes;
+        self.text.push(&bytes);
         self.index(HEADER_BYTES);
         Ok(())
     }

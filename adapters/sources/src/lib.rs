@@ -9,6 +9,7 @@ mod compressed;
 mod cursor;
 mod cursor_disk;
 mod cursor_file;
+mod cursor_image;
 mod discover;
 mod extent;
 #[cfg(test)]
@@ -37,6 +38,7 @@ mod source;
 pub use cursor::FeedPoint;
 pub use cursor_disk::{CursorBytes, CursorDisk};
 pub use cursor_file::{CursorFile, SourceState};
+pub use cursor_image::CursorImage;
 pub use discover::{Places, Plan, discover};
 pub use extent::Extent;
 pub use filter::Filter;

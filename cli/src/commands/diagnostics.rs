@@ -1,7 +1,9 @@
 //! `burnlog diagnostics`: what was understood and what was not, by type and version.
 
 use super::Context;
+use crate::args;
 use crate::output::{Column, Cut, Printer, count};
+use burnlog_log::{Error, ErrorKind, Result};
 use burnlog_projections::{Diagnostic, diagnostics};
 use std::process::ExitCode;
 
@@ -32,16 +34,43 @@ const COLUMNS: &[Column<Line>] = &[
     }),
 ];
 
-pub(super) fn run(context: &Context) -> anyhow::Result<ExitCode> {
+pub(super) fn run(context: &Context, filter: &args::Filter) -> anyhow::Result<ExitCode> {
+    refuse_what_is_not_counted(filter)?;
     let store = context.queries()?;
-    let mut lines: Vec<Line> = diagnostics(&*store)?.iter().map(line).collect();
+    let is_asked_for = |row: &&Diagnostic| filter.source.as_ref().is_none_or(|source| *source == *row.source);
+    let mut lines: Vec<Line> = diagnostics(&*store)?.iter().filter(is_asked_for).map(line).collect();
     lines.sort_by(|one, two| {
         (&one.source, &one.record_type, &one.version).cmp(&(&two.source, &two.record_type, &two.version))
     });
     let mut printer = Printer::new(&context.global, COLUMNS);
-    lines.iter().try_for_each(|line| printer.row(line))?;
+    let limit = filter.limit.unwrap_or(usize::MAX);
+    lines.iter().take(limit).try_for_each(|line| printer.row(line))?;
     printer.finish()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A count knows its source, version and type, and neither time nor session: a filter by those would show what it does not
+/// say.
+fn refuse_what_is_not_counted(filter: &args::Filter) -> Result<()> {
+    let flags = [
+        ("--since", filter.since.is_some()),
+        ("--until", filter.until.is_some()),
+        ("--project", filter.project.is_some()),
+        ("--session", filter.session.is_some()),
+        ("--model", filter.model.is_some()),
+        ("--host", filter.host.is_some()),
+        ("--tag", !filter.tag.is_empty()),
+    ];
+    match flags.iter().find(|(_, is_given)| *is_given) {
+        None => Ok(()),
+        Some((flag, _)) => {
+            let message = format!(
+                "records are counted by source, version and type, of all sessions together; leave {flag}; \
+                 `export --table records` tells what each record is"
+            );
+            Err(Error::new(ErrorKind::Invalid, "read arguments", message))
+        }
+    }
 }
 
 fn line(row: &Diagnostic) -> Line {

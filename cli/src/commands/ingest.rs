@@ -240,7 +240,7 @@ fn dry_run(context: &Context, url: &StoreUrl, plan: Plan, options: &Options) -> 
         Err(error) => return Err(error.into()),
     };
     let mut cursors = match &ledger {
-        None => CursorFile::open(PathBuf::new(), WriterId([0; 32]))?,
+        None => CursorFile::open_to_look(PathBuf::new(), WriterId([0; 32]))?,
         Some(ledger) => {
             let state = environment.home.ledger_state(ledger.location().id);
             let key = match environment.given_key()? {
@@ -248,7 +248,7 @@ fn dry_run(context: &Context, url: &StoreUrl, plan: Plan, options: &Options) -> 
                 given => given,
             };
             let feed = key.map_or(WriterId([0; 32]), |key| key.writer());
-            CursorFile::open(state.cursors(), feed)?
+            CursorFile::open_to_look(state.cursors(), feed)?
         }
     };
     let mut watch = Watch { bar: progress::Progress::start("reading", global.quiet), context };

@@ -74,7 +74,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Turns(filter) => turns::run(&context()?, &filter),
         Command::Usage(usage) => usage::run(&context()?, &usage),
         Command::Search(search) => search::run(&context()?, &search),
-        Command::Diagnostics => diagnostics::run(&context()?),
+        Command::Diagnostics(arguments) => diagnostics::run(&context()?, &arguments),
         Command::Project(project) => project::run(&context()?, &project),
         Command::Replay(replay) => replay::run(&context()?, &replay),
         Command::Push(push) => push::run(&context()?, &push),

@@ -116,7 +116,7 @@ fn sources(context: &Context, ledger: &Ledger) -> anyhow::Result<Vec<SourceLine>
         given => given,
     };
     let Some(key) = key else { return Ok(Vec::new()) };
-    let cursors = CursorFile::open(state.cursors(), key.writer())?;
+    let cursors = CursorFile::open_to_look(state.cursors(), key.writer())?;
     let line = |source| {
         let state = cursors.source_state(source);
         SourceLine { source, files: state.files, pending_bytes: state.pending_bytes }

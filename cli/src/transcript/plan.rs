@@ -99,9 +99,7 @@ pub(crate) fn plan(
     };
     let (begun_by, began) = (mem::take(&mut planner.rows.begun_by), mem::take(&mut planner.rows.began));
     planner.plan.steps.extend(begun_by.into_iter().map(Step::BegunBy));
-    for stream in &own {
-        planner.stream(&stream.stream, 0)?;
-    }
+    planner.own(&own)?;
     planner.rest()?;
     planner.plan.steps.extend(began.into_iter().map(Step::Began));
     Ok(planner.plan)
@@ -140,6 +138,30 @@ struct Planner<'a> {
 impl Planner<'_> {
     fn push(&mut self, step: Step) {
         self.plan.steps.push(step);
+    }
+
+    /// The session's own streams. Where copied history is in streams of their own it ends where the first turn is no copy.
+    fn own(&mut self, streams: &[Stream]) -> Result<()> {
+        let forked = self.rows.forked.take();
+        if let Some((from, copied)) = &forked {
+            self.push(Step::Copied { from: from.clone(), records: copied.records, shown: self.copied });
+        }
+        let mut is_copied = forked.is_some();
+        for stream in streams {
+            if is_copied && self.rows.begins_own(&stream.stream) {
+                is_copied = false;
+                self.end_of_copied(forked.as_ref());
+            }
+            if is_copied && !self.copied {
+                self.told.insert(stream.stream.clone());
+                continue;
+            }
+            self.stream(&stream.stream, 0)?;
+        }
+        if is_copied {
+            self.end_of_copied(forked.as_ref());
+        }
+        Ok(())
     }
 
     fn stream(&mut self, stream: &Name, depth: usize) -> Result<()> {

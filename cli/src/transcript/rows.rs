@@ -2,9 +2,9 @@
 
 use burnlog_log::{Address, Result};
 use burnlog_projections::{
-    CLASS_PROMPT, Call, Compaction, CopiedHistory, Filter, KIND_RESUMED_AGENT, KIND_SPAWN_ENV, KIND_SUBAGENT,
-    Name, Notice, PageRequest, Queries, RecordPlace, Row, RowReader, Session, Stream, ToolUse, UserTurn,
-    Value, fingerprint, key_text, live, numbered_turns, origins, records,
+    CLASS_PROMPT, Call, Compaction, CopiedHistory, Filter, KIND_FORK, KIND_RESUMED_AGENT, KIND_SPAWN_ENV,
+    KIND_SUBAGENT, Name, Notice, PageRequest, Queries, RecordPlace, Row, RowReader, Session, Stream, ToolUse,
+    UserTurn, Value, fingerprint, key_text, live, numbered_turns, origins, records,
 };
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -89,6 +89,10 @@ pub(super) struct Rows {
     notices: Marks<Notice>,
     tools: HashMap<String, ToolUse>,
     pub(super) copied: HashMap<Name, (Option<Name>, CopiedHistory)>,
+    /// Where the session is a fork whose copied history is in streams of their own: what it came out of.
+    pub(super) forked: Option<(Option<Name>, CopiedHistory)>,
+    /// The streams of turns that are no copies.
+    begins_own: BTreeSet<Name>,
     /// The records that rows were taken from: of several versions of a record these are meant.
     chosen: BTreeSet<Address>,
 }
@@ -109,6 +113,8 @@ impl Rows {
             notices: Marks::default(),
             tools: HashMap::new(),
             copied: HashMap::new(),
+            forked: None,
+            begins_own: BTreeSet::new(),
             chosen: BTreeSet::new(),
             source,
             session: id.clone(),
@@ -121,6 +127,9 @@ impl Rows {
         others.extend(this.read_calls(queries, &id)?);
         for numbered in numbered_turns(queries, &this.source, &id)? {
             this.chosen.insert(numbered.turn.place);
+            if !numbered.turn.copied {
+                this.begins_own.insert(numbered.turn.stream.clone());
+            }
             let turn = Turn { ordinal: numbered.ordinal, turn: numbered.turn };
             this.turns.insert(true, turn.turn.place, "", turn);
         }
@@ -155,6 +164,9 @@ impl Rows {
                 if is_of_this && &*link.kind == KIND_SUBAGENT {
                     self.agents.push(AgentLink { agent, tool_use: link.tool_use, stream: link.to_stream });
                 }
+            } else if let (Some(copied), KIND_FORK, None) = (link.copied, &*link.kind, link.place) {
+                // No record states it: what both have are objects under other names.
+                self.forked = Some((link.from_session, copied));
             } else if let (Some(copied), Some(stream)) = (link.copied, link.to_stream) {
                 others.extend(link.from_session.clone());
                 let known = self.copied.get(&stream);
@@ -237,6 +249,11 @@ impl Rows {
             })?;
         }
         Ok(())
+    }
+
+    /// Whether a stream is that of a turn that is no copy.
+    pub(super) fn begins_own(&self, stream: &Name) -> bool {
+        self.begins_own.contains(stream)
     }
 
     /// The turn that a record is.

@@ -196,3 +196,47 @@ fn times_are_shown_in_the_zone_that_was_asked_for() {
     assert_eq!((refused.code, refused.stdout.as_str()), (2, ""));
     assert!(refused.stderr.contains("local"), "{}", refused.stderr);
 }
+
+#[test]
+fn diagnostics_are_those_of_a_source_and_refuse_what_they_do_not_count() {
+    let machine = Machine::new("laptop");
+    for harness in ["codex", "gemini-cli"] {
+        machine.ok(&["ingest", "--root", &text(crate::fixtures().join("sessions").join(harness))]);
+    }
+    let all = machine.rows(&["diagnostics"]);
+    let of_codex = machine.rows(&["diagnostics", "--source", "codex"]);
+    assert!(!of_codex.is_empty() && of_codex.len() < all.len());
+    let expected: Vec<_> = all.iter().filter(|row| row["source"] == "codex").cloned().collect();
+    assert_eq!(of_codex, expected);
+    assert_eq!(machine.rows(&["diagnostics", "--limit", "2"]), all[..2]);
+    for (flag, value) in [
+        ("--since", "1d"),
+        ("--until", "1d"),
+        ("--project", "/work"),
+        ("--session", "x"),
+        ("--model", "m"),
+        ("--host", "laptop"),
+        ("--tag", "a=b"),
+    ] {
+        let refused = machine.run(&["diagnostics", flag, value]);
+        assert_eq!(refused.code, 2, "{flag}");
+        assert!(refused.stderr.contains(&format!("leave {flag}")), "{}", refused.stderr);
+    }
+}
+
+/// Copied history of a fork whose messages are objects: it begins and ends where the copies do.
+#[test]
+fn a_fork_of_objects_shows_where_what_it_copied_ends() {
+    let machine = Machine::new("laptop");
+    machine.ok(&["ingest", "--root", &text(crate::fixtures().join("sessions/opencode"))]);
+    let shown = machine.ok(&["show", "ses_fork1"]);
+    let places = ["copied from session ses_demo1", "List the files", "end of what was copied", "Another way"];
+    let places: Vec<_> = places.iter().map(|words| shown.find(words)).collect();
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{shown}");
+    let own = machine.ok(&["show", "ses_fork1", "--no-copied"]);
+    assert!(!own.contains("List the files") && own.contains("Another way"), "{own}");
+    let links = machine.rows(&["relationships", "ses_demo1"]);
+    let fork = links.iter().find(|link| link["kind"] == "fork").unwrap();
+    assert_eq!((&fork["from_session"], &fork["to_session"]), (&"ses_demo1".into(), &"ses_fork1".into()));
+    assert_eq!(fork["copied_records"], 1);
+}

@@ -30,6 +30,8 @@ pub(crate) enum Fact {
     Notice { error: Option<String> },
     /// A turn of which another program tells.
     Imported(Box<ImportedTurn>),
+    /// A tool is asked for.
+    Tool { id: String },
 }
 
 /// In which of its two forms a message was seen. A prompt has both, in older files one.

@@ -11,59 +11,50 @@ use crate::relationships::{KIND_FORK, KIND_SUBAGENT, Relationship};
 use crate::relayburn::{ImportedTurn, call_of};
 use crate::resolved::Resolved;
 use crate::text::{Name, Tokens, key_text};
+use crate::tool_calls::ToolCall;
 use crate::user_turns::UserTurn;
 use burnlog_log::{Address, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// A fact with the number of its line and its event.
+type Placed = (u64, Address, Dated);
+
 /// Tells what the facts of a rollout mean.
 pub(super) fn resolve(group: &Group) -> Resolved {
-    let mut seen = BTreeSet::new();
-    let mut placed = Vec::new();
+    let (placed, tools) = read(group);
+    let mut walk = Walk::at_start(group, &placed);
+    for (seq, place, dated) in &placed {
+        walk.seq = i64::try_from(*seq).unwrap_or(i64::MAX);
+        walk.step(*place, dated);
+    }
+    let Walk { mut resolved, mut asked_by, .. } = walk;
+    resolved.tool_calls = tools
+        .into_iter()
+        .map(|(tool_use, places)| ToolCall { call: asked_by.remove(&tool_use), tool_use, places })
+        .collect();
+    resolved
+}
+
+/// Reads the facts, in the order of the file, and where each tool use stands.
+fn read(group: &Group) -> (Vec<Placed>, BTreeMap<String, Vec<Address>>) {
+    let (mut seen, mut placed) = (BTreeSet::new(), Vec::new());
+    let mut tools: BTreeMap<String, Vec<Address>> = BTreeMap::new();
     for (key, bytes) in group.facts.iter() {
         let (Some((seq, place)), Some(dated)) = (parse_key(key), decode(bytes)) else { continue };
+        if let Fact::Tool { id } = &dated.fact {
+            tools.entry(id.clone()).or_default().push(place);
+        }
         // A file that was rewritten has the same lines at other numbers.
         if matches!(dated.fact, Fact::Unknown { .. }) || seen.insert(bytes) {
             placed.push((seq, place, dated));
         }
     }
-    let metas: Vec<&Meta> = placed
-        .iter()
-        .filter_map(|(.., dated)| if let Fact::Meta(meta) = &dated.fact { Some(meta) } else { None })
-        .collect();
-    let own = metas.first().map_or_else(Meta::default, |meta| (*meta).clone());
-    let first_turn = placed.iter().find_map(|(.., dated)| match &dated.fact {
-        Fact::Turn { model: Some(model), .. } => Some(Name::from(&**model)),
-        _ => None,
-    });
-    let has_events =
-        placed.iter().any(|(.., dated)| matches!(dated.fact, Fact::User { said: Said::Event, .. }));
-    let session = Name::from(locate(&group.name).0);
-    let mut walk = Walk {
-        source: group.source.clone(),
-        stream: group.name.clone(),
-        lineage: Lineage::of(&session, &metas),
-        session,
-        turn: None,
-        model: first_turn,
-        cwd: own.cwd.as_deref().map(Name::from),
-        branch: own.branch.as_deref().map(Name::from),
-        version: own.version.as_deref().map(Name::from),
-        agent: own.agent.as_deref().map(Name::from),
-        is_subagent: own.is_subagent,
-        has_events,
-        item: None,
-        seq: 0,
-        base: 0,
-        before: None,
-        numbers: BTreeMap::new(),
-        turns: placed.iter().filter_map(|(.., dated)| turn_of(&dated.fact)).collect(),
-        resolved: Resolved::default(),
-    };
-    for (seq, place, dated) in &placed {
-        walk.seq = i64::try_from(*seq).unwrap_or(i64::MAX);
-        walk.step(*place, dated);
-    }
-    walk.resolved
+    (placed, tools)
+}
+
+/// The key of a turn of which no line is there: one that no line has.
+pub(super) fn imported_key(session: &str, turn: &ImportedTurn) -> String {
+    key_text(&format!("{session}/relayburn/{}", turn.call)).into_owned()
 }
 
 /// The turn that a line names.
@@ -149,21 +140,71 @@ struct Walk {
     numbers: BTreeMap<(&'static str, Name), u64>,
     /// The turns that lines tell of.
     turns: BTreeSet<String>,
+    /// The tools that were asked for since the last call: a call is told behind what it asked for.
+    asked: Vec<String>,
+    /// The tools that were asked for, with their calls.
+    asked_by: BTreeMap<String, String>,
     resolved: Resolved,
 }
 
 impl Walk {
+    /// What holds before the first line.
+    fn at_start(group: &Group, placed: &[Placed]) -> Self {
+        let metas: Vec<&Meta> = placed
+            .iter()
+            .filter_map(|(.., dated)| if let Fact::Meta(meta) = &dated.fact { Some(meta) } else { None })
+            .collect();
+        let own = metas.first().map_or_else(Meta::default, |meta| (*meta).clone());
+        let first_turn = placed.iter().find_map(|(.., dated)| match &dated.fact {
+            Fact::Turn { model: Some(model), .. } => Some(Name::from(&**model)),
+            _ => None,
+        });
+        let has_events =
+            placed.iter().any(|(.., dated)| matches!(dated.fact, Fact::User { said: Said::Event, .. }));
+        let session = Name::from(locate(&group.name).0);
+        Self {
+            source: group.source.clone(),
+            stream: group.name.clone(),
+            lineage: Lineage::of(&session, &metas),
+            session,
+            turn: None,
+            model: first_turn,
+            cwd: own.cwd.as_deref().map(Name::from),
+            branch: own.branch.as_deref().map(Name::from),
+            version: own.version.as_deref().map(Name::from),
+            agent: own.agent.as_deref().map(Name::from),
+            is_subagent: own.is_subagent,
+            has_events,
+            item: None,
+            seq: 0,
+            base: 0,
+            before: None,
+            numbers: BTreeMap::new(),
+            turns: placed.iter().filter_map(|(.., dated)| turn_of(&dated.fact)).collect(),
+            asked: Vec::new(),
+            asked_by: BTreeMap::new(),
+            resolved: Resolved::default(),
+        }
+    }
+
     fn step(&mut self, place: Address, dated: &Dated) {
         let at = dated.at.map(Timestamp::from_micros);
         match &dated.fact {
             Fact::Meta(meta) => self.origin(place, at, meta),
             Fact::Turn { turn, model, cwd } => {
+                if turn.is_some() && self.turn != *turn {
+                    // What an aborted turn asked for last is of a call that nothing tells of.
+                    self.asked.clear();
+                }
                 self.turn.clone_from(turn);
                 self.model = model.as_deref().map(Name::from).or_else(|| self.model.take());
                 self.cwd = cwd.as_deref().map(Name::from).or_else(|| self.cwd.take());
             }
             Fact::Usage(usage) => self.usage(place, at, usage),
             Fact::User { class, said, characters, images } => {
+                if self.turn.is_none() && class == "prompt" {
+                    self.asked.clear();
+                }
                 // A prompt stands in the file twice; the event is the one as it was sent.
                 let is_double = *said == Said::Item && class == "prompt" && self.has_events;
                 if is_double {
@@ -196,12 +237,13 @@ impl Walk {
             Fact::Notice { error } => self.notice(place, at, error.as_deref()),
             Fact::Imported(turn) if !self.turns.contains(&turn.call) => self.imported(place, turn),
             Fact::Imported(_) => {}
+            Fact::Tool { id } => self.asked.push(id.clone()),
         }
     }
 
-    /// A turn of which no line is there: all of its calls as one. Its own key is one that no line has.
+    /// A turn of which no line is there: all of its calls as one.
     fn imported(&mut self, place: Address, turn: &ImportedTurn) {
-        let key = key_text(&format!("{}/relayburn/{}", self.session, turn.call)).into_owned();
+        let key = imported_key(&self.session, turn);
         self.resolved.calls.push(call_of(turn, &self.source, key, place));
     }
 
@@ -298,9 +340,13 @@ impl Walk {
         let base = if self.base == 0 { String::new() } else { format!("#{}", self.base) };
         let tokens = |count: Option<i64>| count.map(Tokens);
         let fresh = used.input.map(|input| input.saturating_sub(used.cached.unwrap_or(0)).max(0));
+        let key = key_text(&format!("{owner}/{position}{base}")).into_owned();
+        for tool_use in self.asked.drain(..) {
+            self.asked_by.insert(tool_use, key.clone());
+        }
         self.resolved.calls.push(Call {
             source: self.source.clone(),
-            call: key_text(&format!("{owner}/{position}{base}")).into_owned(),
+            call: key,
             request: None,
             model: self.model.clone(),
             input_tokens: tokens(fresh),

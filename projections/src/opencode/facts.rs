@@ -36,6 +36,7 @@ pub(crate) struct Message {
     pub(crate) created: Option<i64>,
     pub(crate) completed: Option<i64>,
     pub(crate) model: Option<String>,
+    pub(crate) provider: Option<String>,
     pub(crate) agent: Option<String>,
     pub(crate) finish: Option<String>,
     pub(crate) tokens: Option<Tokens>,

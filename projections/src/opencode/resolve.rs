@@ -1,10 +1,12 @@
 //! What the objects of one session mean together: messages that are calls or prompts, with what their parts add, and
 //! whether another session began this one.
 
+use super::copied::{copied_after, identity};
 use super::facts::{Fact, Message, Placed, Tokens, Tool, decode};
 use super::{instant, name};
 use crate::calls::Call;
 use crate::compactions::Compaction;
+use crate::copies::Instance;
 use crate::groups::Group;
 use crate::notices::Notice;
 use crate::relationships::{KIND_SUBAGENT, Relationship};
@@ -88,6 +90,8 @@ struct Session {
     name: Name,
     version: Option<Name>,
     is_child: bool,
+    /// When the last copied answer ended: a fork copies all that came before it, too.
+    copied_until: Option<i64>,
     resolved: Resolved,
 }
 
@@ -102,8 +106,14 @@ impl Session {
             name: group.name.clone(),
             version: object.and_then(|(_, version)| name(version.as_ref())),
             is_child: object.is_some_and(|(parent, _)| parent.is_some()),
+            copied_until: placed.iter().filter_map(ended_if_copied).max(),
             resolved: Resolved::default(),
         }
+    }
+
+    /// Whether what happened then is part of the history that a fork copied.
+    fn is_copied(&self, at: Option<i64>) -> bool {
+        at.is_some_and(|at| self.copied_until.is_some_and(|until| at <= until))
     }
 
     /// A child session is a subagent of the one that began it.
@@ -129,7 +139,8 @@ impl Session {
         let tokens = told.or(parts.steps).unwrap_or_default();
         let count = |count: Option<i64>| count.map(Count);
         let agent = name(message.agent.as_ref()).filter(|_| self.is_child);
-        self.resolved.calls.push(Call {
+        let copied_after = copied_after(message);
+        let call = Call {
             source: self.source.clone(),
             call: message.id.clone(),
             request: None,
@@ -151,7 +162,7 @@ impl Session {
             session: self.name.clone(),
             stream: Name::from(&*format!("message/{}", message.id)),
             seq: 0,
-            copied: false,
+            copied: copied_after.is_some(),
             timestamp: instant(message.created),
             cwd: name(message.cwd.as_ref()),
             branch: None,
@@ -161,12 +172,14 @@ impl Session {
             contested: false,
             elsewhere: Vec::new(),
             forms: Vec::new(),
-        });
+        };
+        let identity = identity(message).map(|identity| Name::from(&*identity));
+        self.resolved.instances.push(Instance { identity, copied_after, call });
         if let Some(error) = name(message.error.as_ref()) {
             self.resolved.notices.push(Notice {
                 source: self.source.clone(),
                 notice: message.id.clone(),
-                copied: false,
+                copied: copied_after.is_some(),
                 timestamp: instant(message.created),
                 session: self.name.clone(),
                 stream: Name::from(&*format!("message/{}", message.id)),
@@ -190,7 +203,7 @@ impl Session {
             self.resolved.compactions.push(Compaction {
                 source: self.source.clone(),
                 compaction: message.id.clone(),
-                copied: false,
+                copied: self.is_copied(message.created),
                 timestamp: instant(message.created),
                 session: self.name.clone(),
                 stream,
@@ -208,7 +221,7 @@ impl Session {
         self.resolved.user_turns.push(UserTurn {
             source: self.source.clone(),
             turn: message.id.clone(),
-            copied: false,
+            copied: self.is_copied(message.created),
             timestamp: instant(message.created),
             session: self.name.clone(),
             stream,
@@ -223,22 +236,29 @@ impl Session {
     }
 
     fn tool(&mut self, place: Address, tool: &Tool) {
+        let is_copied = self.is_copied(tool.start);
         let mut row = ToolUse::unseen(self.source.clone(), tool.id.clone());
         row.call = Some(tool.message.clone());
         row.tool = name(tool.name.as_ref());
         row.target = name(tool.target.as_ref());
         row.session = Some(self.name.clone());
         row.used_at = instant(tool.start);
-        row.use_copied = Some(false);
+        row.use_copied = Some(is_copied);
         row.place = Some(place);
         if tool.is_error.is_some() {
             row.is_error = tool.is_error;
             row.result_bytes = tool.bytes;
             row.result_session = Some(self.name.clone());
             row.result_at = instant(tool.end);
-            row.result_copied = Some(false);
+            row.result_copied = Some(is_copied);
             row.result_place = Some(place);
         }
         self.resolved.tool_uses.push(row);
     }
+}
+
+/// When a message ended, if it is a copied answer.
+fn ended_if_copied(placed: &Placed) -> Option<i64> {
+    let Fact::Message(message) = &placed.fact else { return None };
+    copied_after(message).and(message.completed)
 }

@@ -13,12 +13,12 @@ use burnlog_projections::{
 use proptest::prelude::*;
 
 /// UUIDs of version 7: each session is made a second after the one before.
-const A: &str = "019b0000-0000-7000-8000-00000000000a";
-const B: &str = "019b0000-03e8-7000-8000-00000000000b";
+pub(crate) const A: &str = "019b0000-0000-7000-8000-00000000000a";
+pub(crate) const B: &str = "019b0000-03e8-7000-8000-00000000000b";
 const C: &str = "019b0000-07d0-7000-8000-00000000000c";
 /// Turns that began after A, B and C were made.
-const TURN_OF_A: &str = "019b0000-01f4-7000-8000-000000000001";
-const TURN_OF_B: &str = "019b0000-05dc-7000-8000-000000000001";
+pub(crate) const TURN_OF_A: &str = "019b0000-01f4-7000-8000-000000000001";
+pub(crate) const TURN_OF_B: &str = "019b0000-05dc-7000-8000-000000000001";
 const TURN_OF_C: &str = "019b0000-0bb8-7000-8000-000000000001";
 
 fn rows<R: Row>(store: &MemoryProjections) -> Vec<R> {
@@ -34,20 +34,20 @@ fn session(store: &MemoryProjections, id: &str) -> Session {
     rows::<Session>(store).into_iter().find(|row| &*row.session == id).unwrap()
 }
 
-fn record(session: &str, seq: u64, payload: &str) -> Record {
+pub(crate) fn record(session: &str, seq: u64, payload: &str) -> Record {
     let stream = format!("rollout-2026-01-01T00-00-00-{session}");
     Record { kind: Kind::Line, source: "codex", stream, seq, part: None, payload: payload.into() }
 }
 
-fn rollout(session: &str, lines: &[String]) -> Vec<Record> {
+pub(crate) fn rollout(session: &str, lines: &[String]) -> Vec<Record> {
     (0..).zip(lines).map(|(seq, line)| record(session, seq, line)).collect()
 }
 
-fn line(second: u32, kind: &str, payload: &str) -> String {
+pub(crate) fn line(second: u32, kind: &str, payload: &str) -> String {
     format!(r#"{{"timestamp":"{}","type":"{kind}","payload":{{{payload}}}}}"#, instant(second))
 }
 
-fn meta(second: u32, id: &str, rest: &str) -> String {
+pub(crate) fn meta(second: u32, id: &str, rest: &str) -> String {
     line(
         second,
         "session_meta",
@@ -55,12 +55,12 @@ fn meta(second: u32, id: &str, rest: &str) -> String {
     )
 }
 
-fn turn(second: u32, id: &str, model: &str) -> String {
+pub(crate) fn turn(second: u32, id: &str, model: &str) -> String {
     line(second, "turn_context", &format!(r#""turn_id":"{id}","cwd":"/work/demo","model":"{model}""#))
 }
 
 /// A snapshot: input, of which cached, and output so far.
-fn usage(second: u32, (input, cached, output): (i64, i64, i64)) -> String {
+pub(crate) fn usage(second: u32, (input, cached, output): (i64, i64, i64)) -> String {
     let usage = format!(
         r#"{{"input_tokens":{input},"cached_input_tokens":{cached},"output_tokens":{output},"reasoning_output_tokens":0,"total_tokens":{}}}"#,
         input + output
@@ -72,7 +72,7 @@ fn usage(second: u32, (input, cached, output): (i64, i64, i64)) -> String {
     )
 }
 
-fn prompt(second: u32, text: &str) -> String {
+pub(crate) fn prompt(second: u32, text: &str) -> String {
     line(second, "event_msg", &format!(r#""type":"user_message","message":"{text}""#))
 }
 

@@ -4,11 +4,13 @@
 
 mod blocks;
 mod codex;
+mod codex_tools;
 mod content;
 mod gemini;
 mod laws;
 mod memory;
 mod opencode;
+mod opencode_forks;
 mod races;
 mod relations;
 mod relayburn;

@@ -5,9 +5,9 @@ use burnlog_projections::conformance::build::{
     Record, append, catch_up, ledger, line, made_up, prompt, tool_result, tool_use,
 };
 use burnlog_projections::{
-    MemoryProjections, RANKED_BLOCKS_MAX, RunBlock, RunRecord, SEARCH_VERSION, SearchBatch, SearchCaughtUp,
-    SearchHits, SearchIdentity, SearchIndex, SearchIndexer, SearchKind, SearchOrder, SearchQuery,
-    SearchRequest, SearchRun, search,
+    CHUNK_RECORDS, MemoryProjections, RANKED_BLOCKS_MAX, RunBlock, RunRecord, SEARCH_VERSION, SearchBatch,
+    SearchCaughtUp, SearchHits, SearchIdentity, SearchIndex, SearchIndexer, SearchKind, SearchOrder,
+    SearchQuery, SearchRequest, SearchRun, search,
 };
 use burnlog_sqlite::SqliteSearch;
 use proptest::prelude::*;
@@ -187,7 +187,7 @@ fn of_more_blocks_than_are_ranked_the_oldest_is_found_only_where_a_filter_leaves
         let record = |seq| RunRecord { seq, address: [0; 6], timestamp: None, blocks: vec![block] };
         let mut run = SearchRun { source: "claude-code".into(), stream: "s".into(), ..SearchRun::default() };
         run.chunk = chunk;
-        run.records = (0..).take(texts.len()).map(|at| record(chunk as u64 * 128 + at)).collect();
+        run.records = (0..).take(texts.len()).map(|at| record(chunk as u64 * CHUNK_RECORDS + at)).collect();
         for text in texts {
             run.texts.push_str(text);
             run.ends.push(run.texts.len());
@@ -204,11 +204,11 @@ fn of_more_blocks_than_are_ranked_the_oldest_is_found_only_where_a_filter_leaves
     add(1, SearchKind::Text, &vec!["needle in much straw"; RANKED_BLOCKS_MAX - 1]);
     assert_eq!(found(&request()), (Some(0), false));
     add(1000, SearchKind::Text, &["needle in other straw"]);
-    assert_eq!(found(&request()), (Some(128_000), true));
+    assert_eq!(found(&request()), (Some(1000 * CHUNK_RECORDS), true));
     let summaries = SearchRequest { kinds: vec![SearchKind::Summary], ..request() };
     assert_eq!(found(&summaries), (Some(0), false));
     let texts = SearchRequest { kinds: vec![SearchKind::Text], ..request() };
-    assert_eq!(found(&texts), (Some(128_000), false));
+    assert_eq!(found(&texts), (Some(1000 * CHUNK_RECORDS), false));
 }
 
 #[test]

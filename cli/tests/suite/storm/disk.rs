@@ -1,7 +1,7 @@
 //! The simulated disk of the ledger as the disk of the cursors.
 
 use burnlog_jsonl::{Access, File, Files, Simulated};
-use burnlog_sources::{CursorBytes, CursorDisk};
+use burnlog_sources::{CursorBytes, CursorDisk, CursorImage};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ pub(super) struct CursorsOn(pub(super) Simulated);
 struct Opened(Arc<dyn File>);
 
 impl CursorDisk for CursorsOn {
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.0.bytes_of(path).ok_or_else(|| io::ErrorKind::NotFound.into())
+    fn read(&self, path: &Path) -> io::Result<CursorImage> {
+        self.0.bytes_of(path).map(CursorImage::from).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn CursorBytes>> {
