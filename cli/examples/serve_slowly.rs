@@ -5,11 +5,10 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)] // a tool for developers
 
-use burnlog_http::Asked;
 use burnlog_jsonl::{JsonlBackend, JsonlOptions, Slowed};
-use burnlog_log::{Ledger, Result};
-use burnlog_projections::{FoldLimits, FoldStore, MemoryProjections, Queries};
-use burnlog_server::{Limits, ProjectedLedger, Projections, Running, ServerConfig};
+use burnlog_log::Ledger;
+use burnlog_projections::MemoryProjections;
+use burnlog_server::{Limits, ProjectedLedger, Running, ServerConfig};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +24,7 @@ fn main() {
         ..JsonlOptions::default()
     };
     let ledger = Ledger::new(JsonlBackend::open(&folder.join("ledger"), options).unwrap());
-    let projections = Arc::new(InMemory::default());
+    let projections = Arc::new(MemoryProjections::new());
     let running = Running::start(ServerConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
         tls: None,
@@ -38,26 +37,4 @@ fn main() {
     running.wait_for_signal().unwrap();
     running.stop();
     eprintln!("syncs {}", files.syncs());
-}
-
-/// Projections in memory, shared with whoever holds a clone.
-#[derive(Clone, Default)]
-struct InMemory(MemoryProjections);
-
-impl Projections for InMemory {
-    fn folding(&self) -> Result<Box<dyn FoldStore>> {
-        Ok(Box::new(self.0.clone()))
-    }
-
-    fn limits(&self) -> FoldLimits {
-        FoldLimits::default()
-    }
-
-    fn asking(&self) -> Result<Box<dyn Queries + Send>> {
-        Ok(Box::new(self.0.clone()))
-    }
-
-    fn lines(&self, _asked: &Asked, _queries: &dyn Queries) -> Result<Vec<u8>> {
-        Ok(Vec::new())
-    }
 }

@@ -1,7 +1,8 @@
 //! Clients that append, for `cargo xtask bench --server`, which starts the servers. Prints one JSON object.
 //!
 //! `measure_http one URL APPENDS`: one record after the other; the time of each request, and how large the last one was.
-//! `measure_http bare URL APPENDS BYTES`: POSTs of so many bytes by the same HTTP client to a server that only writes and syncs.
+//! `measure_http bare URL APPENDS BYTES`: POSTs of so many bytes by the same HTTP client to a server that only writes and syncs; the query
+//! of the URL tells it how much.
 //! `measure_http many URL CLIENTS APPENDS RECORDS`: clients that append at once, each to a feed of its own.
 //! `measure_http idle ADDRESS CONNECTIONS`: holds connections that asked once, until standard input ends.
 
@@ -41,14 +42,10 @@ fn one(url: &str, appends: u64) -> serde_json::Value {
     for _ in 0..WARM_UP {
         client.append(1);
     }
-    let mut times = Vec::new();
-    let mut request_bytes = 0;
-    for _ in 0..appends {
-        let (time, bytes) = client.append(1);
-        times.push(time);
-        request_bytes = bytes;
-    }
-    quantiles(times, request_bytes)
+    let mut measured = quantiles((0..appends).map(|_| client.append(1)).collect());
+    measured["request_bytes"] = client.request_bytes().into();
+    measured["appends"] = (WARM_UP + appends).into();
+    measured
 }
 
 fn bare(url: &str, appends: u64, bytes: usize) -> serde_json::Value {
@@ -63,7 +60,7 @@ fn bare(url: &str, appends: u64, bytes: usize) -> serde_json::Value {
             times.push(begun.elapsed());
         }
     }
-    quantiles(times, bytes)
+    quantiles(times)
 }
 
 fn many(url: &str, clients: u64, appends: u64, records: u64) -> serde_json::Value {
@@ -76,7 +73,7 @@ fn many(url: &str, clients: u64, appends: u64, records: u64) -> serde_json::Valu
                     let mut client = Client::open(url, (u64::from(std::process::id()) << 16) + number);
                     client.append(records);
                     ready.wait();
-                    (0..appends / clients).map(|_| client.append(records).0).collect::<Vec<_>>()
+                    (0..appends / clients).map(|_| client.append(records)).collect::<Vec<_>>()
                 })
             })
             .collect();
@@ -86,7 +83,7 @@ fn many(url: &str, clients: u64, appends: u64, records: u64) -> serde_json::Valu
         (begun.elapsed().as_secs_f64(), times)
     });
     let done = times.len() as u64;
-    let mut measured = quantiles(times, 0);
+    let mut measured = quantiles(times);
     // Each client's first append is not in the time but in what the server counts.
     measured["appends"] = (done + clients).into();
     measured["appends_per_s"] = (done as f64 / seconds).into();
@@ -115,10 +112,10 @@ fn idle(address: &str, connections: u64) -> serde_json::Value {
     serde_json::json!({ "open_at_end": held.iter().filter(is_open).count() })
 }
 
-fn quantiles(mut times: Vec<Duration>, request_bytes: usize) -> serde_json::Value {
+fn quantiles(mut times: Vec<Duration>) -> serde_json::Value {
     times.sort();
     let at = |part: f64| times[((times.len() - 1) as f64 * part).round() as usize].as_secs_f64() * 1e3;
-    serde_json::json!({ "p50_ms": at(0.5), "p99_ms": at(0.99), "request_bytes": request_bytes })
+    serde_json::json!({ "p50_ms": at(0.5), "p99_ms": at(0.99) })
 }
 
 /// One feed that grows through the seam, so that an append is one request.
@@ -140,16 +137,32 @@ impl Client {
         Self { backend, key, frontier: Frontier::default(), number, seq: 0 }
     }
 
-    /// Appends records that nobody has yet. Returns how long the request took, signing not counted, and its size.
-    fn append(&mut self, records: u64) -> (Duration, usize) {
+    /// Appends records that nobody has yet. Returns how long the request took; what a client does before it, signing for one, is
+    /// not counted.
+    fn append(&mut self, records: u64) -> Duration {
+        let (frontier, took) = self.next(records, |append| {
+            let begun = Instant::now();
+            self.backend.append(append).unwrap();
+            begun.elapsed()
+        });
+        self.frontier = frontier;
+        self.seq += records;
+        took
+    }
+
+    /// Returns the size of a request with one record.
+    fn request_bytes(&self) -> usize {
+        self.next(1, |append| frame(FrameKind::Append, &encode_append(append).unwrap()).len()).1
+    }
+
+    /// Prepares the next records. Returns the frontier behind them, and what was made of them.
+    fn next<T>(&self, records: u64, act: impl FnOnce(&Append<'_>) -> T) -> (Frontier, T) {
         let mut batch = Batch::default();
         let stream = format!("stream-{}", self.number);
-        for _ in 0..records {
+        for seq in self.seq..self.seq + records {
             let stream = stream.as_str().into();
-            let position =
-                Position { kind: Kind::Line, source: "measure".into(), stream, seq: self.seq, part: None };
-            batch.push(position, &payload(self.number, self.seq)).unwrap();
-            self.seq += 1;
+            let position = Position { kind: Kind::Line, source: "measure".into(), stream, seq, part: None };
+            batch.push(position, &payload(self.number, seq)).unwrap();
         }
         let mut frontier = self.frontier.clone();
         frontier.extend(batch.events().map(|event| leaf(event.skeleton)));
@@ -163,20 +176,15 @@ impl Client {
                 payload: Some(event.payload),
             })
             .collect();
-        let append = Append {
+        let made = act(&Append {
             expected_size: self.frontier.size(),
             expected_root: self.frontier.root(),
             entries: &entries,
             events: &events,
             head: &head,
             frontier: frontier.peaks(),
-        };
-        let begun = Instant::now();
-        self.backend.append(&append).unwrap();
-        let took = begun.elapsed();
-        let request_bytes = frame(FrameKind::Append, &encode_append(&append).unwrap()).len();
-        self.frontier = frontier;
-        (took, request_bytes)
+        });
+        (frontier, made)
     }
 }
 

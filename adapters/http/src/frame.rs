@@ -1,6 +1,7 @@
 //! The frame around every binary body: 16 bytes that say what it is and how long it will be, then one zstd frame. The
 //! length is believed only as a limit, so that nobody can send little and make us keep much.
 
+use crate::small::{SMALL_BYTES_MAX, Small, compress_small};
 use burnlog_log::limits::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX};
 use burnlog_log::{Error, ErrorKind, Result};
 use std::io::Write;
@@ -16,7 +17,7 @@ pub const MESSAGE_BYTES_MAX: u64 = BATCH_BYTES_MAX + 128 * BATCH_ENTRIES_MAX as 
 /// The largest window that a decompressor keeps, as a power of two: 8 MiB.
 const WINDOW_LOG_MAX: u32 = 23;
 /// Measured on session logs: a fifth of the size at a speed that one connection of 10 Gbit/s needs.
-const LEVEL: i32 = 3;
+pub(crate) const LEVEL: i32 = 3;
 
 /// What a frame holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +88,9 @@ pub fn frame(kind: FrameKind, message: &[u8]) -> Vec<u8> {
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&[FRAME_VERSION, kind as u8, 0, 0]);
     out.extend_from_slice(&(message.len() as u64).to_le_bytes());
+    if message.len() <= SMALL_BYTES_MAX {
+        return compress_small(out, message);
+    }
     let mut encoder = zstd::stream::write::Encoder::new(out, LEVEL).expect("the level is a valid one");
     let pledged = encoder.set_pledged_src_size(Some(message.len() as u64));
     debug_assert!(pledged.is_ok(), "nothing was written yet");
@@ -99,7 +103,56 @@ pub struct FrameReader {
     expected: FrameKind,
     bytes_max: u64,
     header: Vec<u8>,
-    body: Option<zstd::stream::write::Decoder<'static, Bounded>>,
+    body: Option<Unpacked>,
+}
+
+/// What stands behind the header of a frame, as far as it came.
+enum Unpacked {
+    /// Of a small message: all of it, to be unpacked at the end.
+    AtOnce(Small),
+    /// Unpacked as it comes.
+    AsItComes(zstd::stream::write::Decoder<'static, Bounded>),
+}
+
+impl Unpacked {
+    fn new(message_bytes: usize) -> Result<Self> {
+        if message_bytes <= SMALL_BYTES_MAX {
+            return Ok(Self::AtOnce(Small::new(message_bytes)));
+        }
+        Self::as_it_comes(message_bytes)
+    }
+
+    fn as_it_comes(message_bytes: usize) -> Result<Self> {
+        // Memory is taken as it is filled: an announcement alone costs nothing.
+        let message = Vec::with_capacity(message_bytes.min(1 << 20));
+        let bounded = Bounded { message, bytes: message_bytes };
+        let mut decoder = zstd::stream::write::Decoder::new(bounded).map_err(undecodable)?;
+        decoder.window_log_max(WINDOW_LOG_MAX).map_err(undecodable)?;
+        Ok(Self::AsItComes(decoder))
+    }
+
+    fn push(&mut self, bytes: &[u8]) -> Result<()> {
+        match self {
+            Self::AtOnce(small) => {
+                let Some(early) = small.push(bytes) else { return Ok(()) };
+                // More than any compressor makes of so little: it is not kept.
+                *self = Self::as_it_comes(small.message_bytes())?;
+                self.push(&early)
+            }
+            Self::AsItComes(decoder) => decoder.write_all(bytes).map_err(undecodable),
+        }
+    }
+
+    fn finish(self) -> Result<(Vec<u8>, usize)> {
+        match self {
+            Self::AtOnce(small) => small.unpack().map_err(undecodable),
+            Self::AsItComes(mut decoder) => {
+                decoder.flush().map_err(undecodable)?;
+                let Bounded { message, bytes } = decoder.into_inner();
+                Ok((message, bytes))
+            }
+        }
+    }
 }
 
 /// A message that grows up to the length that was announced.
@@ -144,15 +197,10 @@ impl FrameReader {
             self.header.extend_from_slice(front);
             bytes = rest;
             let Some(header) = self.header()? else { return Ok(None) };
-            // Memory is taken as it is filled: an announcement alone costs nothing.
-            let message = Vec::with_capacity((header.message_bytes as usize).min(1 << 20));
-            let bounded = Bounded { message, bytes: header.message_bytes as usize };
-            let mut decoder = zstd::stream::write::Decoder::new(bounded).map_err(undecodable)?;
-            decoder.window_log_max(WINDOW_LOG_MAX).map_err(undecodable)?;
-            self.body = Some(decoder);
+            self.body = Some(Unpacked::new(header.message_bytes as usize)?);
         }
         let body = self.body.as_mut().expect("made above");
-        body.write_all(bytes).map_err(undecodable)?;
+        body.push(bytes)?;
         self.header()
     }
 
@@ -177,11 +225,10 @@ impl FrameReader {
 
     /// Returns the message. `Invalid` when it is not all there.
     pub fn finish(self) -> Result<bytes::Bytes> {
-        let Some(mut body) = self.body else {
+        let Some(body) = self.body else {
             return Err(invalid("the body ends within the frame's header"));
         };
-        body.flush().map_err(undecodable)?;
-        let Bounded { message, bytes } = body.into_inner();
+        let (message, bytes) = body.finish()?;
         if message.len() != bytes {
             let message = format!("the frame says {bytes} bytes and has {}", message.len());
             return Err(invalid(message));

@@ -15,6 +15,7 @@ mod rights;
 mod routes;
 mod sent;
 mod serve;
+mod small;
 mod target;
 mod wire;
 

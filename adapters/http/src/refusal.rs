@@ -47,16 +47,27 @@ fn reason(error: &Error) -> String {
     };
     let names_place = message.replace("/v1/", "").contains('/');
     if is_asked && error.kind() == ErrorKind::Invalid || !names_place {
-        return message;
+        return if may_be_mistaken(error) {
+            format!("the store behind the server: {message}")
+        } else {
+            message
+        };
     }
     let reason = match error.kind() {
         ErrorKind::Corrupt => "the store behind the server is damaged",
+        ErrorKind::Denied => "the server itself is denied the store behind it",
         ErrorKind::InUse => "another program holds the store behind the server",
+        ErrorKind::NotFound => "something is missing in the store behind the server",
         ErrorKind::Unavailable => "the store behind the server does not answer",
         ErrorKind::Unsupported => "the store behind the server is of a newer program",
         _ => "the store behind the server refuses",
     };
     format!("{reason}; the server's log says more")
+}
+
+/// Whether a client would take what the store behind the server says for something about itself: its token, its URL.
+fn may_be_mistaken(error: &Error) -> bool {
+    is_of_store(error) && matches!(error.kind(), ErrorKind::Denied | ErrorKind::NotFound)
 }
 
 const KINDS: [ErrorKind; 10] = [
@@ -168,6 +179,27 @@ mod tests {
         }
         assert_eq!(told(&secret[0]).1, "no connection");
         assert_eq!(told(&secret[4]).0, format!("{feed} at 7"));
+    }
+
+    #[test]
+    fn what_the_store_denies_or_lacks_is_not_taken_for_the_clients_token_or_url() {
+        let kinds =
+            [(ErrorKind::Denied, "is denied the store"), (ErrorKind::NotFound, "something is missing")];
+        for (kind, said) in kinds {
+            let error = Error::new(kind, "append", "check /user").at("/user/segments/a");
+            let message = told(&error).1;
+            assert!(message.contains(said) && message.contains("behind"), "{message}");
+            let error = Error::new(kind, "append", "check the owner").at("/user/segments/a");
+            let refused = Refusal::of(&error);
+            assert_eq!(refused.error.message, "the store behind the server: check the owner");
+            let again = refused.into_error("append", "http://server");
+            assert_eq!((again.kind(), again.location()), (kind, "http://server"));
+            // What the server itself says of a token or of what was asked for stays as it is.
+            let own = Error::new(kind, "authorize", "this token has not the scope append");
+            assert_eq!(told(&own).1, own.message());
+            let asked = Error::new(kind, "get", "no such event").at(Address([7; 32]));
+            assert_eq!(told(&asked).1, asked.message());
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::pack::Packer;
 use crate::refresh::TAIL_ROWS_MAX;
 use crate::segment::{Extent, Part};
 use crate::store::{State, Store};
+use crate::turn::{Told, wait_for_turn};
 use crate::writer::Writer;
 use burnlog_log::{Address, Append, Error, ErrorKind, Result, failpoint};
 use std::collections::BTreeSet;
@@ -163,21 +164,26 @@ impl Store {
         ticket: u64,
         append: &Append<'_>,
     ) -> Result<()> {
-        loop {
-            if let Some(why) = state.group.failure(ticket) {
-                let error = Error::new(ErrorKind::Unavailable, "append", why).at(append.head.feed);
-                self.release_lock(&mut state);
-                return Err(error);
-            }
-            if state.group.settled >= ticket {
-                self.release_lock(&mut state);
-                return Ok(());
-            }
-            if state.group.is_syncing && state.group.is_gathered() {
+        let failed = |why| Error::new(ErrorKind::Unavailable, "append", why).at(append.head.feed);
+        if state.group.is_syncing {
+            if state.group.is_gathering && state.group.is_gathered() {
                 self.gathered.notify_one();
             }
-            state = if state.group.is_syncing { self.wait(state) } else { self.sync_group(state) };
+            match wait_for_turn(state, ticket) {
+                // Whoever synced gives the lock back, or the next one who does.
+                Told::Settled(outcome) => return outcome.map_err(failed),
+                Told::Sync => state = self.lock_state(),
+            }
         }
+        while state.group.settled < ticket {
+            state = self.sync_group(state);
+        }
+        let outcome = state.group.outcome(ticket);
+        let telling = state.group.hand_over();
+        self.release_lock(&mut state);
+        drop(state);
+        telling.tell();
+        outcome.map_err(failed)
     }
 
     /// Makes durable what is written so far.
@@ -227,7 +233,7 @@ impl Store {
             }
             Err(error) => Self::fail_group(&mut state, &error),
         }
-        self.changed.notify_all();
+        self.tell_onlookers(&state);
         state
     }
 

@@ -13,26 +13,30 @@ const PAUSES: u32 = 8;
 
 impl Group {
     /// How many batches are written and not settled.
-    pub(crate) fn waiting(&self) -> u64 {
+    pub(crate) fn unsettled(&self) -> u64 {
         self.written - self.settled
     }
 
     /// Remembers who appends at the same time, after a sync and before what it settles is: those that shared it, and those
     /// that have written meanwhile.
     pub(crate) fn remember_company(&mut self) {
-        self.company = self.waiting().min(COMPANY_MAX);
+        self.company = self.unsettled().min(COMPANY_MAX);
     }
 
     /// Whether all are there whom a sync waits for.
     pub(crate) fn is_gathered(&self) -> bool {
-        self.waiting() >= self.company || self.is_draining
+        self.unsettled() >= self.company || self.is_draining
     }
 }
 
 impl Store {
     /// Waits for others who append, at most as long as the options say; the state is free meanwhile.
     pub(crate) fn gather<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        if state.group.is_gathered() {
+            return state;
+        }
         let (begun, longest) = (Instant::now(), self.options.gather_max);
+        state.group.is_gathering = true;
         while !state.group.is_gathered() {
             let left = longest.saturating_sub(begun.elapsed());
             let before = state.group.written;
@@ -42,6 +46,7 @@ impl Store {
                 break;
             }
         }
+        state.group.is_gathering = false;
         state
     }
 }

@@ -44,6 +44,7 @@ mod simulated;
 #[cfg(feature = "faults")]
 mod slowed;
 mod store;
+mod turn;
 mod writer;
 
 pub use backend::JsonlBackend;

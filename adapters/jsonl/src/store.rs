@@ -71,6 +71,8 @@ pub(crate) struct State {
     /// Segments of others whose unsynced bytes what was appended without syncs depends on.
     pub(crate) leaned_on: BTreeSet<Arc<str>>,
     pub(crate) group: Group,
+    /// How many wait for a change, whatever it is.
+    pub(crate) onlookers: usize,
     pub(crate) notices: Vec<Notice>,
     /// Damage found while reading active segments, by segment and offset, to be reported once.
     pub(crate) damage: BTreeMap<(Arc<str>, u64), String>,
@@ -131,8 +133,19 @@ impl Store {
     }
 
     /// Waits until something changed; the state is free meanwhile.
-    pub(crate) fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn wait<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        state.onlookers += 1;
+        let mut state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        state.onlookers -= 1;
+        state
+    }
+
+    /// Lets those look who wait for a change.
+    pub(crate) fn tell_onlookers(&self, state: &State) {
+        // With nobody there it would still be a call of the system, for every append.
+        if state.onlookers > 0 {
+            self.changed.notify_all();
+        }
     }
 
     /// Looks at the state after taking up what other processes did. Where the index turns out to be damaged it is made
@@ -218,7 +231,7 @@ impl Store {
             self.lock.give_back();
             state.lock_is_held = false;
         }
-        self.changed.notify_all();
+        self.tell_onlookers(state);
     }
 
     /// Runs `act` alone: with the ledger's lock, no append under way, and everything other processes did taken up. Where the

@@ -8,7 +8,9 @@ use crate::published::{Length, Published};
 use crate::recover::{ScannedBatch, Start, Verdict, Walk};
 use crate::segment::{Extent, Form, Part, Segment, new_name};
 use crate::store::{State, Store};
+use crate::turn::Waiting;
 use burnlog_log::{Error, ErrorKind, Result, failpoint};
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
@@ -39,8 +41,12 @@ pub(crate) struct Group {
     pub(crate) written: u64,
     /// How many of them are settled: durable or failed.
     pub(crate) settled: u64,
-    /// Whether a thread is syncing.
+    /// Whether a thread is syncing, or is told to.
     pub(crate) is_syncing: bool,
+    /// Whether that thread waits for others first.
+    pub(crate) is_gathering: bool,
+    /// Those who wait for it, by the number of their batch.
+    pub(crate) waiting: VecDeque<Waiting>,
     /// How many batches the next sync waits for: as many as lately were under way at once.
     pub(crate) company: u64,
     /// Whether new appends wait until all are settled, so that the segment can be sealed.

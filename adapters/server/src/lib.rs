@@ -17,6 +17,7 @@ mod running;
 mod tls;
 mod tokens;
 mod unstuck;
+mod work;
 
 pub use config::{LARGE_BYTES, Limits, ServerConfig, TlsFiles};
 pub use hosted::{Hosted, ProjectedLedger, Projections};

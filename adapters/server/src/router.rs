@@ -11,6 +11,7 @@ use crate::openapi::{OWN_PATHS, openapi};
 use crate::origin::is_from_here;
 use crate::query::{given_twice, query};
 use crate::tokens::{Access, Tokens};
+use crate::work::{Desk, work};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{RawPathParams, State};
@@ -20,8 +21,7 @@ use axum::middleware;
 use axum::routing::{MethodFilter, get, on};
 use burnlog_http::{
     Answer, Asked, BEHIND_HEADER, Content, LEDGER_HEADER, Method, Operation, PAGE_MAX, PROTOCOL,
-    PROTOCOL_HEADER, Question, ROUTES, Refusal, Rights, Scope, answer_of, is_ledger_name, is_of_store,
-    perform, refuse, refuse_asked, reply, success,
+    PROTOCOL_HEADER, Question, ROUTES, Refusal, Rights, Scope, answer_of, is_ledger_name, refuse,
 };
 use burnlog_log::{Error, ErrorKind, LedgerId};
 use bytes::Bytes;
@@ -39,6 +39,7 @@ pub(crate) struct Server {
     pub(crate) memory: Memory,
     /// Places for large messages that are worked on.
     pub(crate) large: Arc<Semaphore>,
+    pub(crate) desk: Desk,
     pub(crate) metrics: Metrics,
     /// Whether it listens on this machine alone: the condition for serving without tokens.
     pub(crate) loopback_only: bool,
@@ -284,13 +285,11 @@ impl Server {
             }
         }
         let message_bytes = asked.message.len() as u64;
-        let place = match asked.message.len() {
-            ..=LARGE_BYTES => None,
-            // Nobody closes it; and without a place the work is done all the same.
-            _ => Arc::clone(&self.large).acquire_owned().await.ok(),
-        };
+        let is_small = asked.message.len() <= LARGE_BYTES;
+        // Nobody closes it; and without a place the work is done all the same.
+        let place = if is_small { None } else { Arc::clone(&self.large).acquire_owned().await.ok() };
         // From here on it is finished, also for a client that went away; so the memory goes with it.
-        let worked = tokio::task::spawn_blocking(move || {
+        let worked = self.desk.work(is_small, move || {
             let (answer, failure) = work(&ledger, rights, &asked);
             if operation == Operation::Append && answer.status == 200 {
                 ledger.folds.wake();
@@ -298,7 +297,7 @@ impl Server {
             drop(place);
             (answer, failure, memory)
         });
-        let (answer, failure, memory) = worked.await.unwrap_or_else(|_| {
+        let (answer, failure, memory) = worked.await.unwrap_or_else(|| {
             let message = "the request ended in a defect of the server";
             let error = Error::new(ErrorKind::Corrupt, operation.name(), message);
             (answer_of(Some(id), 500, &Refusal::of(&error)), None, None)
@@ -397,30 +396,5 @@ fn answer_bytes(asked: &Asked) -> u64 {
         Operation::Ask | Operation::Feeds => page / 4,
         Operation::Append | Operation::Find | Operation::Stat | Operation::Erase | Operation::Compact => 0,
         _ => page,
-    }
-}
-
-/// Does the work of a request, on a thread that may block. Returns beside the answer what the log is told of a failure.
-fn work(hosted: &Hosted, rights: Rights, asked: &Asked) -> (Answer, Option<String>) {
-    let done = match asked.operation {
-        Operation::Ask => Question::decode(asked.message.clone())
-            .and_then(|question| hosted.ask(|queries| reply(queries, &question)))
-            .map(|message| burnlog_http::frame(burnlog_http::FrameKind::Reply, &message)),
-        Operation::Search
-        | Operation::Sessions
-        | Operation::Turns
-        | Operation::Usage
-        | Operation::Content
-        | Operation::Relationships => hosted.lines(asked),
-        _ => perform(&hosted.ledger, rights, asked),
-    };
-    match done {
-        Ok(body) => (success(hosted.ledger.location().id, body), None),
-        Err(error) => {
-            let answer = refuse_asked(&hosted.ledger, asked, &error);
-            // What was asked for wrongly may hold anything, and its answer says all of it.
-            let failure = (answer.status >= 500 || is_of_store(&error)).then(|| error.to_string());
-            (answer, failure)
-        }
     }
 }

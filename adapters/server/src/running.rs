@@ -8,6 +8,7 @@ use crate::metrics::Metrics;
 use crate::router::Server;
 use crate::tls;
 use crate::tokens::Tokens;
+use crate::work::Desk;
 use burnlog_http::is_ledger_name;
 use burnlog_log::{Error, ErrorKind, Result};
 use std::collections::BTreeMap;
@@ -91,6 +92,7 @@ impl Running {
             memory: Memory::new(limits.messages_bytes),
             large: Arc::new(Semaphore::new(limits.large_messages.max(1))),
             limits,
+            desk: Desk::default(),
             metrics: Metrics::new(),
             loopback_only,
             run: u32::from_le_bytes(run),

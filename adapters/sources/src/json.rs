@@ -19,6 +19,14 @@ pub(crate) fn is_complete_record(text: &[u8], after_return: bool) -> bool {
     body.is_some_and(|body| body.last() == Some(&b'}') && is_object(body))
 }
 
+/// Returns whether the folds read a record: any JSON, bytes that are no UTF-8 inside its texts and a byte-order mark before it
+/// allowed, or nothing but white space.
+pub(crate) fn is_readable(record: &[u8]) -> bool {
+    let record = record.strip_prefix(b"\xef\xbb\xbf").unwrap_or(record);
+    // What is skipped is not looked at as UTF-8.
+    record.iter().all(u8::is_ascii_whitespace) || serde_json::from_slice::<IgnoredAny>(record).is_ok()
+}
+
 /// Like [`is_object`] for a record too long to hold. Does not check UTF-8 inside strings.
 pub(crate) fn is_object_stream(text: impl Read) -> std::io::Result<bool> {
     let mut text = BufReader::with_capacity(1 << 16, text);
@@ -53,6 +61,27 @@ mod tests {
             [b"", b" ", b"[]", b"{", b"{}{}", b"{} x", b"null", b"{\"a\":\"\xff\"}", b"{\"a\":\"\0\"}"];
         for bad in bad {
             assert!(!is_object(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn readable_is_what_the_folds_read() {
+        let good: [&[u8]; 8] = [
+            b"{}",
+            b"",
+            b" \r",
+            b"[1]",
+            b"null",
+            b"{\"a\":\"\xff\"}",
+            b"\xef\xbb\xbf{\"a\":1}",
+            b"{\"a\":1e400}\r",
+        ];
+        for good in good {
+            assert!(is_readable(good), "{good:?}");
+        }
+        let bad: [&[u8]; 6] = [b"{", b"{}{}", b"\xff\xfe", b"{\"a\":\"\0\"}", b"{\xff:1}", b"\0"];
+        for bad in bad {
+            assert!(!is_readable(bad), "{bad:?}");
         }
     }
 

@@ -221,8 +221,7 @@ impl<'a> Outbox<'a> {
 
     /// Counts a record of the current run.
     pub(crate) fn count_record(&mut self, payload: &[u8], bytes: u64) {
-        let readable =
-            !self.options.check_records || matches!(payload, b"" | b"\r") || json::is_object(payload);
+        let readable = !self.options.check_records || json::is_readable(payload);
         self.count_long_record(readable, bytes);
     }
 

@@ -155,6 +155,40 @@ fn a_postgres_ledger_behind_a_server_is_as_at_home() {
     ));
 }
 
+/// The folds count at home; before a server, which folds later, the ingest does.
+#[test]
+fn what_cannot_be_read_is_counted_alike_at_home_before_a_server_and_in_a_dry_run() {
+    let served = Served::start("file", &[]);
+    let (home, pod) = (Machine::new("pod"), Machine::new("pod"));
+    let folder = home.path("odd/.claude/projects/p");
+    std::fs::create_dir_all(&folder).unwrap();
+    let session = format!("\"sessionId\":\"{SESSION}\"");
+    let lines: [&[u8]; 9] = [
+        b"\xef\xbb\xbf{\"type\":\"summary\"}",
+        b" \t",
+        b"",
+        b"\0\0",
+        b"[1]",
+        b"{\"a\":1}{\"b\":2}",
+        b"{\"type\":\"user\",\"text\":\"\xff\"}",
+        b"\xff\xfe",
+        b"{\"type\":\"user\"",
+    ];
+    let mut file = format!("{{{session},\"type\":\"user\"}}\n").into_bytes();
+    for line in lines {
+        file.extend_from_slice(line);
+        file.push(b'\n');
+    }
+    std::fs::write(folder.join(format!("{SESSION}.jsonl")), file).unwrap();
+    let root = text(home.path("odd"));
+    let counted = |found: serde_json::Value| (found["records"].clone(), found["unreadable"].clone());
+    let there = counted(pod.json(&["ingest", "--store", &served.url, "--root", &root]));
+    let dry = counted(home.json(&["ingest", "--dry-run", "--root", &root]));
+    let here = counted(home.json(&["ingest", "--root", &root]));
+    assert_eq!(here, (10.into(), 4.into()));
+    assert_eq!((&there, &dry), (&here, &here));
+}
+
 #[test]
 fn tokens_are_made_listed_and_revoked_while_the_server_runs() {
     let mut served = Served::start("file", &[]);

@@ -1,37 +1,16 @@
 //! Every case of the ledger's suite through a client and a server with each backend behind it. Opening again is a stop of
 //! the server and another one over the store as it was left.
 
-use burnlog_http::{Asked, HttpBackend, HttpOptions, HttpTarget};
+use burnlog_http::{HttpBackend, HttpOptions, HttpTarget};
 use burnlog_jsonl::{JsonlBackend, JsonlOptions};
 use burnlog_log::conformance::Fixture;
-use burnlog_log::{Backend, Ledger, Result};
-use burnlog_projections::{FoldLimits, FoldStore, MemoryProjections, Queries};
+use burnlog_log::{Backend, Ledger};
+use burnlog_projections::MemoryProjections;
 use burnlog_redb::{RedbBackend, RedbOptions};
-use burnlog_server::{Limits, ProjectedLedger, Projections, Running, ServerConfig};
+use burnlog_server::{Limits, ProjectedLedger, Running, ServerConfig};
 use burnlog_sqlite::{SqliteBackend, SqliteLedgerOptions};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-
-/// Rows in memory: the suite asks for none.
-struct InMemory(MemoryProjections);
-
-impl Projections for InMemory {
-    fn folding(&self) -> Result<Box<dyn FoldStore>> {
-        Ok(Box::new(self.0.clone()))
-    }
-
-    fn limits(&self) -> FoldLimits {
-        FoldLimits::default()
-    }
-
-    fn asking(&self) -> Result<Box<dyn Queries + Send>> {
-        Ok(Box::new(self.0.clone()))
-    }
-
-    fn lines(&self, _asked: &Asked, _queries: &dyn Queries) -> Result<Vec<u8>> {
-        Ok(Vec::new())
-    }
-}
 
 /// A folder and the server over the ledger in it.
 struct Served {
@@ -48,7 +27,7 @@ impl Served {
         let mut running = self.running.lock().unwrap();
         drop(running.take());
         let name = "default".to_owned();
-        let projections = Arc::new(InMemory(MemoryProjections::new()));
+        let projections = Arc::new(MemoryProjections::new());
         let ledgers =
             vec![ProjectedLedger { name, ledger: store(&self.folder.path().join("ledger")), projections }];
         let server = Running::start(ServerConfig {

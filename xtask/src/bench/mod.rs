@@ -4,7 +4,6 @@
 mod bare;
 mod databases;
 pub(crate) mod measure;
-mod plain;
 mod promises;
 mod questions;
 pub(crate) mod raw;
@@ -194,7 +193,11 @@ fn run_databases(workspace: &Workspace, options: &Options) -> Result<()> {
 }
 
 fn run_serving(workspace: &Workspace, options: &Options) -> Result<()> {
-    for example in ["-p burnlog-http --example measure_http", "-p burnlog-cli --example serve_slowly"] {
+    for example in [
+        "-p burnlog-http --example measure_http",
+        "-p burnlog-server --example serve_bare",
+        "-p burnlog-cli --example serve_slowly",
+    ] {
         let built = workspace.cargo(&format!("build --release {example}")).status();
         ensure!(built.context("start cargo")?.success(), "the release build of {example} failed");
     }
@@ -203,6 +206,7 @@ fn run_serving(workspace: &Workspace, options: &Options) -> Result<()> {
         workspace,
         program: workspace.built("release", "burnlog"),
         driver: workspace.built("release/examples", "measure_http"),
+        bare: workspace.built("release/examples", "serve_bare"),
         slowed: workspace.built("release/examples", "serve_slowly"),
         scale: Scale { xtask: workspace.built("release", "xtask"), folder: scratch.path().to_path_buf() },
         parameters: &options.parameters,

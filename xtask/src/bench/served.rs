@@ -1,5 +1,6 @@
 //! A `burnlog serve` under measurement: started on a free port of this machine, weighed while it runs, stopped. The example
-//! `serve_slowly` of the program stands in for it where syncs are counted, and slowed down as on another disk.
+//! `serve_slowly` of the program stands in for it where syncs are counted, and slowed down as on another disk; the example
+//! `serve_bare` of the server is what it is compared with.
 
 use super::measure::bytes_of;
 use crate::totals::Archive;
@@ -33,6 +34,13 @@ impl Served {
     pub(super) fn start_slow(example: &Path, folder: &Path, delay_ms: u32) -> Result<Self> {
         let mut command = Command::new(example);
         command.arg(folder).arg(delay_ms.to_string());
+        Self::start_as(command, example, folder)
+    }
+
+    /// Starts the example `serve_bare`, which keeps what it is sent in one file below `folder`.
+    pub(super) fn start_bare(example: &Path, folder: &Path) -> Result<Self> {
+        let mut command = Command::new(example);
+        command.arg(folder.join("bare"));
         Self::start_as(command, example, folder)
     }
 

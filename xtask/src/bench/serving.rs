@@ -1,12 +1,12 @@
 //! `cargo xtask bench --server`: `burnlog serve` over a jsonl ledger on this machine, beside what stands in its place without a
-//! server: the same replay into the same backend, and a bare server that writes and syncs. The clients of the appends are
-//! the example `measure_http` of `burnlog-http`, a process of their own.
+//! server: the same replay into the same backend, and a bare handler that writes and syncs (the example `serve_bare` of
+//! `burnlog-server`). The clients of the appends are the example `measure_http` of `burnlog-http`, a process of their own.
 
 use super::measure::{Cost, Scale, middle};
+use super::promises;
 use super::relay::Relay;
 use super::served::Served;
 use super::set::Set;
-use super::{plain, promises};
 use crate::count::list_session_files;
 use crate::generate::Parameters;
 use crate::output::say;
@@ -34,6 +34,8 @@ pub(super) struct Serving<'a> {
     pub(super) workspace: &'a Workspace,
     pub(super) program: PathBuf,
     pub(super) driver: PathBuf,
+    /// The handler that only writes and syncs.
+    pub(super) bare: PathBuf,
     /// The server whose syncs are counted and slowed.
     pub(super) slowed: PathBuf,
     pub(super) scale: Scale,
@@ -45,6 +47,7 @@ pub(super) struct Serving<'a> {
 struct Driven {
     p50_ms: f64,
     p99_ms: f64,
+    #[serde(default)]
     request_bytes: u64,
     #[serde(default)]
     appends: u64,
@@ -135,34 +138,47 @@ impl Serving<'_> {
         server.stop()
     }
 
-    /// Appends one record after the other to a server and to the bare one, in turns.
+    /// Appends one record after the other to a server and then to the bare handler, in turns. The server of a turn is stopped before the
+    /// handler is asked: its folds follow the appends, and would take processor time from the handler.
     fn one_by_one(&self, folder: &Path, figures: &mut Figures) -> Result<()> {
-        let server = Served::start(&self.program, folder)?;
-        let bare = format!("http://{}/", plain::start(&folder.join("bare"))?);
-        for _ in 0..3 {
+        for turn in 0..3 {
+            let folder = folder.join(turn.to_string());
+            let server = Served::start(&self.program, &folder)?;
             let appended = self.drive(&["one", &server.url(), "2000"])?;
-            let bytes = appended.request_bytes.to_string();
-            let plain = self.drive(&["bare", &bare, "2000", &bytes])?;
+            server.stop()?;
+            let kept = active_bytes(&folder.join("ledger/segments"))? as f64 / appended.appends as f64;
+
+            let bare = Served::start_bare(&self.bare, &folder)?;
+            let kept = kept.round();
+            let url = format!("{}/?bytes={kept}", bare.url());
+            let plain = self.drive(&["bare", &url, "2000", &appended.request_bytes.to_string()])?;
+            bare.stop()?;
+            let written = fs::metadata(folder.join("bare"))?.len() as f64;
+            let lacking = kept * appended.appends as f64 - written;
+            ensure!(lacking.abs() < 1.0, "the bare handler kept {written} bytes");
             for (name, value) in [
                 ("one append p50 ms", appended.p50_ms),
                 ("one append p99 ms", appended.p99_ms),
                 ("bare p50 ms", plain.p50_ms),
                 ("bare p99 ms", plain.p99_ms),
                 ("one append bytes", appended.request_bytes as f64),
+                ("one append bytes kept", kept),
             ] {
                 figures.entry(name).or_default().push(value);
             }
         }
-        server.stop()
+        Ok(())
     }
 
-    /// Lets one client append small batches, and then many.
+    /// Lets one client append small batches, and then many. Each has a server of its own: none of them has so much that a segment is
+    /// sealed, which would be in the figure of one and not of the other.
     fn at_once(&self, folder: &Path, figures: &mut Figures) -> Result<()> {
-        let server = Served::start(&self.program, folder)?;
-        let one = self.append_at_once(&server, 1, 2000)?;
-        let all = self.append_at_once(&server, CLIENTS, 10_000)?;
         let mut note = |name: &'static str, value: f64| figures.entry(name).or_default().push(value);
-        note("1 client/s", one.appends_per_s);
+        let server = Served::start(&self.program, &folder.join("one"))?;
+        note("1 client/s", self.append_at_once(&server, 1, 2000)?.appends_per_s);
+        server.stop()?;
+        let server = Served::start(&self.program, &folder.join("many"))?;
+        let all = self.append_at_once(&server, CLIENTS, 10_000)?;
         note("50 clients/s", all.appends_per_s);
         note("50 clients p99 ms", all.p99_ms);
         server.stop()
@@ -226,6 +242,18 @@ impl Serving<'_> {
     fn weigh(&self, archive: &Archive, arguments: &[&str]) -> Result<Cost> {
         Ok(self.scale.weigh(&self.program, arguments, &archive.environment())?.0)
     }
+}
+
+/// How many bytes the active segments in a folder have.
+fn active_bytes(segments: &Path) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(segments).with_context(|| format!("list {}", segments.display()))? {
+        let entry = entry?;
+        if entry.path().extension().is_some_and(|ending| ending == "jsonl") {
+            bytes += entry.metadata()?.len();
+        }
+    }
+    Ok(bytes)
 }
 
 /// How many bytes the lines of a set take in zstd-3, a frame for each MiB: alone, and each with a skeleton before it, which

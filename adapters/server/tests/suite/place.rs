@@ -1,33 +1,11 @@
 //! A server on a free port, with ledgers and projections in memory.
 
-use burnlog_http::{Asked, HttpBackend, HttpOptions, HttpQueries, HttpTarget, Link};
+use burnlog_http::{HttpBackend, HttpOptions, HttpQueries, HttpTarget, Link};
 use burnlog_log::{Backend, Ledger, LedgerId, MemoryBackend, Result};
-use burnlog_projections::{FoldLimits, FoldStore, MemoryProjections, Queries};
-use burnlog_server::{Limits, ProjectedLedger, Projections, Running, ServerConfig, TlsFiles};
+use burnlog_projections::MemoryProjections;
+use burnlog_server::{Limits, ProjectedLedger, Running, ServerConfig, TlsFiles};
 use std::path::PathBuf;
 use std::sync::Arc;
-
-/// Projections in memory, shared with whoever holds a clone.
-#[derive(Clone, Default)]
-pub(crate) struct InMemory(pub(crate) MemoryProjections);
-
-impl Projections for InMemory {
-    fn folding(&self) -> Result<Box<dyn FoldStore>> {
-        Ok(Box::new(self.0.clone()))
-    }
-
-    fn limits(&self) -> FoldLimits {
-        FoldLimits::default()
-    }
-
-    fn asking(&self) -> Result<Box<dyn Queries + Send>> {
-        Ok(Box::new(self.0.clone()))
-    }
-
-    fn lines(&self, asked: &Asked, _queries: &dyn Queries) -> Result<Vec<u8>> {
-        Ok(format!("{{\"list\":{:?}}}\n", asked.operation.name()).into_bytes())
-    }
-}
 
 /// A server with its folder; stopped and deleted when dropped.
 pub(crate) struct Place {
@@ -48,8 +26,8 @@ impl Place {
     /// Starts a server with the ledgers `default` and `other`.
     pub(crate) fn new(given: Given) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (store, rows) = (MemoryBackend::new(LedgerId([7; 16])), InMemory::default());
-        let ledger = |name: &str, store: &MemoryBackend, rows: &InMemory| ProjectedLedger {
+        let (store, rows) = (MemoryBackend::new(LedgerId([7; 16])), MemoryProjections::new());
+        let ledger = |name: &str, store: &MemoryBackend, rows: &MemoryProjections| ProjectedLedger {
             name: name.to_owned(),
             ledger: Ledger::new(store.clone()),
             projections: Arc::new(rows.clone()),
@@ -60,7 +38,10 @@ impl Place {
             listen: "127.0.0.1:0".parse().unwrap(),
             tls: given.tls,
             tokens: folder.path().join("tokens.json"),
-            ledgers: vec![ledger("default", &store, &rows), ledger("other", &other, &InMemory::default())],
+            ledgers: vec![
+                ledger("default", &store, &rows),
+                ledger("other", &other, &MemoryProjections::new()),
+            ],
             limits: given.limits,
         })
         .unwrap();

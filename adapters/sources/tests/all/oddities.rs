@@ -44,7 +44,8 @@ fn trap_26_odd_bytes_are_records_and_counted() {
     let mut host = Host::new();
     host.write("s.jsonl", b"{\"a\":1}\r\n\n\r\n\0\0\0\n\xff\xfe\n{\"a\":1}{\"b\":2}\n[1]\n{\"a\":\"\xff\"}\n{\"a\":1,\"a\":1e400}\n");
     let counts = host.ingest().total();
-    assert_eq!((counts.records, counts.new, counts.unreadable), (9, 9, 5));
+    // Any JSON is read by the folds, and a text in it that is no UTF-8.
+    assert_eq!((counts.records, counts.new, counts.unreadable), (9, 9, 3));
     host.close();
     assert_eq!(host.restored()[0].1, std::fs::read(host.path("s.jsonl")).unwrap());
     host.options.check_records = false;
