@@ -20,7 +20,11 @@ enum Inner {
 impl CursorImage {
     /// Maps a file that only this process changes, so that the memory of a program does not grow with the files that it has seen.
     pub(crate) fn map(file: &File) -> io::Result<Self> {
-        if file.metadata()?.len() == 0 {
+        let metadata = file.metadata()?;
+        if metadata.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        if metadata.len() == 0 {
             return Ok(Vec::new().into());
         }
         // SAFETY: whoever opens a cursor file for saving holds the lock of the ledger's state, so nobody else changes it. This

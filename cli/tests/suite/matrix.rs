@@ -106,8 +106,13 @@ fn assert_same(here: &Ledger, there: &Ledger, what: &str) {
     assert_eq!(feeds, there.feeds().unwrap(), "{what}");
     for head in &feeds {
         let [ours, theirs] = [here, there].map(|it| read_all(it.backend(), &head.feed, Limit::default()));
+        // Whether a backend had to compute an address is its own affair.
+        let [ours, theirs] = [ours, theirs].map(|page| {
+            let bodies = page.entries.into_iter().map(|entry| (entry.address, entry.body));
+            (page.state, bodies.collect::<Vec<_>>(), page.heads)
+        });
         assert_eq!(ours, theirs, "{what}: state, entries, bodies and batch heads");
-        let addresses: Vec<Address> = ours.entries.iter().map(|entry| entry.address).collect();
+        let addresses: Vec<Address> = ours.1.iter().map(|(address, _)| *address).collect();
         let found = [here, there].map(|ledger| ledger.find(&head.feed, &addresses).unwrap());
         assert_eq!(found[0], found[1], "{what}");
     }
