@@ -3,7 +3,9 @@
 use crate::folds::Folds;
 use burnlog_http::Asked;
 use burnlog_log::{Ledger, Result};
-use burnlog_projections::{FoldLimits, FoldStore, MemoryProjections, Queries};
+#[cfg(feature = "conformance")]
+use burnlog_projections::MemoryProjections;
+use burnlog_projections::{FoldLimits, FoldStore, Queries};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Opens the projections that go with a ledger. The server knows no store.
@@ -22,6 +24,7 @@ pub trait Projections: Send + Sync {
 }
 
 /// Rows in memory, for tests and measurements. A list says only which one it is: it has no fields of its own.
+#[cfg(feature = "conformance")]
 impl Projections for MemoryProjections {
     fn folding(&self) -> Result<Box<dyn FoldStore>> {
         Ok(Box::new(self.clone()))
