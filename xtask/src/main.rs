@@ -26,7 +26,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs everything that must hold before a change lands: format, tidy, clippy, tests, totals, docs, licences.
+    /// Runs everything that must hold before a change lands: format, tidy, clippy, the program as people build it, tests, totals, docs, licences.
     Test,
     /// Measures the release program on a generated set, beside raw loops over the same bytes.
     Bench(bench::Options),
