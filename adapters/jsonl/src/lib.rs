@@ -44,6 +44,8 @@ mod simulated;
 #[cfg(feature = "faults")]
 mod slowed;
 mod store;
+#[cfg(feature = "faults")]
+mod through;
 mod turn;
 mod writer;
 
@@ -57,3 +59,5 @@ pub use simulated::{Fault, Simulated};
 #[cfg(feature = "faults")]
 pub use slowed::Slowed;
 pub use store::Notice;
+#[cfg(feature = "faults")]
+pub use through::{FileThrough, FilesThrough};

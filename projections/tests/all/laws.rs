@@ -382,6 +382,23 @@ proptest! {
         prop_assert_eq!(dumped(&store), dump_of(&ledger));
     }
 
+    /// What `without_content` leaves out to measure the rest is content alone, in every commit.
+    #[test]
+    fn without_content_everything_else_is_folded(seed: u64, lines in 1u32..120) {
+        let ledger = ledger();
+        append(&ledger, 1, &made_up(seed, lines));
+        let mut store = MemoryProjections::new();
+        let mut projector = Projector::new(&mut store, &ledger, small_limits()).unwrap().without_content().unwrap();
+        projector.catch_up(&ledger).unwrap();
+        drop(projector);
+        let is_content = |line: &&str| line.starts_with("{\"projection\":\"content\"");
+        let (all, left) = (dump_of(&ledger), dumped(&store));
+        prop_assert!(!left.lines().any(|line| is_content(&line)));
+        let others: Vec<&str> = all.lines().filter(|line| !is_content(line)).collect();
+        prop_assert_eq!(left.lines().collect::<Vec<_>>(), others);
+        prop_assert!(lines < 40 || all.lines().any(|line| is_content(&line)));
+    }
+
     /// No bytes stop a fold, and every record is counted once.
     #[test]
     fn any_bytes_are_counted(payloads in proptest::collection::vec(any::<Vec<u8>>(), 1..20)) {

@@ -103,7 +103,7 @@ const ONE_FILE_TENTH: Plan =
 const COLD_TENTH: Plan = Plan { name: "cold, 1/10", command: "ingest, a tenth of the sessions", limit: &[] };
 /// Without the blocks of content, which the program always folds as well.
 const COLD_TURNS: Plan =
-    Plan { name: "cold, turns alone", command: "ingest that folds no content (example)", limit: COLD.limit };
+    Plan { name: "cold, turns", command: "ingest that folds no content (example)", limit: COLD.limit };
 const REBUILD_TURNS: Plan =
     Plan { name: "rebuild, turns", command: "rebuild that folds no content (example)", limit: REBUILD.limit };
 const REBUILD: Plan = Plan {

@@ -2,9 +2,11 @@
 //! has written, so that groups are as large as they can be and every run has the same ones; no clock is involved. Without the gate
 //! those who lately appended together wait for each other; the longest wait is then longer than any pause of a machine.
 
-use burnlog_jsonl::{Access, Fault, File, Files, JsonlBackend, JsonlOptions, Listed, Mapped, Simulated};
+use burnlog_jsonl::{
+    Access, Fault, File, FileThrough, Files, FilesThrough, JsonlBackend, JsonlOptions, Simulated,
+};
 use burnlog_log::conformance::build::{Event, TestFeed, assert_feed, read_all};
-use burnlog_log::{Backend, BatchHead, ErrorKind, Limit, Timestamp};
+use burnlog_log::{Backend, BatchHead, ErrorKind, Limit};
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
@@ -82,7 +84,11 @@ struct GatedFile {
     is_written: AtomicBool,
 }
 
-impl Files for Gated {
+impl FilesThrough for Gated {
+    fn inner(&self) -> &dyn Files {
+        &self.inner
+    }
+
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
         let watched = match path.extension().and_then(|ending| ending.to_str()) {
             Some("jsonl") if path.parent().is_some_and(|folder| folder.ends_with("segments")) => {
@@ -94,47 +100,11 @@ impl Files for Gated {
         let (inner, gate) = (self.inner.open(path, access)?, Arc::clone(&self.gate));
         Ok(Arc::new(GatedFile { inner, watched, gate, is_written: AtomicBool::new(false) }))
     }
-
-    fn list(&self, folder: &Path) -> io::Result<Vec<Listed>> {
-        self.inner.list(folder)
-    }
-
-    fn create_folder(&self, folder: &Path) -> io::Result<()> {
-        self.inner.create_folder(folder)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.inner.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.inner.remove(path)
-    }
-
-    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        self.inner.sync_folder(folder)
-    }
-
-    fn map(&self, path: &Path) -> io::Result<Mapped> {
-        self.inner.map(path)
-    }
-
-    fn now(&self) -> Timestamp {
-        self.inner.now()
-    }
-
-    fn random(&self, out: &mut [u8]) -> io::Result<()> {
-        self.inner.random(out)
-    }
-
-    fn pause(&self, duration: Duration) {
-        self.inner.pause(duration);
-    }
 }
 
-impl File for GatedFile {
-    fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.inner.read_at(out, offset)
+impl FileThrough for GatedFile {
+    fn inner(&self) -> &dyn File {
+        &*self.inner
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -155,10 +125,6 @@ impl File for GatedFile {
         result
     }
 
-    fn bytes(&self) -> io::Result<u64> {
-        self.inner.bytes()
-    }
-
     fn set_bytes(&self, bytes: u64) -> io::Result<()> {
         self.is_written.store(false, Ordering::SeqCst);
         self.inner.set_bytes(bytes)
@@ -169,18 +135,6 @@ impl File for GatedFile {
             self.gate.pass();
         }
         self.inner.sync()
-    }
-
-    fn is_at(&self, path: &Path) -> io::Result<bool> {
-        self.inner.is_at(path)
-    }
-
-    fn try_lock(&self, exclusive: bool) -> io::Result<bool> {
-        self.inner.try_lock(exclusive)
-    }
-
-    fn unlock(&self) -> io::Result<()> {
-        self.inner.unlock()
     }
 }
 

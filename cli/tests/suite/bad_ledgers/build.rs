@@ -1,6 +1,6 @@
 //! Ledgers with fixed id, keys, clock and names, so that making them twice gives the same bytes.
 
-use burnlog_jsonl::{Access, File, Files, JsonlBackend, JsonlOptions, Listed, Mapped, SystemFiles};
+use burnlog_jsonl::{Files, FilesThrough, JsonlBackend, JsonlOptions, SystemFiles};
 use burnlog_log::conformance::build::{Event, TestFeed};
 use burnlog_log::{Backend, Batch, BatchHead, Kind, Position, Timestamp};
 use std::fs;
@@ -8,39 +8,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
 
 /// The system's files, with a clock that stands and random bytes that count.
 #[derive(Debug, Default)]
 struct FixedFiles(AtomicU8);
 
-impl Files for FixedFiles {
-    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
-        SystemFiles.open(path, access)
-    }
-
-    fn list(&self, folder: &Path) -> io::Result<Vec<Listed>> {
-        SystemFiles.list(folder)
-    }
-
-    fn create_folder(&self, folder: &Path) -> io::Result<()> {
-        SystemFiles.create_folder(folder)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        SystemFiles.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        SystemFiles.remove(path)
-    }
-
-    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        SystemFiles.sync_folder(folder)
-    }
-
-    fn map(&self, path: &Path) -> io::Result<Mapped> {
-        SystemFiles.map(path)
+impl FilesThrough for FixedFiles {
+    fn inner(&self) -> &dyn Files {
+        &SystemFiles
     }
 
     fn now(&self) -> Timestamp {
@@ -50,10 +25,6 @@ impl Files for FixedFiles {
     fn random(&self, out: &mut [u8]) -> io::Result<()> {
         out.fill(self.0.fetch_add(1, Ordering::Relaxed).wrapping_add(1));
         Ok(())
-    }
-
-    fn pause(&self, duration: Duration) {
-        SystemFiles.pause(duration);
     }
 }
 
