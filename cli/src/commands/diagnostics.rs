@@ -65,7 +65,7 @@ fn refuse_what_is_not_counted(filter: &args::Filter) -> Result<()> {
         None => Ok(()),
         Some((flag, _)) => {
             let message = format!(
-                "records are counted by source, version and type, of all sessions together; leave {flag}; \
+                "records are counted by source, version and type, of all sessions together; leave {flag} out; \
                  `export --table records` tells what each record is"
             );
             Err(Error::new(ErrorKind::Invalid, "read arguments", message))
