@@ -11,7 +11,6 @@ mod queries;
 mod schema;
 mod search;
 mod search_find;
-mod search_score;
 mod statements;
 mod store;
 mod sums;

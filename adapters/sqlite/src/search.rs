@@ -10,7 +10,7 @@ use burnlog_projections::{
 };
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// The version of the tables of the file.
@@ -39,7 +39,6 @@ CREATE INDEX search_runs_by_chunk ON search_runs (stream, chunk);
 pub struct SqliteSearch {
     pub(crate) connection: Connection,
     pub(crate) place: String,
-    pub(crate) path: PathBuf,
 }
 
 impl SqliteSearch {
@@ -80,7 +79,7 @@ impl SqliteSearch {
             .located("open search index", &place)?;
         let writable = access.contains(OpenFlags::SQLITE_OPEN_READ_WRITE);
         prepare(&mut connection, busy_timeout, writable).located("open search index", &place)?;
-        let index = Self { connection, place, path: path.to_path_buf() };
+        let index = Self { connection, place };
         index.check_version()?;
         Ok(index)
     }
@@ -117,7 +116,7 @@ impl SqliteSearch {
         operation: &'static str,
         work: impl FnOnce(&Connection) -> rusqlite::Result<Result<T>>,
     ) -> Result<T> {
-        let Self { connection, place, .. } = self;
+        let Self { connection, place } = self;
         let transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate).located(operation, place)?;
         let done = work(&transaction).located(operation, place)??;
@@ -126,7 +125,7 @@ impl SqliteSearch {
     }
 }
 
-pub(crate) fn number(connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
+fn number(connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
     connection
         .prepare_cached("SELECT value FROM search_meta WHERE name = ?1")?
         .query_row([name], |row| row.get(0))

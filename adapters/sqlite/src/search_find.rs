@@ -6,7 +6,9 @@ use burnlog_projections::{
     FoundBlock, FoundBlocks, RANKED_BLOCKS_MAX, RunBlock, RunRecord, SearchOrder, SearchQuery, SearchRequest,
     SearchTerm,
 };
+use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, OptionalExtension};
+use std::collections::HashSet;
 use std::ops::Range;
 
 /// Around what matches in the answer of FTS5; neither is left in a text that it is asked about.
@@ -106,6 +108,41 @@ impl SqliteSearch {
             candidates.push(block);
         }
         Ok((candidates, false))
+    }
+
+    /// Returns the blocks indexed last with their scores, and whether more match than are ranked: one walk where nothing but words
+    /// is asked for.
+    fn latest_scored(&self, expression: &str) -> rusqlite::Result<(Vec<(i64, f64)>, bool)> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT rowid, -bm25(texts) FROM texts WHERE texts MATCH ?1 ORDER BY rowid DESC LIMIT ?2",
+        )?;
+        let limit = RANKED_BLOCKS_MAX as i64 + 1;
+        let rows = statement
+            .query_map(rusqlite::params![expression, limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let mut scored = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+        let capped = scored.len() > RANKED_BLOCKS_MAX;
+        scored.truncate(RANKED_BLOCKS_MAX);
+        Ok((scored, capped))
+    }
+
+    /// Returns the scores of blocks; of those that match and are no candidates none is computed.
+    fn scored(&self, expression: &str, candidates: Vec<i64>) -> rusqlite::Result<Vec<(i64, f64)>> {
+        let (Some(newest), Some(oldest)) = (candidates.first().copied(), candidates.last().copied()) else {
+            return Ok(Vec::new());
+        };
+        let wanted: HashSet<i64> = candidates.into_iter().collect();
+        let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+        self.connection.create_scalar_function("is_wanted", 1, flags, move |context| {
+            Ok(wanted.contains(&context.get::<i64>(0)?))
+        })?;
+        // Never cached: the function is another one each time.
+        let mut statement = self.connection.prepare(
+            "SELECT rowid, -bm25(texts) FROM texts
+             WHERE texts MATCH ?1 AND rowid BETWEEN ?2 AND ?3 AND is_wanted(rowid)",
+        )?;
+        statement
+            .query_map(rusqlite::params![expression, oldest, newest], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect()
     }
 }
 
