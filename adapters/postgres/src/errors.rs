@@ -23,6 +23,18 @@ pub(crate) fn of_driver(operation: &'static str, url: &str, error: &tokio_postgr
     Error::new(kind, operation, message).at(url)
 }
 
+/// Whether the server refused the password.
+pub(crate) fn is_wrong_password(error: &tokio_postgres::Error) -> bool {
+    error.code() == Some(&SqlState::INVALID_PASSWORD)
+}
+
+/// The error for a password that the same server took a while ago.
+pub(crate) fn password_no_longer_taken(operation: &'static str, url: &str) -> Error {
+    let message = "the server refuses the password that it took before: the connection was cut while it was sent, or the password \
+                   was changed. Retry; if it stays so, check user and password in the URL";
+    Error::new(ErrorKind::Unavailable, operation, message).at(url)
+}
+
 /// The error for a call that took longer than the time allowed to it.
 pub(crate) fn timed_out(operation: &'static str, url: &str) -> Error {
     let message = "the server did not answer in time; the outcome of a write is unknown";

@@ -9,7 +9,7 @@ use crate::target::Target;
 use burnlog_log::{Error, ErrorKind, Result};
 use futures_util::future::join;
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio_postgres::{Client, Row};
@@ -46,6 +46,8 @@ pub(crate) struct Pool {
     begin_build: String,
     /// How often the server was spoken to and waited for.
     conversations: AtomicU64,
+    /// Whether the server has taken the credentials.
+    has_connected: AtomicBool,
     state: Mutex<State>,
     freed: Condvar,
     // Last, so that connections are dropped while their tasks still run.
@@ -96,6 +98,7 @@ impl Pool {
                 timeouts(0)
             ),
             conversations: AtomicU64::new(0),
+            has_connected: AtomicBool::new(false),
             state: Mutex::default(),
             freed: Condvar::new(),
             driver: Driver::start()?,
@@ -288,9 +291,17 @@ impl Pool {
         let limit = self.target.config.get_connect_timeout().copied().unwrap_or(Duration::from_secs(10)) * 3;
         let connecting = self.target.config.connect(self.tls.clone());
         let (client, connection) = match tokio::time::timeout(limit, connecting).await {
-            Ok(connected) => connected.map_err(|error| errors::of_driver(operation, self.url(), &error))?,
+            Ok(Ok(connected)) => connected,
+            // A server takes a password of which only a part arrived for a wrong one.
+            Ok(Err(error))
+                if errors::is_wrong_password(&error) && self.has_connected.load(Ordering::Relaxed) =>
+            {
+                return Err(errors::password_no_longer_taken(operation, self.url()));
+            }
+            Ok(Err(error)) => return Err(errors::of_driver(operation, self.url(), &error)),
             Err(_) => return Err(errors::timed_out(operation, self.url())),
         };
+        self.has_connected.store(true, Ordering::Relaxed);
         self.driver.spawn(async {
             // What goes wrong here is told to the calls that wait for an answer.
             let _ = connection.await;

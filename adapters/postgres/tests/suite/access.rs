@@ -43,6 +43,37 @@ fn what_is_wrong_with_a_connection_is_told_by_its_kind() {
     database.run(&format!("drop role {name}")).unwrap();
 }
 
+/// A server says the same of a password of which only a part arrived, so that whoever was let in before may try again.
+#[test]
+fn a_password_that_was_taken_before_may_be_tried_again() {
+    let database = database();
+    let name = role(&database, "grant create on database DATABASE_NAME to ROLE");
+    let url = database.url_as(&name, "hunter2");
+    let backend = PostgresBackend::open(&url, &PostgresOptions::default()).unwrap();
+    backend.stat().unwrap();
+    let change = |password: &str| {
+        database.run(&format!("alter role {name} password '{password}'")).unwrap();
+        database
+            .rows(&format!(
+                "select pg_terminate_backend(pid, 10000) from pg_stat_activity where usename = '{name}'"
+            ))
+            .unwrap();
+    };
+    change("hunter2-new");
+    // The first call may end with the connection that it finds.
+    let error = std::iter::repeat_with(|| backend.stat()).take(3).last().unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(
+        error.message().contains("took before") && error.message().contains("check user and password"),
+        "{error}"
+    );
+    assert_eq!(refused(&url).kind(), ErrorKind::Denied, "who was never let in is told so");
+    change("hunter2");
+    backend.stat().unwrap();
+    drop(backend);
+    database.run(&format!("drop owned by {name} cascade; drop role {name}")).unwrap();
+}
+
 #[test]
 fn the_password_is_in_no_text() {
     let database = database();
