@@ -18,6 +18,7 @@ pub mod limits;
 #[cfg(feature = "conformance")]
 mod memory;
 mod replay;
+pub mod scan;
 mod time;
 mod verify;
 

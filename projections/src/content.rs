@@ -3,9 +3,9 @@
 
 use crate::Derived;
 use crate::json::Span;
-use crate::scan::Scanner;
 use crate::table::{Merge, row};
 use crate::text::{Name, key_text};
+use burnlog_log::scan::Scanner;
 use burnlog_log::{Address, push_hex, push_number};
 use std::borrow::Cow;
 

@@ -1,7 +1,7 @@
 //! Reading JSON that somebody else shapes: fields by name, in place, borrowed, in one pass. A field of the wrong type
 //! is absent, a name that comes twice has its last value, and what is not asked for is skipped unread.
 
-use crate::scan::{Scanner, Word};
+use burnlog_log::scan::{Scanner, Word};
 use std::borrow::Cow;
 
 /// How a value is filled from the next one of a text. What is of another type is skipped and leaves it as it is: absent.
@@ -208,7 +208,7 @@ macro_rules! lenient {
         }
 
         impl<$life> $crate::json::Taken<$life> for $name<$life> {
-            fn take(&mut self, from: &mut $crate::scan::Scanner<$life>) -> Option<()> {
+            fn take(&mut self, from: &mut burnlog_log::scan::Scanner<$life>) -> Option<()> {
                 #[allow(non_camel_case_types)]
                 #[derive(Clone, Copy)]
                 enum Field { $($field,)+ Other }
@@ -223,7 +223,7 @@ macro_rules! lenient {
                 }
                 from.advance();
                 let (mut seen, mut is_first) = (0u64, true);
-                while let $crate::scan::Step::Name(name) = from.next_name(&mut is_first)? {
+                while let burnlog_log::scan::Step::Name(name) = from.next_name(&mut is_first)? {
                     let field = match name.plain() {
                         Some(plain) => field_of(plain.as_bytes()),
                         None => field_of(name.text().as_bytes()),
@@ -259,7 +259,7 @@ pub(crate) fn read<'a, T: Taken<'a>>(text: &'a str) -> Option<T> {
 /// Returns a payload as text: without a byte order mark, and with U+FFFD for what is not UTF-8.
 pub(crate) fn text_of(payload: &[u8]) -> Cow<'_, str> {
     let payload = payload.strip_prefix(b"\xef\xbb\xbf").unwrap_or(payload);
-    match std::str::from_utf8(payload) {
+    match simdutf8::basic::from_utf8(payload) {
         Ok(text) => Cow::Borrowed(text),
         Err(_) => String::from_utf8_lossy(payload),
     }

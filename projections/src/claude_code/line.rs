@@ -2,7 +2,7 @@
 
 use super::user_text::Prose;
 use crate::json::{Count, Flag, List, Span, Spanned, Taken, Text, Unread, lenient};
-use crate::scan::Scanner;
+use burnlog_log::scan::Scanner;
 
 lenient! {
     /// A line.

@@ -2,7 +2,7 @@
 //! types by their shape as a whole: nothing but complete elements of known names, in known company.
 
 use crate::json::Taken;
-use crate::scan::Scanner;
+use burnlog_log::scan::Scanner;
 
 /// The shape of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -4,8 +4,8 @@ use super::line::{Content, Typed};
 use super::user_text::{Prose, Shape};
 use super::{LineFold, is};
 use crate::json::Spanned;
-use crate::scan::{RawText, Scanner};
 use crate::user_turns::{CLASS_PROMPT, UserTurn};
+use burnlog_log::scan::{RawText, Scanner};
 
 impl LineFold<'_> {
     /// Returns the first eight bytes of the hash of texts, by their places.

@@ -1,7 +1,7 @@
 //! The fields of a rollout's line that the folds ask for, and nothing else of it.
 
 use crate::json::{Count, Flag, List, Span, Spanned, Taken, Text, There, lenient};
-use crate::scan::{RawText, Scanner};
+use burnlog_log::scan::{RawText, Scanner};
 
 lenient! {
     /// A line.

@@ -1,8 +1,8 @@
 //! The fields of a session, a line or a message that the folds ask for, and nothing else of it.
 
 use crate::json::{Count, Flag, List, Spanned, Taken, Text, There, lenient};
-use crate::scan::Scanner;
 use crate::text::key_text;
+use burnlog_log::scan::Scanner;
 
 lenient! {
     /// A session, a line of one, or a message: whichever fields are there.

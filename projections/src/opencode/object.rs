@@ -2,7 +2,7 @@
 //! storage tree, a row of the database (id columns around `data`), or an element of an export.
 
 use crate::json::{Count, Flag, List, Span, Spanned, Taken, Text, lenient};
-use crate::scan::{RawText, Scanner};
+use burnlog_log::scan::{RawText, Scanner};
 
 lenient! {
     /// A file of the tree, or a row of the database: its columns, and in `data` what the file would hold.

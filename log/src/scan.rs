@@ -1,12 +1,12 @@
 //! Scanning JSON text (RFC 8259): strings, numbers and whole values, borrowed, each byte looked at once. Refuses what
 //! the grammar refuses; of an escape that names half a surrogate pair it makes U+FFFD. Knows no field and no type.
 
-use memchr::memchr2;
+use memchr::{memchr, memchr2};
 use std::borrow::Cow;
 
 /// A place in a JSON text.
 #[derive(Debug)]
-pub(crate) struct Scanner<'a> {
+pub struct Scanner<'a> {
     text: &'a str,
     at: usize,
     /// Whether there are control characters anywhere, so that strings must be searched for them.
@@ -15,14 +15,14 @@ pub(crate) struct Scanner<'a> {
 
 /// A string as it stands in the text, between its quotes; its escapes are known to be good.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct RawText<'a> {
+pub struct RawText<'a> {
     raw: &'a str,
     escaped: bool,
 }
 
 /// What comes next in an object.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Step<'a> {
+pub enum Step<'a> {
     /// A name; its value follows.
     Name(RawText<'a>),
     /// Nothing: the object has ended.
@@ -31,14 +31,18 @@ pub(crate) enum Step<'a> {
 
 /// A value that is a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Word {
+pub enum Word {
+    /// `true`.
     True,
+    /// `false`.
     False,
+    /// `null`.
     Null,
 }
 
 impl<'a> Scanner<'a> {
-    pub(crate) fn new(text: &'a str) -> Self {
+    /// Stands at the beginning of a text.
+    pub fn new(text: &'a str) -> Self {
         // Lines are compact, so that one quick look at all bytes saves one at each string.
         let has_controls = text.as_bytes().iter().fold(0, |found, byte| found | u8::from(*byte < 0x20)) != 0;
         Self { text, at: 0, has_controls }
@@ -46,7 +50,7 @@ impl<'a> Scanner<'a> {
 
     /// Returns the first byte of what comes next, whitespace left behind; `None` at the end.
     #[inline]
-    pub(crate) fn peek(&mut self) -> Option<u8> {
+    pub fn peek(&mut self) -> Option<u8> {
         loop {
             let byte = *self.text.as_bytes().get(self.at)?;
             if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
@@ -58,7 +62,7 @@ impl<'a> Scanner<'a> {
 
     /// Returns where the scanner stands, in bytes from the beginning of the text.
     #[inline]
-    pub(crate) fn position(&self) -> usize {
+    pub fn position(&self) -> usize {
         self.at
     }
 
@@ -70,18 +74,18 @@ impl<'a> Scanner<'a> {
 
     /// Goes past the byte that was peeked.
     #[inline]
-    pub(crate) fn advance(&mut self) {
+    pub fn advance(&mut self) {
         self.at += 1;
     }
 
     /// Whether nothing is left but whitespace.
-    pub(crate) fn is_at_end(&mut self) -> bool {
+    pub fn is_at_end(&mut self) -> bool {
         self.peek().is_none()
     }
 
     /// Goes on in an object to its next name and past the colon, or past its end. `is_first` is true before the first.
     #[inline]
-    pub(crate) fn next_name(&mut self, is_first: &mut bool) -> Option<Step<'a>> {
+    pub fn next_name(&mut self, is_first: &mut bool) -> Option<Step<'a>> {
         let byte = self.peek()?;
         if byte == b'}' {
             self.at += 1;
@@ -106,7 +110,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Goes on in a list to its next element; `Some(false)` past its end. `is_first` is true before the first.
-    pub(crate) fn next_element(&mut self, is_first: &mut bool) -> Option<bool> {
+    pub fn next_element(&mut self, is_first: &mut bool) -> Option<bool> {
         let byte = self.peek()?;
         if byte == b']' {
             self.at += 1;
@@ -122,7 +126,7 @@ impl<'a> Scanner<'a> {
 
     /// Goes past a string.
     #[inline]
-    pub(crate) fn string(&mut self) -> Option<RawText<'a>> {
+    pub fn string(&mut self) -> Option<RawText<'a>> {
         self.expect(b'"')?;
         let bytes = self.text.as_bytes();
         let start = self.at;
@@ -144,7 +148,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Goes past a number and returns its text.
-    pub(crate) fn number(&mut self) -> Option<&'a str> {
+    pub fn number(&mut self) -> Option<&'a str> {
         self.peek()?;
         let bytes = self.text.as_bytes();
         let start = self.at;
@@ -174,7 +178,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Goes past `true`, `false` or `null` and returns which.
-    pub(crate) fn word(&mut self) -> Option<Word> {
+    pub fn word(&mut self) -> Option<Word> {
         let rest = &self.text.as_bytes()[self.at..];
         let (length, word) = match rest {
             [b't', b'r', b'u', b'e', ..] => (4, Word::True),
@@ -186,30 +190,40 @@ impl<'a> Scanner<'a> {
         Some(word)
     }
 
+    /// Whether there is a newline anywhere in the text.
+    pub fn has_newline(&self) -> bool {
+        self.has_controls && memchr(b'\n', self.text.as_bytes()).is_some()
+    }
+
     /// Goes past any value, however deep, in memory of one bit a level.
-    pub(crate) fn skip(&mut self) -> Option<()> {
+    pub fn skip(&mut self) -> Option<()> {
+        self.skip_within(usize::MAX)
+    }
+
+    /// Goes past any value whose brackets are nested at most `depth_max` deep.
+    pub fn skip_within(&mut self, depth_max: usize) -> Option<()> {
         let mut nesting = Nesting::default();
         loop {
             match self.peek()? {
                 b'"' => drop(self.string()?),
                 b'{' => {
                     self.at += 1;
-                    if self.peek()? == b'}' {
-                        self.at += 1;
-                    } else {
-                        nesting.open(true);
+                    nesting.open(true, depth_max)?;
+                    if self.peek()? != b'}' {
                         self.name()?;
                         continue;
                     }
+                    self.at += 1;
+                    nesting.close();
                 }
                 b'[' => {
                     self.at += 1;
-                    if self.peek()? == b']' {
-                        self.at += 1;
-                    } else {
-                        nesting.open(false);
+                    nesting.open(false, depth_max)?;
+                    if self.peek()? != b']' {
                         continue;
                     }
+                    self.at += 1;
+                    nesting.close();
                 }
                 b'-' | b'0'..=b'9' => drop(self.number()?),
                 _ => drop(self.word()?),
@@ -247,12 +261,17 @@ struct Nesting {
 }
 
 impl Nesting {
-    fn open(&mut self, is_object: bool) {
+    /// Goes one level deeper; `None` where that is too deep.
+    fn open(&mut self, is_object: bool, depth_max: usize) -> Option<()> {
+        if self.depth >= depth_max {
+            return None;
+        }
         if self.depth > 0 && self.depth.is_multiple_of(64) {
             self.outer.push(self.inner);
         }
         self.inner = (self.inner << 1) | u64::from(is_object);
         self.depth += 1;
+        Some(())
     }
 
     fn close(&mut self) {
@@ -331,7 +350,7 @@ fn unescaped(raw: &str) -> (char, usize) {
 
 impl<'a> RawText<'a> {
     /// Returns the text.
-    pub(crate) fn text(self) -> Cow<'a, str> {
+    pub fn text(self) -> Cow<'a, str> {
         if !self.escaped {
             return Cow::Borrowed(self.raw);
         }
@@ -345,12 +364,12 @@ impl<'a> RawText<'a> {
 
     /// Returns the text if it has no escapes.
     #[inline]
-    pub(crate) fn plain(self) -> Option<&'a str> {
+    pub fn plain(self) -> Option<&'a str> {
         (!self.escaped).then_some(self.raw)
     }
 
     /// Returns the beginning of the text: whole characters of up to `bytes_max` bytes as they stand there.
-    pub(crate) fn head(self, bytes_max: usize) -> Cow<'a, str> {
+    pub fn head(self, bytes_max: usize) -> Cow<'a, str> {
         if self.raw.len() <= bytes_max {
             return self.text();
         }
@@ -369,21 +388,21 @@ impl<'a> RawText<'a> {
     }
 
     /// Returns the length of the text in bytes.
-    pub(crate) fn bytes(self) -> usize {
+    pub fn bytes(self) -> usize {
         let mut bytes = 0;
         self.parts(|plain, character| bytes += plain.len() + character.map_or(0, char::len_utf8));
         bytes
     }
 
     /// Returns the length of the text in characters.
-    pub(crate) fn characters(self) -> usize {
+    pub fn characters(self) -> usize {
         let mut characters = 0;
         self.parts(|plain, character| characters += plain.chars().count() + usize::from(character.is_some()));
         characters
     }
 
     /// Returns the first byte of the text that is not whitespace, or the backslash of its escape.
-    pub(crate) fn first_mark(self) -> Option<u8> {
+    pub fn first_mark(self) -> Option<u8> {
         self.raw.trim_start().as_bytes().first().copied()
     }
 
@@ -467,6 +486,16 @@ mod tests {
             assert!(skips(&text), "{depth}");
             assert!(!skips(&text[..text.len() - 1]), "{depth}");
             assert!(!skips(&text.replace("1}", "1]")), "{depth}");
+        }
+    }
+
+    #[test]
+    fn what_is_deeper_than_allowed_is_refused() {
+        let skips_within = |text: &str, depth| Scanner::new(text).skip_within(depth).is_some();
+        for (text, depth) in [("1", 0), ("[]", 1), ("{}", 1), ("[[],{\"a\":[{}]}]", 4), ("[[],[],[[1]]]", 3)]
+        {
+            assert!(skips_within(text, depth), "{text}");
+            assert!(depth == 0 || !skips_within(text, depth - 1), "{text}");
         }
     }
 
