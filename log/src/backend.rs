@@ -1,13 +1,14 @@
 //! The seam. A [`Backend`] keeps the bytes of one ledger: it stores, compares sizes and roots, and reads back.
 //! It never hashes, parses, retries or prints; all of that is [`Ledger`](crate::Ledger)'s.
 //!
-//! Every method is required and every backend holds to the same limits ([`crate::limits`]). The conformance
+//! Every method is required (but what is done ahead of an append) and every backend holds to the same limits ([`crate::limits`]). The conformance
 //! suite ([`crate::conformance`]) is the contract in executable form. Calls may come from several threads at once.
 
 use crate::event::{Body, SkeletonFrozen};
 use crate::incomplete::Completed;
 use crate::limits::Limit;
 use crate::{Address, BatchHead, LedgerId, PayloadHash, Result, Root, WriterId};
+use std::any::Any;
 
 /// Keeps the bytes of one ledger.
 pub trait Backend: Send + Sync {
@@ -38,6 +39,21 @@ pub trait Backend: Send + Sync {
     /// stays erased. After any error nothing of the batch is visible, now or after reopening, except that after
     /// `Unavailable` the outcome is unknown.
     fn append(&self, append: &Append<'_>) -> Result<()>;
+
+    /// Does of an append what needs no look at the ledger, such as compressing it for the wire, so that it is done while the batch before
+    /// is on its way. What it returns goes to [`Backend::append_ahead`], or nowhere.
+    ///
+    /// The one thing that a backend may leave as it is here: most have nothing to do ahead.
+    fn ahead(&self, append: &Append<'_>) -> Result<Option<Ahead>> {
+        let _ = append;
+        Ok(None)
+    }
+
+    /// As [`Backend::append`], with what [`Backend::ahead`] returned for the same append.
+    fn append_ahead(&self, append: &Append<'_>, ahead: Ahead) -> Result<()> {
+        drop(ahead);
+        self.append(append)
+    }
 
     /// Reads entries `from ..` of a feed, contiguous, with their events, within `limit` (one entry at least).
     ///
@@ -115,6 +131,27 @@ pub struct Append<'a> {
     pub head: &'a BatchHead,
     /// The peaks of the tree after this batch, largest first; kept with the newest head of the feed.
     pub frontier: &'a [Root],
+}
+
+/// What a backend did ahead of an append; of a type that it alone knows.
+pub struct Ahead(Box<dyn Any + Send>);
+
+impl Ahead {
+    /// Wraps it.
+    pub fn new(done: impl Any + Send) -> Self {
+        Self(Box::new(done))
+    }
+
+    /// Returns it; `None` where it is another backend's.
+    pub fn take<T: Any>(self) -> Option<T> {
+        self.0.downcast().ok().map(|done| *done)
+    }
+}
+
+impl std::fmt::Debug for Ahead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ahead")
+    }
 }
 
 /// An event on its way into a ledger.

@@ -6,7 +6,7 @@ use crate::checked::CheckedEvent;
 use crate::feed::{BatchHead, Frontier, VerifiedHead, WriterKey, leaf};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, Limit};
 use crate::{
-    Address, Append, Backend, Compacted, Error, ErrorKind, FeedState, Found, Location, NewEvent, Page,
+    Address, Ahead, Append, Backend, Compacted, Error, ErrorKind, FeedState, Found, Location, NewEvent, Page,
     PayloadHash, Presence, Result, SkeletonFrozen, Stat, Timestamp, Token, WriterId,
 };
 use hashbrown::HashSet;
@@ -215,36 +215,39 @@ impl Ledger {
     }
 
     /// As [`Ledger::append_signed`], for a batch whose addresses and events were checked in another way.
-    pub(crate) fn append_checked(&self, before: &Frontier, batch: &SignedBatch<'_>) -> Result<Frontier> {
-        let mut frontier = before.clone();
-        frontier.extend(batch.skeletons.iter().map(|skeleton| leaf(skeleton)));
-        let feed = batch.head.feed;
-        if frontier.size() != batch.head.size || frontier.root() != batch.head.root {
-            let message = format!(
-                "the entries lead to size {} and root {}, the signed head says {} and {}",
-                frontier.size(),
-                frontier.root(),
-                batch.head.size,
-                batch.head.root
-            );
-            return Err(Error::new(ErrorKind::Invalid, APPEND_SIGNED, message).at(feed));
-        }
-        self.append_settled(&Append {
-            expected_size: before.size(),
-            expected_root: before.root(),
-            entries: batch.addresses,
-            events: batch.events,
-            head: batch.head,
-            frontier: frontier.peaks(),
-        })?;
-        Ok(frontier)
+    fn append_checked(&self, before: &Frontier, batch: &SignedBatch<'_>) -> Result<Frontier> {
+        let after = batch.frontier_behind(before)?;
+        self.append_settled(&batch.append(before, &after), None)?;
+        Ok(after)
+    }
+
+    /// Does of [`Ledger::append_checked`] what can be done before the batch in front of this one is in the ledger.
+    pub(crate) fn make_ready(&self, before: &Frontier, batch: &SignedBatch<'_>) -> Result<Ready> {
+        let after = batch.frontier_behind(before)?;
+        let ahead = self.backend.ahead(&batch.append(before, &after))?;
+        Ok(Ready { after, ahead })
+    }
+
+    /// Appends a batch behind `before` that was made ready for it. Whoever tries again sends other events: what was done ahead is of no
+    /// use then, and gone.
+    pub(crate) fn append_ready(
+        &self,
+        before: &Frontier,
+        batch: &SignedBatch<'_>,
+        ready: &mut Ready,
+    ) -> Result<()> {
+        self.append_settled(&batch.append(before, &ready.after), ready.ahead.take())
     }
 
     /// Appends; after `Unavailable`, whose outcome is unknown, asks the head and tries again where nothing happened.
-    fn append_settled(&self, append: &Append<'_>) -> Result<()> {
+    fn append_settled(&self, append: &Append<'_>, mut ahead: Option<Ahead>) -> Result<()> {
         let mut attempt = 0;
         loop {
-            let error = match self.backend.append(append) {
+            let result = match ahead.take() {
+                Some(ahead) => self.backend.append_ahead(append, ahead),
+                None => self.backend.append(append),
+            };
+            let error = match result {
                 Ok(()) => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Unavailable => error,
                 // A retry of an append whose first answer was lost finds its own batch.
@@ -359,6 +362,45 @@ pub(crate) struct SignedBatch<'a> {
     pub(crate) events: &'a [NewEvent<'a>],
 }
 
+impl<'a> SignedBatch<'a> {
+    /// Returns the frontier after the batch. `Invalid` where the entries lead elsewhere than the signed head.
+    fn frontier_behind(&self, before: &Frontier) -> Result<Frontier> {
+        let mut frontier = before.clone();
+        frontier.extend(self.skeletons.iter().map(|skeleton| leaf(skeleton)));
+        if frontier.size() == self.head.size && frontier.root() == self.head.root {
+            return Ok(frontier);
+        }
+        let message = format!(
+            "the entries lead to size {} and root {}, the signed head says {} and {}",
+            frontier.size(),
+            frontier.root(),
+            self.head.size,
+            self.head.root
+        );
+        Err(Error::new(ErrorKind::Invalid, APPEND_SIGNED, message).at(self.head.feed))
+    }
+
+    /// Returns it as the seam takes it.
+    fn append(&self, before: &Frontier, after: &'a Frontier) -> Append<'a> {
+        Append {
+            expected_size: before.size(),
+            expected_root: before.root(),
+            entries: self.addresses,
+            events: self.events,
+            head: self.head,
+            frontier: after.peaks(),
+        }
+    }
+}
+
+/// A batch whose entries lead to its signed head, with what its backend did ahead.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    /// The frontier after it.
+    pub(crate) after: Frontier,
+    ahead: Option<Ahead>,
+}
+
 /// The one who grows a feed.
 #[derive(Debug)]
 pub struct Writer {
@@ -419,14 +461,15 @@ impl Writer {
             if prepared.entries.is_empty() {
                 return Ok(outcomes);
             }
-            let result = self.ledger.append_settled(&Append {
+            let append = Append {
                 expected_size: self.size(),
                 expected_root: self.frontier.root(),
                 entries: &prepared.entries,
                 events: &prepared.events,
                 head: &prepared.head,
                 frontier: prepared.frontier.peaks(),
-            });
+            };
+            let result = self.ledger.append_settled(&append, None);
             let error = match result {
                 Ok(()) => {
                     self.head = Some(prepared.head);

@@ -24,11 +24,11 @@ mod verify;
 
 pub use address::{Address, LedgerId, PayloadHash, Root, Signature, WriterId, parse_hex, push_hex};
 pub use backend::{
-    Append, Backend, Compacted, Damage, Entry, FeedState, FeedsPage, Found, Location, NewEvent, Page,
+    Ahead, Append, Backend, Compacted, Damage, Entry, FeedState, FeedsPage, Found, Location, NewEvent, Page,
     Presence, Stat, Token,
 };
 pub use batch::{Batch, BatchEvent};
-pub use checked::{CheckedEvent, EventChecker};
+pub use checked::{CheckedEvent, EventChecker, HashedPayload};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{
     Body, Kind, Part, Position, SKELETON_VERSION, Skeleton, SkeletonFrozen, check_payload, push_number,

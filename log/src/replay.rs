@@ -4,7 +4,7 @@
 
 use crate::event::Body;
 use crate::feed::{Frontier, VerifiedHead};
-use crate::ledger::{SignedBatch, check_events};
+use crate::ledger::{Ready, SignedBatch, check_events};
 use crate::limits::Limit;
 use crate::{Address, BatchHead, Entry, Error, ErrorKind, Ledger, NewEvent, Presence, Result, Token};
 use hashbrown::HashSet;
@@ -140,77 +140,71 @@ impl Replay<'_> {
         Err(Error::new(ErrorKind::Forked, "replay", message).at(shorter.feed))
     }
 
-    /// Sends the entries behind `frontier`, batch by batch, and returns the size reached. Of a long tail the next batch is read,
-    /// checked and asked for while one is on its way; what is appended is appended in order, one batch after the other.
+    /// Sends the entries behind `frontier`, batch by batch, and returns the size reached. Of a long tail the next batch is made ready
+    /// while one is on its way; what is appended is appended in order, one batch after the other.
     fn send_tail(&mut self, head: &BatchHead, frontier: Frontier) -> Result<u64> {
         let tail = Tail { from: self.from, to: self.to, head };
-        let start = frontier.size();
-        if head.size - start <= AHEAD_ENTRIES {
-            let mut frontier = frontier;
-            tail.for_each_batch(start, &mut |batch| {
-                frontier = self.send_batch(&frontier, batch)?;
+        if head.size - frontier.size() <= AHEAD_ENTRIES {
+            let mut reached = frontier.clone();
+            tail.for_each_batch(frontier, &mut |batch| {
+                reached = self.send_batch(&reached, batch)?;
                 Ok(true)
             })?;
-            return Ok(frontier.size());
+            return Ok(reached.size());
         }
         std::thread::scope(|scope| {
             // Without a queue: one batch that is prepared waits for the one that is being appended.
             let (send, batches) = sync_channel(0);
+            let mut reached = frontier.clone();
             let preparing = scope.spawn(move || {
                 // Nobody takes any more where an append failed: that is the error that is told.
-                tail.for_each_batch(start, &mut |batch| Ok(send.send(batch).is_ok()))
+                tail.for_each_batch(frontier, &mut |batch| Ok(send.send(batch).is_ok()))
             });
-            let mut frontier = frontier;
             for batch in batches {
-                frontier = self.send_batch(&frontier, batch)?;
+                reached = self.send_batch(&reached, batch)?;
             }
             match preparing.join() {
-                Ok(prepared) => prepared.map(|()| frontier.size()),
+                Ok(prepared) => prepared.map(|()| reached.size()),
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         })
     }
 
-    fn send_batch(&mut self, before: &Frontier, batch: Prepared) -> Result<Frontier> {
-        let Prepared { head, entries: batch, mut lacking } = batch;
-        let addresses: Vec<Address> = batch.iter().map(|entry| entry.address).collect();
-        let skeletons: Vec<&[u8]> = batch.iter().map(|entry| entry.body.skeleton()).collect::<Result<_>>()?;
+    fn send_batch(&mut self, before: &Frontier, mut batch: Prepared) -> Result<Frontier> {
         // Once more where the destination lost, between asking and appending, what it said it had.
         for last_try in [false, true] {
-            let events: Vec<NewEvent<'_>> = new_events(&batch, &lacking);
-            let signed =
-                SignedBatch { head: &head, skeletons: &skeletons, addresses: &addresses, events: &events };
-            match self.to.append_checked(before, &signed) {
-                Ok(frontier) => {
-                    self.count(batch.len() as u64, &events);
-                    return Ok(frontier);
-                }
+            let ready = &mut batch.ready;
+            let sent = with_signed(&batch.head, &batch.entries, &batch.lacking, |signed| {
+                self.to.append_ready(before, signed, ready)?;
+                self.count(signed);
+                Ok(())
+            });
+            match sent {
+                Ok(()) => break,
                 Err(error) if error.kind() == ErrorKind::Missing && !last_try => {
-                    lacking.extend(error.missing_addresses());
+                    batch.lacking.extend(error.missing_addresses());
                 }
                 // Somebody else brought this feed forward: whoever it was, the same signed batches.
                 Err(error) if error.kind() == ErrorKind::Conflict => {
-                    let kept = self.to.head_at(&head.feed, head.size)?;
-                    if kept.is_some_and(|kept| kept.root == head.root) {
-                        let mut after = before.clone();
-                        after.extend(skeletons.iter().map(|skeleton| crate::leaf(skeleton)));
-                        return Ok(after);
+                    let kept = self.to.head_at(&batch.head.feed, batch.head.size)?;
+                    if !kept.is_some_and(|kept| kept.root == batch.head.root) {
+                        return Err(error);
                     }
-                    return Err(error);
+                    break;
                 }
                 Err(error) => return Err(error),
             }
         }
-        unreachable!("the second try returns")
+        Ok(batch.ready.after)
     }
 
-    fn count(&mut self, entries: u64, events: &[NewEvent<'_>]) {
+    fn count(&mut self, batch: &SignedBatch<'_>) {
         let bytes =
             |event: &NewEvent<'_>| (event.skeleton.len() + event.payload.map_or(0, <[u8]>::len)) as u64;
         self.report.batches += 1;
-        self.report.entries += entries;
-        self.report.events_sent += events.len() as u64;
-        self.report.bytes_sent += events.iter().map(bytes).sum::<u64>();
+        self.report.entries += batch.addresses.len() as u64;
+        self.report.events_sent += batch.events.len() as u64;
+        self.report.bytes_sent += batch.events.iter().map(bytes).sum::<u64>();
         let ReplayReport { feeds, entries, bytes_sent, .. } = self.report;
         (self.progress)(ReplayProgress { feeds, entries, bytes_sent });
     }
@@ -242,6 +236,20 @@ struct Prepared {
     entries: Vec<Entry>,
     /// The addresses of the events to send along.
     lacking: HashSet<Address>,
+    ready: Ready,
+}
+
+/// Lends a batch as it is appended, with the events that `lacking` names.
+fn with_signed<T>(
+    head: &VerifiedHead,
+    entries: &[Entry],
+    lacking: &HashSet<Address>,
+    work: impl FnOnce(&SignedBatch<'_>) -> Result<T>,
+) -> Result<T> {
+    let addresses: Vec<Address> = entries.iter().map(|entry| entry.address).collect();
+    let skeletons: Vec<&[u8]> = entries.iter().map(|entry| entry.body.skeleton()).collect::<Result<_>>()?;
+    let events = new_events(entries, lacking);
+    work(&SignedBatch { head, skeletons: &skeletons, addresses: &addresses, events: &events })
 }
 
 /// The part of a feed that the destination lacks.
@@ -252,12 +260,16 @@ struct Tail<'a> {
 }
 
 impl Tail<'_> {
-    /// Prepares the batches behind `size`, in order, until all are or `take` wants no more.
-    fn for_each_batch(&self, mut size: u64, take: &mut dyn FnMut(Prepared) -> Result<bool>) -> Result<()> {
+    /// Prepares the batches behind `frontier`, in order, until all are or `take` wants no more.
+    fn for_each_batch(
+        &self,
+        mut frontier: Frontier,
+        take: &mut dyn FnMut(Prepared) -> Result<bool>,
+    ) -> Result<()> {
         let head = self.head;
         let mut batch: Vec<Entry> = Vec::new();
-        while size < head.size {
-            let from = size + batch.len() as u64;
+        while frontier.size() < head.size {
+            let from = frontier.size() + batch.len() as u64;
             let page = self.from.read(&head.feed, from, Limit::default())?;
             if page.entries.is_empty() {
                 let message = format!("the feed ends at {from} before its head at {}", head.size);
@@ -268,8 +280,9 @@ impl Tail<'_> {
                 entry.body.skeleton().map_err(|error| error.at(format_args!("{} at {index}", head.feed)))?;
                 batch.push(entry);
                 if let Some(batch_head) = heads.next_if(|head| head.size == index + 1) {
-                    size = batch_head.size;
-                    if !take(self.prepared(batch_head, std::mem::take(&mut batch))?)? {
+                    let prepared = self.prepared(&frontier, batch_head, std::mem::take(&mut batch))?;
+                    frontier = prepared.ready.after.clone();
+                    if !take(prepared)? {
                         return Ok(());
                     }
                 }
@@ -278,12 +291,13 @@ impl Tail<'_> {
         Ok(())
     }
 
-    /// Checks what can be checked without the batches before this one.
-    fn prepared(&self, head: &BatchHead, entries: Vec<Entry>) -> Result<Prepared> {
+    /// Checks a batch, asks for its events, and has it made ready: all that can be done before those in front of it are appended.
+    fn prepared(&self, before: &Frontier, head: &BatchHead, entries: Vec<Entry>) -> Result<Prepared> {
         let head = head.verified()?;
         check_entries(&entries)?;
         let lacking = self.lacking(&entries)?;
-        Ok(Prepared { head, entries, lacking })
+        let ready = with_signed(&head, &entries, &lacking, |signed| self.to.make_ready(before, signed))?;
+        Ok(Prepared { head, entries, lacking, ready })
     }
 
     /// Asks which events of a batch the destination lacks.

@@ -10,8 +10,8 @@ use crate::rights::{Rights, Scope};
 use crate::routes::Operation;
 use crate::sent::encode_append;
 use burnlog_log::{
-    Address, Append, Backend, Body, Compacted, Damage, Error, ErrorKind, FeedsPage, Found, LedgerId, Limit,
-    Location, Page, Result, Stat, Token, WriterId, push_hex,
+    Address, Ahead, Append, Backend, BatchHead, Body, Compacted, Damage, Error, ErrorKind, FeedsPage, Found,
+    LedgerId, Limit, Location, Page, Result, Stat, Token, WriterId, push_hex,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -175,9 +175,18 @@ impl Backend for HttpBackend {
     }
 
     fn append(&self, append: &Append<'_>) -> Result<()> {
-        let message = encode_append(append).map_err(|error| error.at(self.link.url()))?;
-        let call = Call::new(Operation::Append).framed(FrameKind::Append, &message);
-        self.link.ask("append", call).map(drop)
+        self.encoded(append).and_then(|encoded| self.send(encoded))
+    }
+
+    fn ahead(&self, append: &Append<'_>) -> Result<Option<Ahead>> {
+        self.encoded(append).map(Ahead::new).map(Some)
+    }
+
+    fn append_ahead(&self, append: &Append<'_>, ahead: Ahead) -> Result<()> {
+        match ahead.take::<Encoded>() {
+            Some(encoded) if encoded.head == *append.head => self.send(encoded),
+            _ => self.append(append),
+        }
     }
 
     fn read(&self, feed: &WriterId, from: u64, limit: Limit) -> Result<Page> {
@@ -224,7 +233,23 @@ impl Backend for HttpBackend {
     }
 }
 
+/// An append that was encoded and compressed.
+struct Encoded {
+    head: BatchHead,
+    call: Call,
+}
+
 impl HttpBackend {
+    fn encoded(&self, append: &Append<'_>) -> Result<Encoded> {
+        let message = encode_append(append).map_err(|error| error.at(self.link.url()))?;
+        let call = Call::new(Operation::Append).framed(FrameKind::Append, &message);
+        Ok(Encoded { head: *append.head, call })
+    }
+
+    fn send(&self, encoded: Encoded) -> Result<()> {
+        self.link.ask("append", encoded.call).map(drop)
+    }
+
     /// Refuses an answer that is not to the question.
     fn expect(&self, holds: bool, operation: &'static str, what: &str) -> Result<()> {
         if holds {

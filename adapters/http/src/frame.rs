@@ -1,7 +1,7 @@
 //! The frame around every binary body: 16 bytes that say what it is and how long it will be, then one zstd frame. The
 //! length is believed only as a limit, so that nobody can send little and make us keep much.
 
-use crate::small::{SMALL_BYTES_MAX, Small, compress_small};
+use crate::small::{SMALL_BYTES_MAX, Small, compress};
 use burnlog_log::limits::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX};
 use burnlog_log::{Error, ErrorKind, Result};
 use std::io::Write;
@@ -16,9 +16,6 @@ pub const HEADER_BYTES: usize = 16;
 pub const MESSAGE_BYTES_MAX: u64 = BATCH_BYTES_MAX + 128 * BATCH_ENTRIES_MAX as u64 + 4096;
 /// The largest window that a decompressor keeps, as a power of two: 8 MiB.
 const WINDOW_LOG_MAX: u32 = 23;
-/// Measured on session logs: a fifth of the size at a speed that one connection of 10 Gbit/s needs.
-pub(crate) const LEVEL: i32 = 3;
-
 /// What a frame holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -88,14 +85,7 @@ pub fn frame(kind: FrameKind, message: &[u8]) -> Vec<u8> {
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&[FRAME_VERSION, kind as u8, 0, 0]);
     out.extend_from_slice(&(message.len() as u64).to_le_bytes());
-    if message.len() <= SMALL_BYTES_MAX {
-        return compress_small(out, message);
-    }
-    let mut encoder = zstd::stream::write::Encoder::new(out, LEVEL).expect("the level is a valid one");
-    let pledged = encoder.set_pledged_src_size(Some(message.len() as u64));
-    debug_assert!(pledged.is_ok(), "nothing was written yet");
-    encoder.write_all(message).expect("writing to memory cannot fail");
-    encoder.finish().expect("writing to memory cannot fail")
+    compress(out, message)
 }
 
 /// Unpacks a frame as its bytes come, and holds no more than the header said and `bytes_max` allows.

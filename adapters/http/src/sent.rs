@@ -7,19 +7,24 @@ use crate::frame::too_long;
 use crate::messages::{put_head, take_head};
 use burnlog_log::limits::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX};
 use burnlog_log::{
-    Address, Append, BatchHead, CheckedEvent, Error, ErrorKind, EventChecker, NewEvent, Result, Root,
-    push_number,
+    Address, Append, BatchHead, CheckedEvent, Error, ErrorKind, EventChecker, HashedPayload, NewEvent,
+    Result, Root, push_number,
 };
 use bytes::Bytes;
-use memchr::memmem;
+use memchr::memmem::Finder;
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 /// The longest skeleton that the next one may be told by. It bounds what a short message can grow to.
 const FOLLOWED_BYTES_MAX: usize = 256;
 /// What stands before the digits of a payload's hash in a skeleton.
 const HASH_FIELD: &[u8] = b"\"payload\":\"b3:";
+/// Finds [`HASH_FIELD`], which cannot overlap itself.
+static HASH_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(HASH_FIELD));
 /// What stands before the number of a record in a skeleton.
 const SEQ_FIELD: &[u8] = b",\"seq\":";
+/// Finds [`SEQ_FIELD`], which cannot overlap itself.
+static SEQ_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(SEQ_FIELD));
 const HASH_DIGITS: usize = 64;
 const TAKE: &str = "take batch";
 
@@ -168,7 +173,7 @@ fn forms(entries: &[(&Address, Option<&NewEvent<'_>>)]) -> Vec<Form> {
 
 /// Returns where the digits of the payload's hash begin, if that place is found again once they are gone.
 fn hash_place(skeleton: &[u8]) -> Option<usize> {
-    let place = memmem::rfind(skeleton, HASH_FIELD)? + HASH_FIELD.len();
+    let place = HASH_FINDER.find_iter(skeleton).last()? + HASH_FIELD.len();
     let digits = skeleton.get(place..place + HASH_DIGITS)?;
     let is_hash = digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
     (is_hash && skeleton.get(place + HASH_DIGITS) == Some(&b'"')).then_some(place)
@@ -190,7 +195,7 @@ fn push_next(out: &mut Vec<u8>, before: &[u8], payload_bytes: usize) -> Option<u
     if before.len() > FOLLOWED_BYTES_MAX {
         return None;
     }
-    let start = memmem::rfind(before, SEQ_FIELD)? + SEQ_FIELD.len();
+    let start = SEQ_FINDER.find_iter(before).last()? + SEQ_FIELD.len();
     let digits = before[start..].iter().take_while(|byte| byte.is_ascii_digit()).count();
     let seq: u64 = std::str::from_utf8(&before[start..start + digits]).ok()?.parse().ok()?;
     out.extend_from_slice(&before[..start]);
@@ -259,29 +264,36 @@ impl SentBatch {
     /// Computes address and payload hash of every event that was sent, and checks that they fit.
     ///
     /// `Invalid`, with the number of the entry as the place, for one that is not what its sender says.
-    pub(crate) fn check(self) -> Result<Vec<CheckedEntry>> {
+    pub(crate) fn check(mut self) -> Result<Vec<CheckedEntry>> {
+        let payloads = self.entries.iter_mut().filter_map(|entry| entry.payload.take()).collect();
+        let mut payloads = HashedPayload::of_each(payloads).into_iter();
         let mut checker = EventChecker::default();
+        // Of each event its number in the batch, and the first bytes of the address that its sender says.
+        let mut marks = Vec::with_capacity(self.entries.len());
         let mut kept = Vec::with_capacity(self.entries.len());
         let mut scratch = Vec::new();
         let mut bytes = 0;
         for (number, entry) in self.entries.into_iter().enumerate() {
-            let at = |error: Error| error.at(format_args!("entry {number} of the batch"));
             kept.push(entry.address);
             if entry.form == Form::Kept {
                 continue;
             }
-            let mark = entry.mark;
-            bytes += entry.payload.as_ref().map_or(0, |payload| payload.len() as u64);
-            let address = entry.push(&mut checker, &mut scratch).map_err(at)?;
-            if address.0[..2] != mark {
-                let message = format!("it hashes to {address}, which is not what its sender says");
-                return Err(at(Error::new(ErrorKind::Invalid, TAKE, message)));
-            }
+            let payload = if entry.form.has_payload() { payloads.next() } else { None };
+            bytes += payload.as_ref().map_or(0, |payload| payload.bytes().len() as u64);
+            marks.push((number, entry.mark));
+            entry.push(payload, &mut checker, &mut scratch).map_err(|error| of_entry(number, error))?;
             if checker.skeleton_bytes() + bytes > BATCH_BYTES_MAX {
                 return Err(too_long(checker.skeleton_bytes() + bytes, BATCH_BYTES_MAX));
             }
         }
-        let mut events = checker.finish().into_iter();
+        let events = checker.finish();
+        for (event, (number, mark)) in events.iter().zip(marks) {
+            if event.address().0[..2] != mark {
+                let message = format!("it hashes to {}, which is not what its sender says", event.address());
+                return Err(of_entry(number, Error::new(ErrorKind::Invalid, TAKE, message)));
+            }
+        }
+        let mut events = events.into_iter();
         let entry = |address: Option<Address>| match address {
             Some(address) => CheckedEntry::Kept(address),
             None => CheckedEntry::Sent(events.next().expect("each entry that is not kept was checked")),
@@ -290,20 +302,29 @@ impl SentBatch {
     }
 }
 
+fn of_entry(number: usize, error: Error) -> Error {
+    error.at(format_args!("entry {number} of the batch"))
+}
+
 impl SentEntry {
-    fn push(self, checker: &mut EventChecker, scratch: &mut Vec<u8>) -> Result<Address> {
+    fn push(
+        self,
+        payload: Option<HashedPayload>,
+        checker: &mut EventChecker,
+        scratch: &mut Vec<u8>,
+    ) -> Result<()> {
         let invalid = |message: &str| Error::new(ErrorKind::Invalid, TAKE, message);
         scratch.clear();
-        match (self.form, self.payload) {
+        match (self.form, payload) {
             (Form::Next, Some(payload)) => {
                 let place = checker
                     .last_skeleton()
-                    .and_then(|before| push_next(scratch, before, payload.len()))
+                    .and_then(|before| push_next(scratch, before, payload.bytes().len()))
                     .ok_or_else(|| invalid("nothing was sent before it that it could follow"))?;
                 checker.push_cut(&scratch[..place], &scratch[place..], payload)
             }
             (Form::Cut, Some(payload)) => {
-                let place = memmem::rfind(&self.text, HASH_FIELD).map(|at| at + HASH_FIELD.len());
+                let place = HASH_FINDER.find_iter(&self.text).last().map(|at| at + HASH_FIELD.len());
                 let place = place.ok_or_else(|| invalid("its skeleton has no place for a hash"))?;
                 checker.push_cut(&self.text[..place], &self.text[place..], payload)
             }
