@@ -114,7 +114,7 @@ impl Unpacked {
 
     fn as_it_comes(message_bytes: usize) -> Result<Self> {
         // Memory is taken as it is filled: an announcement alone costs nothing.
-        let message = Vec::with_capacity(message_bytes.min(1 << 20));
+        let message = Vec::with_capacity(message_bytes.min(4 << 20));
         let bounded = Bounded { message, bytes: message_bytes };
         let mut decoder = zstd::stream::write::Decoder::new(bounded).map_err(undecodable)?;
         decoder.window_log_max(WINDOW_LOG_MAX).map_err(undecodable)?;

@@ -21,7 +21,7 @@ static IDLE: Mutex<Vec<Bench>> = Mutex::new(Vec::new());
 /// What one frame at a time is decompressed with.
 pub(crate) struct Bench {
     decoder: Decoder<'static>,
-    compressed: Pages,
+    compressed: Vec<u8>,
     plain: Pages,
 }
 
@@ -30,7 +30,7 @@ impl Bench {
         let mut decoder = Decoder::new()?;
         // Straight into what it is asked for: else it keeps a window of its own, as large as a frame, and copies.
         decoder.set_parameter(DParameter::StableOutBuffer(true))?;
-        Ok(Self { decoder, compressed: Pages::default(), plain: Pages::default() })
+        Ok(Self { decoder, compressed: Vec::new(), plain: Pages::default() })
     }
 
     /// Lets `work` use one, which is kept for whoever comes next.
@@ -42,7 +42,7 @@ impl Bench {
         };
         let done = work(&mut bench);
         let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < IDLE_MAX && bench.compressed.bytes() + bench.plain.bytes() <= IDLE_BYTES_MAX {
+        if idle.len() < IDLE_MAX && bench.compressed.len() + bench.plain.bytes() <= IDLE_BYTES_MAX {
             idle.push(bench);
         }
         done
@@ -50,7 +50,10 @@ impl Bench {
 
     /// Reads what [`Bench::decompress_while`] takes; fewer bytes where the file ends before. Returns them.
     pub(crate) fn read(&mut self, file: &dyn File, offset: u64, length: usize) -> io::Result<&[u8]> {
-        let compressed = self.compressed.first(length)?;
+        if self.compressed.len() < length {
+            self.compressed.resize(length, 0);
+        }
+        let compressed = &mut self.compressed[..length];
         let there = fill_range(file, offset, compressed)?;
         Ok(&compressed[..there])
     }
@@ -65,7 +68,6 @@ impl Bench {
     ) -> Result<&[u8], String> {
         let Self { decoder, compressed, plain } = self;
         decoder.reinit().map_err(|error| error.to_string())?;
-        let compressed = compressed.first(compressed_bytes).map_err(|error| error.to_string())?;
         let plain = plain.first(plain_bytes).map_err(|error| error.to_string())?;
         let (mut read, mut written) = (0, 0);
         while written < plain_bytes {

@@ -1,9 +1,11 @@
 //! Appending: compare-and-append, all or nothing, once per feed, nothing missing.
 
 use super::Fixture;
-use super::build::{Event, TestFeed, assert_feed};
+use super::build::{Event, Prepared, TestFeed, assert_feed};
 use crate::limits::BATCH_ENTRIES_MAX;
-use crate::{Address, Backend, Batch, ErrorKind, Kind, Ledger, Limit, Position, Root, Timestamp, WriterKey};
+use crate::{
+    Address, Ahead, Backend, Batch, ErrorKind, Kind, Ledger, Limit, Position, Root, Timestamp, WriterKey,
+};
 
 /// What is appended comes back: addresses, bytes, head.
 pub fn a_first_batch_is_read_back_as_written(fixture: &impl Fixture) {
@@ -21,6 +23,33 @@ pub fn batches_extend_a_feed_and_survive_reopening(fixture: &impl Fixture) {
         feed.append(&*backend, chunk).unwrap();
     }
     assert_feed(&*fixture.open(), &feed, &events);
+}
+
+/// What is done ahead of an append needs no look at the ledger, and is not taken for that of another.
+pub fn what_is_done_ahead_is_of_one_append(fixture: &impl Fixture) {
+    let backend = fixture.open();
+    let (feed, events) = (TestFeed::new(1), Event::lines("a", 6));
+    let behind = |batch: &Prepared| {
+        let mut feed = TestFeed::new(1);
+        feed.frontier = batch.frontier.clone();
+        feed
+    };
+    let first = feed.prepare(&events[..2]);
+    let second = behind(&first).prepare(&events[2..4]);
+    let third = behind(&second).prepare(&events[4..]);
+    let ahead = |batch: &Prepared| batch.lend(|append| backend.ahead(append)).unwrap();
+    let append = |batch: &Prepared, ahead: Option<Ahead>| match ahead {
+        Some(ahead) => batch.lend(|append| backend.append_ahead(append, ahead)).unwrap(),
+        None => batch.apply(&*backend).unwrap(),
+    };
+    let (of_first, of_second, of_third) = (ahead(&first), ahead(&second), ahead(&third));
+    assert_feed(&*backend, &feed, &[]);
+    append(&first, of_third);
+    append(&second, of_second);
+    append(&third, of_first);
+    let mut all = behind(&third);
+    all.heads = vec![first.head, second.head, third.head];
+    assert_feed(&*backend, &all, &events);
 }
 
 /// An append that expects an older size is a conflict and leaves no trace.

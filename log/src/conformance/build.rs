@@ -107,10 +107,10 @@ impl TestFeed {
 }
 
 impl Prepared {
-    /// Appends this batch.
-    pub fn apply(&self, backend: &dyn Backend) -> Result<()> {
+    /// Lends this batch as the seam takes it.
+    pub fn lend<T>(&self, work: impl FnOnce(&Append<'_>) -> T) -> T {
         let events: Vec<NewEvent<'_>> = self.events.iter().map(Event::new_event).collect();
-        backend.append(&Append {
+        work(&Append {
             expected_size: self.expected_size,
             expected_root: self.expected_root,
             entries: &self.entries,
@@ -118,6 +118,11 @@ impl Prepared {
             head: &self.head,
             frontier: self.frontier.peaks(),
         })
+    }
+
+    /// Appends this batch.
+    pub fn apply(&self, backend: &dyn Backend) -> Result<()> {
+        self.lend(|append| backend.append(append))
     }
 
     /// Appends this batch, which must be refused, and returns the error.

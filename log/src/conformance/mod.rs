@@ -42,6 +42,7 @@ macro_rules! __conformance_cases {
         $crate::$each! { $fixture, append:
             a_first_batch_is_read_back_as_written,
             batches_extend_a_feed_and_survive_reopening,
+            what_is_done_ahead_is_of_one_append,
             a_stale_size_is_refused_whole,
             a_size_beyond_the_end_is_refused_whole,
             another_root_at_the_same_size_is_a_fork,

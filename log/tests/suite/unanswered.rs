@@ -2,8 +2,8 @@
 
 use crate::{append, ledger};
 use burnlog_log::{
-    Address, Append, Backend, Body, Compacted, Damage, Error, ErrorKind, FeedsPage, Found, Ledger, LedgerId,
-    Limit, Location, MemoryBackend, Page, Result, Stat, Token, WriterId, replay,
+    Address, Ahead, Append, Backend, BatchHead, Body, Compacted, Damage, Error, ErrorKind, FeedsPage, Found,
+    Ledger, LedgerId, Limit, Location, MemoryBackend, Page, Presence, Result, Stat, Token, WriterId, replay,
 };
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -65,6 +65,104 @@ impl Backend for Slow {
     fn check(&self, report: &mut dyn FnMut(Damage)) -> Result<()> {
         self.inner.check(report)
     }
+}
+
+/// Does something ahead of each append, and notes what comes.
+struct Counting {
+    inner: MemoryBackend,
+    /// Whether it says that it has events that it lacks, all but the first.
+    lies: bool,
+    /// How many appends do not get an answer, and do not happen.
+    unanswered: AtomicU32,
+    /// The method that was called and the number of events, in order.
+    calls: Arc<Mutex<Vec<(&'static str, usize)>>>,
+}
+
+impl Counting {
+    fn take(&self, call: &'static str, append: &Append<'_>) -> Result<()> {
+        self.calls.lock().unwrap().push((call, append.events.len()));
+        if self.unanswered.load(Ordering::Relaxed) > 0 {
+            self.unanswered.fetch_sub(1, Ordering::Relaxed);
+            return Err(Error::new(ErrorKind::Unavailable, "append", "no answer"));
+        }
+        self.inner.append(append)
+    }
+}
+
+impl Backend for Counting {
+    fn location(&self) -> Location {
+        self.inner.location()
+    }
+
+    fn stat(&self) -> Result<Stat> {
+        self.inner.stat()
+    }
+
+    fn feeds(&self, after: Option<&WriterId>, since: Option<&Token>, limit: usize) -> Result<FeedsPage> {
+        self.inner.feeds(after, since, limit)
+    }
+
+    fn append(&self, append: &Append<'_>) -> Result<()> {
+        self.take("append", append)
+    }
+
+    fn ahead(&self, append: &Append<'_>) -> Result<Option<Ahead>> {
+        self.calls.lock().unwrap().push(("ahead", append.events.len()));
+        Ok(Some(Ahead::new(*append.head)))
+    }
+
+    fn append_ahead(&self, append: &Append<'_>, ahead: Ahead) -> Result<()> {
+        assert_eq!(ahead.take::<BatchHead>(), Some(*append.head), "it is that of this append");
+        self.take("append_ahead", append)
+    }
+
+    fn read(&self, feed: &WriterId, from: u64, limit: Limit) -> Result<Page> {
+        self.inner.read(feed, from, limit)
+    }
+
+    fn find(&self, feed: &WriterId, addresses: &[Address]) -> Result<Vec<Found>> {
+        let mut found = self.inner.find(feed, addresses)?;
+        if self.lies {
+            found.iter_mut().skip(1).for_each(|found| found.presence = Presence::Present);
+        }
+        Ok(found)
+    }
+
+    fn get(&self, addresses: &[Address], limit: Limit) -> Result<Vec<Option<Body>>> {
+        self.inner.get(addresses, limit)
+    }
+
+    fn erase(&self, addresses: &[Address]) -> Result<()> {
+        self.inner.erase(addresses)
+    }
+
+    fn compact(&self) -> Result<Compacted> {
+        self.inner.compact()
+    }
+
+    fn check(&self, report: &mut dyn FnMut(Damage)) -> Result<()> {
+        self.inner.check(report)
+    }
+}
+
+#[test]
+fn what_was_done_ahead_is_used_once_and_for_the_same_events_alone() {
+    let source = ledger(1);
+    append(&source, 1, "a", 0..3);
+    let replayed = |lies, unanswered| {
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        let inner = MemoryBackend::new(LedgerId([4; 16]));
+        let unanswered = AtomicU32::new(unanswered);
+        let there = Ledger::new(Counting { inner, lies, unanswered, calls: Arc::clone(&calls) });
+        replay(&source, &there, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(there.feeds().unwrap(), source.feeds().unwrap());
+        let calls = calls.lock().unwrap();
+        calls.clone()
+    };
+    assert_eq!(replayed(false, 0), [("ahead", 4), ("append_ahead", 4)]);
+    assert_eq!(replayed(false, 2), [("ahead", 4), ("append_ahead", 4), ("append", 4), ("append", 4)]);
+    // Events that it lacks after all are sent with the next attempt.
+    assert_eq!(replayed(true, 0), [("ahead", 1), ("append_ahead", 1), ("append", 4)]);
 }
 
 /// A ledger that answers after so many failures, and the pauses that were made before asking again.
