@@ -187,7 +187,7 @@ impl Replay<'_> {
                 // Somebody else brought this feed forward: whoever it was, the same signed batches.
                 Err(error) if error.kind() == ErrorKind::Conflict => {
                     let kept = self.to.head_at(&batch.head.feed, batch.head.size)?;
-                    if !kept.is_some_and(|kept| kept.root == batch.head.root) {
+                    if kept.is_none_or(|kept| kept.root != batch.head.root) {
                         return Err(error);
                     }
                     break;

@@ -67,7 +67,25 @@ impl FactSet {
     }
 }
 
-/// Lengths as four bytes each, then the bytes: key, fact, key, fact …
+/// From so many bytes on a set is compressed: the names and counters in it are much alike.
+const COMPRESSED_BYTES_MIN: usize = 1024;
+/// The level of zstd. A set is compressed whenever a fact comes to it.
+const LEVEL: i32 = 1;
+/// What a frame of zstd begins with. As the length of a key it would be four billion.
+const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// More than a set can have; a damaged frame that claims more is refused before memory is taken for it.
+const PLAIN_BYTES_MAX: u64 = 1 << 30;
+
+/// Returns what a frame holds; `None` where it is damaged.
+fn decompressed(frame: &[u8]) -> Option<Vec<u8>> {
+    let bytes = zstd::zstd_safe::get_frame_content_size(frame).ok()??;
+    let plain =
+        zstd::bulk::decompress(frame, usize::try_from(bytes).ok().filter(|_| bytes <= PLAIN_BYTES_MAX)?)
+            .ok()?;
+    (plain.len() as u64 == bytes).then_some(plain)
+}
+
+/// Lengths as four bytes each, then the bytes: key, fact, key, fact …; where that is long, in one frame of zstd.
 impl ColumnType for FactSet {
     const KIND: ColumnKind = ColumnKind::Blob;
 
@@ -79,12 +97,16 @@ impl ColumnType for FactSet {
             packed.extend_from_slice(&length.to_le_bytes());
             packed.extend_from_slice(piece);
         }
+        if packed.len() >= COMPRESSED_BYTES_MIN {
+            packed = zstd::bulk::compress(&packed, LEVEL).expect("memory is compressed into memory");
+        }
         Value::Blob(Cow::Owned(packed))
     }
 
     fn of_value(value: Value<'static>) -> Option<Self> {
         let Value::Blob(packed) = value else { return None };
-        let mut rest = &packed[..];
+        let plain = if packed.starts_with(&ZSTD_MAGIC) { Cow::Owned(decompressed(&packed)?) } else { packed };
+        let mut rest = &plain[..];
         let mut take = || {
             let (length, behind) = rest.split_first_chunk::<4>()?;
             let (piece, behind) = behind.split_at_checked(u32::from_le_bytes(*length) as usize)?;
@@ -129,4 +151,43 @@ impl Merge for Family {
     }
 
     fn changed(_: Option<&Self>, _: &Self, _: &mut Derived) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn stored(set: &FactSet) -> Vec<u8> {
+        match set.to_value().into_owned() {
+            Value::Blob(bytes) => bytes.into_owned(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn read(bytes: Vec<u8>) -> Option<FactSet> {
+        FactSet::of_value(Value::Blob(Cow::Owned(bytes)))
+    }
+
+    #[test]
+    fn long_sets_are_compressed_and_damage_to_them_is_told() {
+        let set = FactSet((0..100u8).map(|at| (vec![at; 40], vec![7; 60])).collect());
+        let bytes = stored(&set);
+        assert!(bytes.starts_with(&ZSTD_MAGIC) && bytes.len() < 4000, "{} bytes", bytes.len());
+        assert_eq!(read(bytes.clone()), Some(set));
+        assert_eq!(read(bytes[..bytes.len() - 1].to_vec()), None);
+        // A frame that says that it holds eight exabytes.
+        let mut claims = ZSTD_MAGIC.to_vec();
+        claims.extend([0xe0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]);
+        assert_eq!(read(claims), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_set_is_read_as_it_was_stored(facts: BTreeMap<Vec<u8>, Vec<u8>>, more in 0usize..60) {
+            let mut set = FactSet(facts);
+            set.join(FactSet((0..more).map(|at| (vec![at as u8; 20], vec![1; at])).collect()));
+            prop_assert_eq!(read(stored(&set)), Some(set));
+        }
+    }
 }

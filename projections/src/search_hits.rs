@@ -15,11 +15,14 @@ use crate::table::{Row, Value};
 use crate::text::Name;
 use burnlog_log::{Address, Body, Error, ErrorKind, Ledger, Limit, Result, Timestamp};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// How long a snippet is, in characters.
 pub const SNIPPET_CHARACTERS: usize = 160;
 /// The most blocks whose text is looked at for the hits of one search.
 const LOOKED_AT_MAX: usize = 4096;
+/// Into how many pieces the texts of hits are divided to be read.
+const PIECES: usize = 10;
 
 /// A hit.
 #[derive(Debug, Clone, PartialEq)]
@@ -191,8 +194,8 @@ impl Reading<'_> {
         Ok(Place::Found(place))
     }
 
-    /// Gets events: record by record, so that what lies together in a store is read together, and in two halves at once,
-    /// because most of the time goes into decompressing.
+    /// Gets events: record by record, so that what lies together in a store is read together, and on two threads, because most of
+    /// the time goes into decompressing. Neither knows how long a piece takes, so whoever is done takes the next.
     fn read_bodies(&mut self, placed: &[(FoundBlock, RecordPlace)]) -> Result<()> {
         let is_new = |(_, place): &&(FoundBlock, RecordPlace)| !self.bodies.contains_key(&place.address);
         let mut order: Vec<&(FoundBlock, RecordPlace)> = placed.iter().filter(is_new).collect();
@@ -201,11 +204,18 @@ impl Reading<'_> {
         });
         let mut addresses: Vec<Address> = order.into_iter().map(|(_, place)| place.address).collect();
         addresses.dedup();
-        let (first, second) = addresses.split_at(addresses.len() / 2);
-        let ledger = self.ledger;
+        let pieces: Vec<&[Address]> = addresses.chunks(addresses.len().div_ceil(PIECES).max(1)).collect();
+        let (ledger, taken) = (self.ledger, AtomicUsize::new(0));
+        let read_pieces = || {
+            let mut bodies = HashMap::new();
+            while let Some(piece) = pieces.get(taken.fetch_add(1, Ordering::Relaxed)) {
+                bodies.extend(get_all(ledger, piece)?);
+            }
+            Ok::<_, Error>(bodies)
+        };
         let read = std::thread::scope(|scope| {
-            let other = scope.spawn(|| get_all(ledger, first));
-            let mut bodies = get_all(ledger, second)?;
+            let other = scope.spawn(read_pieces);
+            let mut bodies = read_pieces()?;
             let other = other.join().map_err(|_| {
                 Error::new(ErrorKind::Unavailable, "search", "a thread that read from the ledger ended early")
             })?;

@@ -75,9 +75,13 @@ pub(crate) fn create_table(table: &Table, generation: Generation) -> String {
         let kind = column_type(column, is_interned(table, position));
         let _ = writeln!(sql, "    {} {kind}{null},", column.name);
     }
-    // A row that is nothing but its key is kept in the index of the key alone.
-    let is_all_key = table.key == table.columns.len();
-    let (kind, end) = if is_all_key { ("PRIMARY KEY", " WITHOUT ROWID") } else { ("UNIQUE", "") };
+    // A row that is little more than its key is kept in the index of the key alone; further indexes would hold the key again.
+    let is_number = |(position, column): (usize, &Column)| {
+        column_type(column, is_interned(table, position)) == "INTEGER" || position < table.key
+    };
+    let is_small = table.columns.iter().enumerate().all(is_number);
+    let is_in_index = is_small && table.indexes.is_empty();
+    let (kind, end) = if is_in_index { ("PRIMARY KEY", " WITHOUT ROWID") } else { ("UNIQUE", "") };
     let _ = write!(sql, "    {kind} ({})\n){end}", key_list(table));
     sql
 }
