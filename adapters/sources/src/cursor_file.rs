@@ -15,7 +15,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// Name and version of the format. Another version starts empty.
-const MAGIC: &[u8; 16] = b"burnlog cursors2";
+const MAGIC: &[u8; 16] = b"burnlog cursors3";
 const HEADER_BYTES: usize = MAGIC.len() + 32;
 /// Length and CRC32 of what follows.
 const FRAME_BYTES: usize = 8;
