@@ -1,6 +1,7 @@
 //! The ingest: closes what is gone, reads what changed, closes what is final. Decides for each file whether it
 //! is read; from where is in `reading`, what goes out in `records`, how in `outbox`.
 
+use crate::below::is_below;
 use crate::cursor::{Cursor, FeedPoint, StoredHead};
 use crate::cursor_file::CursorFile;
 use crate::discover::{Plan, PlannedFile};
@@ -227,7 +228,7 @@ impl Engine<'_> {
         // Not by `Path`, which is taken apart to be hashed.
         let planned: HashSet<&OsStr> = self.plan.files.iter().map(|file| file.path.as_os_str()).collect();
         let below_root = |head: &StoredHead<'_>, path: &Path| {
-            self.plan.roots.iter().any(|(source, root)| head.source == *source && path.starts_with(root))
+            self.plan.roots.iter().any(|(source, root)| head.source == *source && is_below(path, root))
         };
         let is_gone = |path: &Path| {
             let gone = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];

@@ -3,6 +3,7 @@
 //!
 //! [`discover`] walks, [`ingest`] reads what changed and hands batches to a sink, [`CursorFile`] remembers.
 
+mod below;
 mod claude_code;
 mod codex;
 mod compressed;
