@@ -73,7 +73,7 @@ const COMPRESSED_BYTES_MIN: usize = 1024;
 const LEVEL: i32 = 1;
 /// What a frame of zstd begins with. As the length of a key it would be four billion.
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-/// More than a set can have; a damaged frame that claims more is refused before memory is taken for it.
+/// A frame that claims more is taken for damaged before memory is taken for it: no store kept as much of one set before sets were compressed.
 const PLAIN_BYTES_MAX: u64 = 1 << 30;
 
 /// Returns what a frame holds; `None` where it is damaged.

@@ -21,6 +21,7 @@ static IDLE: Mutex<Vec<Bench>> = Mutex::new(Vec::new());
 /// What one frame at a time is decompressed with.
 pub(crate) struct Bench {
     decoder: Decoder<'static>,
+    /// A few hundred kilobytes: large pages for it would cost more to clear than they save.
     compressed: Vec<u8>,
     plain: Pages,
 }

@@ -8,14 +8,35 @@ use burnlog_log::{
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// Answers each question only after so many failures.
+/// Answers each question only after so many failures. Does something ahead of each append.
 struct Slow {
     inner: MemoryBackend,
     failures: u32,
     failed: AtomicU32,
+    /// Whether it says that it has events that it lacks, all but the first.
+    lies: bool,
+    /// How many appends do not get an answer, and do not happen.
+    unanswered: AtomicU32,
+    /// What came of appends: the method that was called and the number of events, in order.
+    calls: Arc<Mutex<Vec<(&'static str, usize)>>>,
 }
 
 impl Slow {
+    fn new(number: u8, failures: u32) -> Self {
+        let inner = MemoryBackend::new(LedgerId([number; 16]));
+        let (failed, unanswered) = (AtomicU32::default(), AtomicU32::default());
+        Self { inner, failures, failed, lies: false, unanswered, calls: Arc::default() }
+    }
+
+    fn take(&self, call: &'static str, append: &Append<'_>) -> Result<()> {
+        self.calls.lock().unwrap().push((call, append.events.len()));
+        if self.unanswered.load(Ordering::Relaxed) > 0 {
+            self.unanswered.fetch_sub(1, Ordering::Relaxed);
+            return Err(Error::new(ErrorKind::Unavailable, "append", "no answer"));
+        }
+        self.inner.append(append)
+    }
+
     fn answer<T>(&self, answer: impl FnOnce() -> Result<T>) -> Result<T> {
         if self.failed.fetch_add(1, Ordering::Relaxed) < self.failures {
             return Err(Error::new(ErrorKind::Unavailable, "ask", "no answer"));
@@ -39,70 +60,6 @@ impl Backend for Slow {
     }
 
     fn append(&self, append: &Append<'_>) -> Result<()> {
-        self.inner.append(append)
-    }
-
-    fn read(&self, feed: &WriterId, from: u64, limit: Limit) -> Result<Page> {
-        self.answer(|| self.inner.read(feed, from, limit))
-    }
-
-    fn find(&self, feed: &WriterId, addresses: &[Address]) -> Result<Vec<Found>> {
-        self.answer(|| self.inner.find(feed, addresses))
-    }
-
-    fn get(&self, addresses: &[Address], limit: Limit) -> Result<Vec<Option<Body>>> {
-        self.answer(|| self.inner.get(addresses, limit))
-    }
-
-    fn erase(&self, addresses: &[Address]) -> Result<()> {
-        self.inner.erase(addresses)
-    }
-
-    fn compact(&self) -> Result<Compacted> {
-        self.inner.compact()
-    }
-
-    fn check(&self, report: &mut dyn FnMut(Damage)) -> Result<()> {
-        self.inner.check(report)
-    }
-}
-
-/// Does something ahead of each append, and notes what comes.
-struct Counting {
-    inner: MemoryBackend,
-    /// Whether it says that it has events that it lacks, all but the first.
-    lies: bool,
-    /// How many appends do not get an answer, and do not happen.
-    unanswered: AtomicU32,
-    /// The method that was called and the number of events, in order.
-    calls: Arc<Mutex<Vec<(&'static str, usize)>>>,
-}
-
-impl Counting {
-    fn take(&self, call: &'static str, append: &Append<'_>) -> Result<()> {
-        self.calls.lock().unwrap().push((call, append.events.len()));
-        if self.unanswered.load(Ordering::Relaxed) > 0 {
-            self.unanswered.fetch_sub(1, Ordering::Relaxed);
-            return Err(Error::new(ErrorKind::Unavailable, "append", "no answer"));
-        }
-        self.inner.append(append)
-    }
-}
-
-impl Backend for Counting {
-    fn location(&self) -> Location {
-        self.inner.location()
-    }
-
-    fn stat(&self) -> Result<Stat> {
-        self.inner.stat()
-    }
-
-    fn feeds(&self, after: Option<&WriterId>, since: Option<&Token>, limit: usize) -> Result<FeedsPage> {
-        self.inner.feeds(after, since, limit)
-    }
-
-    fn append(&self, append: &Append<'_>) -> Result<()> {
         self.take("append", append)
     }
 
@@ -117,11 +74,11 @@ impl Backend for Counting {
     }
 
     fn read(&self, feed: &WriterId, from: u64, limit: Limit) -> Result<Page> {
-        self.inner.read(feed, from, limit)
+        self.answer(|| self.inner.read(feed, from, limit))
     }
 
     fn find(&self, feed: &WriterId, addresses: &[Address]) -> Result<Vec<Found>> {
-        let mut found = self.inner.find(feed, addresses)?;
+        let mut found = self.answer(|| self.inner.find(feed, addresses))?;
         if self.lies {
             found.iter_mut().skip(1).for_each(|found| found.presence = Presence::Present);
         }
@@ -129,7 +86,7 @@ impl Backend for Counting {
     }
 
     fn get(&self, addresses: &[Address], limit: Limit) -> Result<Vec<Option<Body>>> {
-        self.inner.get(addresses, limit)
+        self.answer(|| self.inner.get(addresses, limit))
     }
 
     fn erase(&self, addresses: &[Address]) -> Result<()> {
@@ -150,10 +107,9 @@ fn what_was_done_ahead_is_used_once_and_for_the_same_events_alone() {
     let source = ledger(1);
     append(&source, 1, "a", 0..3);
     let replayed = |lies, unanswered| {
-        let calls = Arc::new(Mutex::new(Vec::new()));
-        let inner = MemoryBackend::new(LedgerId([4; 16]));
-        let unanswered = AtomicU32::new(unanswered);
-        let there = Ledger::new(Counting { inner, lies, unanswered, calls: Arc::clone(&calls) });
+        let store = Slow { lies, unanswered: AtomicU32::new(unanswered), ..Slow::new(4, 0) };
+        let calls = Arc::clone(&store.calls);
+        let there = Ledger::new(store);
         replay(&source, &there, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(there.feeds().unwrap(), source.feeds().unwrap());
         let calls = calls.lock().unwrap();
@@ -167,10 +123,9 @@ fn what_was_done_ahead_is_used_once_and_for_the_same_events_alone() {
 
 /// A ledger that answers after so many failures, and the pauses that were made before asking again.
 fn slow(failures: u32) -> (Ledger, Arc<Mutex<Vec<u32>>>) {
-    let inner = MemoryBackend::new(LedgerId([3; 16]));
     let pauses = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&pauses);
-    let ledger = Ledger::new(Slow { inner, failures, failed: AtomicU32::default() });
+    let ledger = Ledger::new(Slow::new(3, failures));
     (ledger.with_pause(move |attempt| noted.lock().unwrap().push(attempt)), pauses)
 }
 
