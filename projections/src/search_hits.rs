@@ -14,7 +14,7 @@ use crate::store::{Generation, RowReader};
 use crate::table::{Row, Value};
 use crate::text::Name;
 use burnlog_log::{Address, Body, Error, ErrorKind, Ledger, Limit, Result, Timestamp};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// How long a snippet is, in characters.
@@ -69,7 +69,7 @@ pub fn search(
         let exhausted = found.blocks.len() < looked_at || looked_at >= LOOKED_AT_MAX;
         let mut shown = SearchHits { capped: found.capped, ..SearchHits::default() };
         let candidates = reading.candidates(found.blocks, &mut shown)?;
-        let mut candidates = reading.without_copies(candidates)?;
+        let mut candidates = reading.without_copies(candidates);
         // Copies and what was erased leave gaps: look at more where there may be more.
         if candidates.len() < request.limit && !exhausted {
             looked_at = (looked_at * 2).clamp(64, LOOKED_AT_MAX);
@@ -81,7 +81,7 @@ pub fn search(
         let matches = index.matches(query, &texts)?;
         for ((candidate, text), matches) in candidates.into_iter().zip(&texts).zip(&matches) {
             let Candidate { block, address, .. } = candidate;
-            let project = reading.session(&block)?.project;
+            let project = reading.session(&block).project;
             let snippet = snippet(text, matches, SNIPPET_CHARACTERS);
             shown.hits.push(SearchHit { block, address, project, snippet });
         }
@@ -125,6 +125,9 @@ struct Reading<'a> {
     bodies: HashMap<Address, Body>,
 }
 
+/// The source, the stream and the number of a chunk.
+type ChunkKey = (String, String, i64);
+
 /// What became of the record of a block.
 enum Place {
     /// It is there.
@@ -139,8 +142,10 @@ impl Reading<'_> {
     /// Reads the texts of blocks, in bulk.
     fn candidates(&mut self, blocks: Vec<FoundBlock>, shown: &mut SearchHits) -> Result<Vec<Candidate>> {
         let mut placed = Vec::with_capacity(blocks.len());
+        self.learn_sessions(&blocks)?;
+        let chunks = self.chunks(&blocks)?;
         for block in blocks {
-            match self.place(&block)? {
+            match self.place(&block, chunks.get(&chunk_key(&block)))? {
                 Place::Found(place) => placed.push((block, place)),
                 Place::Superseded => {}
                 Place::Unknown => shown.unreadable += 1,
@@ -174,17 +179,27 @@ impl Reading<'_> {
         Ok(candidates)
     }
 
-    fn place(&self, block: &FoundBlock) -> Result<Place> {
-        let number = (block.seq / CHUNK_RECORDS) as i64;
-        let (source, stream) = (&block.source, &block.stream);
-        let key = [text(source), text(stream), Value::Integer(number)];
-        let chunk = self.rows.get(self.generation, Chunk::TABLE, &key)?.map(Chunk::read).transpose()?;
-        let versions = || chunk.iter().flat_map(Chunk::places).filter(|place| place.seq == block.seq);
+    /// Asks for the chunks that hold the records of blocks, all at once.
+    fn chunks(&self, blocks: &[FoundBlock]) -> Result<HashMap<ChunkKey, Chunk>> {
+        let keys: BTreeSet<ChunkKey> = blocks.iter().map(chunk_key).collect();
+        let values: Vec<Value<'_>> = keys
+            .iter()
+            .flat_map(|(source, stream, number)| [text(source), text(stream), Value::Integer(*number)])
+            .collect();
+        let rows = self.rows.get_many(self.generation, Chunk::TABLE, &values)?;
+        let found = keys.into_iter().zip(rows).filter_map(|(key, row)| Some((key, row?)));
+        found.map(|(key, row)| Ok((key, Chunk::read(row)?))).collect()
+    }
+
+    fn place(&self, block: &FoundBlock, chunk: Option<&Chunk>) -> Result<Place> {
+        let versions = || chunk.into_iter().flat_map(Chunk::places).filter(|place| place.seq == block.seq);
         let Some(place) = versions().find(|place| short(&place.address) == block.address) else {
             return Ok(Place::Unknown);
         };
         if versions().nth(1).is_some() {
             // It may have been indexed when it was the version that counted.
+            let (source, stream) = (&block.source, &block.stream);
+            let (_, _, number) = chunk_key(block);
             let blocks = blocks_of_chunk(self.rows, self.generation, source, stream, number)?;
             let is_meant = |now: &BlockAt| (now.seq, now.address) == (block.seq, block.address);
             if !blocks.iter().any(is_meant) {
@@ -228,7 +243,7 @@ impl Reading<'_> {
 
     /// Leaves of copies of one block (the same text in the same place of a record with the same id) the one at home in
     /// the session that began first; it takes the place of the first of them.
-    fn without_copies(&mut self, candidates: Vec<Candidate>) -> Result<Vec<Candidate>> {
+    fn without_copies(&self, candidates: Vec<Candidate>) -> Vec<Candidate> {
         let mut kept: Vec<Candidate> = Vec::with_capacity(candidates.len());
         let mut places: HashMap<_, usize> = HashMap::new();
         for candidate in candidates {
@@ -242,31 +257,43 @@ impl Reading<'_> {
             let at = *places.entry(identity).or_insert(kept.len());
             if at == kept.len() {
                 kept.push(candidate);
-            } else if self.home(&candidate)? < self.home(&kept[at])? {
+            } else if self.home(&candidate) < self.home(&kept[at]) {
                 kept[at] = candidate;
             }
         }
-        Ok(kept)
+        kept
     }
 
-    fn home(&mut self, candidate: &Candidate) -> Result<(bool, Option<Timestamp>, String, String, u64)> {
-        let first_at = self.session(&candidate.block)?.first_at;
+    fn home(&self, candidate: &Candidate) -> (bool, Option<Timestamp>, String, String, u64) {
+        let first_at = self.session(&candidate.block).first_at;
         let FoundBlock { session, stream, seq, .. } = &candidate.block;
-        Ok((first_at.is_none(), first_at, session.clone(), stream.clone(), *seq))
+        (first_at.is_none(), first_at, session.clone(), stream.clone(), *seq)
     }
 
-    fn session(&mut self, block: &FoundBlock) -> Result<SessionFacts> {
+    fn session(&self, block: &FoundBlock) -> SessionFacts {
         let key = (block.source.clone(), block.session.clone());
-        if let Some(facts) = self.sessions.get(&key) {
-            return Ok(facts.clone());
-        }
-        let names = [text(&key.0), text(&key.1)];
-        let row = self.rows.get(self.generation, Session::TABLE, &names)?.map(Session::read).transpose()?;
-        let facts =
-            row.map(|row| SessionFacts { project: row.project, first_at: row.first_at }).unwrap_or_default();
-        self.sessions.insert(key, facts.clone());
-        Ok(facts)
+        self.sessions.get(&key).cloned().unwrap_or_default()
     }
+
+    /// Asks for the sessions of blocks, all at once.
+    fn learn_sessions(&mut self, blocks: &[FoundBlock]) -> Result<()> {
+        let keys = blocks.iter().map(|block| (block.source.clone(), block.session.clone()));
+        let keys: BTreeSet<(String, String)> = keys.filter(|key| !self.sessions.contains_key(key)).collect();
+        let names: Vec<Value<'_>> =
+            keys.iter().flat_map(|(source, session)| [text(source), text(session)]).collect();
+        let rows = self.rows.get_many(self.generation, Session::TABLE, &names)?;
+        for (key, row) in keys.into_iter().zip(rows) {
+            let row = row.map(Session::read).transpose()?;
+            let facts = row.map(|row| SessionFacts { project: row.project, first_at: row.first_at });
+            self.sessions.insert(key, facts.unwrap_or_default());
+        }
+        Ok(())
+    }
+}
+
+/// Returns what the chunk with the record of a block is found by.
+fn chunk_key(block: &FoundBlock) -> ChunkKey {
+    (block.source.clone(), block.stream.clone(), (block.seq / CHUNK_RECORDS) as i64)
 }
 
 /// Gets events page by page; absent ones are left out.

@@ -58,6 +58,8 @@ impl SqliteSearch {
         request: &SearchRequest,
     ) -> rusqlite::Result<FoundBlocks> {
         let expression = expression(query);
+        // Of one moment; and each statement on its own would take and give back the lock of a reader.
+        let _moment = self.connection.unchecked_transaction()?;
         let mut looked_up = LookedUp { index: self, request, open: None };
         let (mut chosen, capped) = if looked_up.is_choosy() || request.order == SearchOrder::Time {
             let (candidates, capped) = self.candidates(&expression, &mut looked_up)?;

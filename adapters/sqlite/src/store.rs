@@ -266,10 +266,12 @@ impl RowReader for SqliteProjections {
         keys: &[Value<'_>],
     ) -> Result<Vec<Option<Values>>> {
         check_keys(table, keys)?;
-        self.connection
-            .prepare_cached(&statements::get(table, generation))
-            .and_then(|mut statement| self.reading().get_rows(&mut statement, table, keys))
-            .located("read projection rows", &self.place)
+        let read = || {
+            let _moment = self.connection.unchecked_transaction()?;
+            let mut statement = self.connection.prepare_cached(&statements::get(table, generation))?;
+            self.reading().get_rows(&mut statement, table, keys)
+        };
+        read().located("read projection rows", &self.place)
     }
 
     fn scan(
