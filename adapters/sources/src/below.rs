@@ -18,7 +18,7 @@ pub(crate) fn is_below(path: &Path, root: &Path) -> bool {
 }
 
 /// Whether the same path can be written in fewer bytes, but for a name that ends it.
-fn is_odd(path: &[u8]) -> bool {
+pub(crate) fn is_odd(path: &[u8]) -> bool {
     let ends_oddly = path.ends_with(b"/") || path.ends_with(b"/.") || path.is_empty();
     ends_oddly
         || path.starts_with(b"./")
