@@ -5,10 +5,11 @@ use crate::cursor::{FeedPoint, StoredHead};
 use crate::cursor_frame::Entry;
 use crate::cursor_image::CursorText;
 use burnlog_log::Root;
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use zstd::bulk::{Compressor, Decompressor};
 
 /// How much of a base is compressed together: of twice as much one more turn unpacks twice as much, and 3 % are gained.
 const BLOCK_BYTES: usize = 16 << 10;
@@ -155,7 +156,7 @@ impl Block {
     /// Empty where the checksum fits and the block does not read: its files are read again.
     fn unpack(&self, text: &CursorText) -> Entries {
         let packed = &text.from(self.start)[..self.packed_bytes];
-        zstd::bulk::decompress(packed, self.bytes).map(Entries::of).unwrap_or_default()
+        unpack(packed, self.bytes).map(Entries::of).unwrap_or_default()
     }
 }
 
@@ -186,6 +187,20 @@ impl Entries {
     fn first_not_before(&self, key: &[u8]) -> usize {
         self.starts.partition_point(|start| self.at(*start).is_some_and(|entry| entry.key() < key))
     }
+}
+
+fn unpack(packed: &[u8], bytes: usize) -> io::Result<Vec<u8>> {
+    thread_local! {
+        /// Made once: to make one takes as long as to unpack a block.
+        static CONTEXT: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+    }
+    CONTEXT.with_borrow_mut(|context| {
+        let context = match context {
+            Some(context) => context,
+            None => context.insert(Decompressor::new()?),
+        };
+        context.decompress(packed, bytes)
+    })
 }
 
 fn print(source: &str, stream: &str) -> u32 {
@@ -236,6 +251,8 @@ struct BaseWriter {
     contents: Contents,
     packed: Vec<u8>,
     prints: Vec<u32>,
+    /// Made when there is something to compress.
+    compressor: Option<Compressor<'static>>,
 }
 
 impl BaseWriter {
@@ -262,7 +279,10 @@ impl BaseWriter {
         if self.text.is_empty() {
             return Ok(());
         }
-        let packed = zstd::bulk::compress(&self.text, LEVEL)?;
+        let packed = match &mut self.compressor {
+            Some(compressor) => compressor.compress(&self.text)?,
+            None => self.compressor.insert(Compressor::new(LEVEL)?).compress(&self.text)?,
+        };
         self.packed.extend_from_slice(&packed);
         self.contents.blocks.push(StoredBlock {
             first: std::mem::take(&mut self.first),

@@ -141,7 +141,9 @@ impl CursorFile {
     /// Returns what the cursors say about a source.
     pub fn source_state(&self, source: &str) -> SourceState {
         let mut state = SourceState::default();
-        for (_, cursor) in self.iter().filter(|(_, cursor)| cursor.head.source == source) {
+        let is_of_it = |entry: &Entry<'_>| entry.head().is_some_and(|head| head.source == source);
+        let entries = self.entries_beginning_with(b"").filter(is_of_it);
+        for cursor in entries.filter_map(|entry| entry.cursor()) {
             state.files += 1;
             state.closed += u64::from(cursor.closed);
             state.pending_bytes += if cursor.closed { 0 } else { cursor.head.pending_bytes };
