@@ -1,7 +1,7 @@
 //! The file that keeps the cursors of one feed: a base, and frames appended to it; the newest for a path counts. A new base is made
 //! of both when the frames have become many. Host-local and expendable: without it files are read again, and dedup makes that safe.
 
-use crate::below::{is_below, is_odd};
+use crate::below::{below, is_odd};
 use crate::cursor::{Cursor, FeedPoint, StoredCursor, StoredHead};
 use crate::cursor_base::{CursorBase, merge};
 use crate::cursor_disk::{CursorBytes, CursorDisk, SystemDisk};
@@ -192,7 +192,8 @@ impl CursorFile {
         // The paths of cursors are as short as can be: the walk resolves its roots and joins names to them.
         let begin = if is_odd(root.as_os_str().as_bytes()) { b"" } else { root.as_os_str().as_bytes() };
         let paths = self.entries_beginning_with(begin).map(|entry| entry.path);
-        paths.filter(|path| is_below(path, root))
+        let is_below = below(root);
+        paths.filter(move |path| is_below(path))
     }
 
     /// Returns whether no other file than `path` has a cursor of this stream, where that can be told without a look at all of them.

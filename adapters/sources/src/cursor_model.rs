@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 const FOLDERS: [&str; 6] = ["/a", "/a/b", "/a/b-c", "/a/b.c", "/a/bc", "/z/long folder"];
-const ROOTS: [&str; 9] = ["/a", "/a/b", "/a/b/", "/", "", "/z", "/a/b/3", "/a/b/3.jsonl", "/nowhere"];
+const ROOTS: [&str; 11] =
+    ["/a", "/a//b", "/a/./b", "/a/b", "/a/b/", "/", "", "/z", "/a/b/3", "/a/b/3.jsonl", "/nowhere"];
 
 #[derive(Debug, Clone)]
 enum Step {
