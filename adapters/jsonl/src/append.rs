@@ -128,7 +128,7 @@ impl Store {
             encoded.lines.splice(..0, header.iter().copied());
         }
         failpoint("jsonl-append-unwritten");
-        writer.write(&encoded.lines)?;
+        writer.write(&mut encoded.lines)?;
         failpoint("jsonl-append-written");
         let segment = state.numbers[&writer.name];
         let place = Place {

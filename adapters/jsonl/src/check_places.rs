@@ -4,6 +4,7 @@
 use crate::files::{Access, Listed, io_error, read_range};
 use crate::index::AtIndex;
 use crate::published::read_length;
+use crate::recover::BLANK;
 use crate::segment::{Part, Segment};
 use crate::store::Store;
 use burnlog_log::{Damage, Result};
@@ -81,8 +82,10 @@ impl Store {
         }
         let torn = read_range(&*file, known, (end - known) as usize).map_err(failed)?;
         file.unlock().map_err(failed)?;
-        // Zeros are what a crash leaves of a length that was reserved.
-        if torn.iter().any(|byte| *byte != 0) {
+        // Room is blank, or zero where a crash left nothing but its length. A mixture is not worth keeping and yet worth a word: a
+        // bit of it may have changed.
+        let is_room = [BLANK, 0].iter().any(|filler| torn.iter().all(|byte| byte == filler));
+        if !is_room {
             let message = format!(
                 "{} bytes after the last batch were never acknowledged; the next append cuts them off and keeps them in quarantine/",
                 torn.len()

@@ -69,7 +69,14 @@ impl Store {
             return Ok(());
         }
         let is_due = {
-            let state = self.lock_state();
+            let mut state = self.lock_state();
+            if !state.group.is_busy()
+                && let Some(writer) = state.writer.as_mut()
+            {
+                writer.give_back_room().map_err(|error| {
+                    io_error("close ledger", format_args!("segments/{}.jsonl", writer.name), error)
+                })?;
+            }
             let wrote = state.writer.as_ref();
             wrote.is_some_and(|writer| {
                 writer.durable.bytes >= self.options.seal_bytes_min

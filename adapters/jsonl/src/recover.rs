@@ -10,6 +10,16 @@ use burnlog_log::limits::BATCH_ENTRIES_MAX;
 use memchr::memchr;
 use std::ops::Range;
 
+/// What room after the last batch is filled with: white space to every tool that reads JSON.
+pub(crate) const BLANK: u8 = b' ';
+
+/// Returns the bytes up to the room at their end: blanks that were written ahead, or the zeros that a crash leaves of a length of
+/// which not all pages were written. No line ends with either.
+pub(crate) fn without_room(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().rposition(|byte| *byte != BLANK && *byte != 0).map_or(0, |last| last + 1);
+    &bytes[..end]
+}
+
 /// An entry line that was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ScannedEntry {
@@ -42,7 +52,7 @@ pub(crate) struct ScannedBatch {
 /// What became of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// The bytes end with a commit line, or there are none.
+    /// The bytes end with a commit line, or there are none; room that was written ahead does not count.
     Clean,
     /// What follows the committed bytes was never acknowledged and can be cut.
     Torn,
@@ -128,6 +138,10 @@ impl Walked {
 impl Walk<'_> {
     /// Walks and hands over every batch that counts, in order.
     pub(crate) fn run(&self, each: &mut dyn FnMut(ScannedBatch)) -> Walked {
+        Walk { bytes: without_room(self.bytes), ..*self }.run_to_end(each)
+    }
+
+    fn run_to_end(&self, each: &mut dyn FnMut(ScannedBatch)) -> Walked {
         let mut damage = Vec::new();
         let mut at = self.start;
         let mut reason = self.header(&mut at);

@@ -4,8 +4,9 @@
 use crate::commit::{ACTIVE_FORMAT, HEADER_BYTES, parse_header, push_header};
 use crate::files::{Access, File, io_error, read_range};
 use crate::index::{Failure, SLOTS_MAX, Seen};
+use crate::options::{Durability, JsonlOptions};
 use crate::published::{Length, Published};
-use crate::recover::{ScannedBatch, Start, Verdict, Walk};
+use crate::recover::{BLANK, ScannedBatch, Start, Verdict, Walk, without_room};
 use crate::segment::{Extent, Form, Part, Segment, new_name};
 use crate::store::{State, Store};
 use crate::turn::Waiting;
@@ -13,6 +14,9 @@ use burnlog_log::{Error, ErrorKind, Result, failpoint};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+
+/// From so many batches of one process on more are expected, and room is written ahead for them.
+const BATCHES_BEFORE_ROOM: u32 = 4;
 
 /// The segment that this process appends to.
 #[derive(Debug)]
@@ -32,6 +36,33 @@ pub(crate) struct Writer {
     pub(crate) takes_packs: bool,
     /// The size from which sealing is tried; raised when it failed.
     pub(crate) seal_at: u64,
+    room: Room,
+}
+
+/// Blanks written ahead after the last batch, so that the syncs of the batches to come find the length of the file and its blocks as
+/// they are and have only bytes to write.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    /// Where it ends; what is written where there is none.
+    end: u64,
+    /// How much is written at once at most. 0 for none.
+    bytes: usize,
+    /// How many batches this process wrote to the segment.
+    batches: u32,
+}
+
+impl Room {
+    fn new(options: &JsonlOptions) -> Self {
+        let is_synced = options.durability == Durability::Batch;
+        Self { end: 0, bytes: if is_synced { options.room_bytes } else { 0 }, batches: 0 }
+    }
+
+    /// Returns how many blanks to write behind a batch: as many as there are bytes before, so that a small segment stays small and few
+    /// appends of many have room to write.
+    fn blanks_behind(&self, end: u64, batch_bytes: usize) -> usize {
+        let is_due = self.batches >= BATCHES_BEFORE_ROOM && end > self.end;
+        if is_due && batch_bytes <= self.bytes / 4 { self.bytes.min(end as usize) } else { 0 }
+    }
 }
 
 /// Appends of this process that are under way.
@@ -83,15 +114,40 @@ impl Writer {
         self.is_poisoned || self.written.slots >= SLOTS_MAX / 2
     }
 
-    /// Writes bytes after what is written, and takes them back where that fails.
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_at(bytes, self.written.bytes).map_err(|error| {
+    /// Writes the lines of a batch after what is written, and takes them back where that fails.
+    pub(crate) fn write(&mut self, lines: &mut Vec<u8>) -> Result<()> {
+        let bytes = lines.len();
+        let end = self.written.bytes + bytes as u64;
+        let mut blanks = self.room.blanks_behind(end, bytes);
+        lines.resize(bytes + blanks, BLANK);
+        let mut outcome = self.write_or_cut(lines);
+        lines.truncate(bytes);
+        if outcome.is_err() && blanks > 0 && !self.is_poisoned {
+            // A disk that has no room to spare may still have enough for the batch.
+            (self.room.bytes, blanks) = (0, 0);
+            outcome = self.write_or_cut(lines);
+        }
+        outcome.map_err(|error| io_error("append", format_args!("segments/{}.jsonl", self.name), error))?;
+        self.room.end = self.room.end.max(end + blanks as u64);
+        self.room.batches = self.room.batches.saturating_add(1);
+        Ok(())
+    }
+
+    fn write_or_cut(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let outcome = self.file.write_at(bytes, self.written.bytes);
+        if outcome.is_err() {
+            self.room.end = 0;
             // Whatever part of it arrived must go, or the next commit line would adopt it.
-            if self.file.set_bytes(self.written.bytes).is_err() {
-                self.is_poisoned = true;
-            }
-            io_error("append", format_args!("segments/{}.jsonl", self.name), error)
-        })
+            self.is_poisoned |= self.file.set_bytes(self.written.bytes).is_err();
+        }
+        outcome
+    }
+
+    /// Cuts off the room after the last batch, so that the file ends with a line as any tool expects it.
+    pub(crate) fn give_back_room(&mut self) -> io::Result<()> {
+        let has_room = self.room.end > self.written.bytes && !self.is_poisoned;
+        self.room.end = 0;
+        if has_room { self.file.set_bytes(self.written.bytes) } else { Ok(()) }
     }
 
     /// Shows readers what is durable.
@@ -112,6 +168,7 @@ impl Writer {
         let synced = self.synced().min(self.durable.bytes);
         self.published.publish(Length { visible: self.durable.bytes, synced })?;
         self.file.set_bytes(self.durable.bytes)?;
+        self.room.end = 0;
         self.file.sync()?;
         self.written = self.durable;
         self.is_poisoned = false;
@@ -237,6 +294,7 @@ impl Store {
             written: extent,
             is_poisoned: false,
             seal_at: self.options.segment_bytes_max,
+            room: Room::new(&self.options),
         }))
     }
 
@@ -245,7 +303,8 @@ impl Store {
         if torn.is_empty() {
             return Ok(());
         }
-        if torn.iter().any(|byte| *byte != 0) {
+        let torn = without_room(torn);
+        if !torn.is_empty() {
             let mut random = [0; 4];
             let folder = self.folder.join("quarantine");
             let mut keep = || {
@@ -300,6 +359,7 @@ impl Store {
             is_poisoned: false,
             takes_packs: true,
             seal_at: self.options.segment_bytes_max,
+            room: Room::new(&self.options),
         })
     }
 

@@ -19,6 +19,8 @@ fn options(system: &Simulated, durability: Durability) -> JsonlOptions {
         frame_bytes: 2000,
         // Of the batches below some go into packs and some do not.
         pack_bytes_min: 900,
+        // So that the fifth small batch of a process has room written behind it.
+        room_bytes: 6000,
         files: Arc::new(system.clone()),
         ..JsonlOptions::default()
     }

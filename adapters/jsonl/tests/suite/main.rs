@@ -7,6 +7,7 @@ mod damage;
 mod detection;
 mod forms;
 mod groups;
+mod room;
 mod sharing;
 
 use burnlog_jsonl::JsonlBackend;
