@@ -25,7 +25,7 @@ row! {
 
 row! {
     /// The groups that tell of things with the same beginning of their keys: a session and its forks.
-    pub struct Family in "fact_families" dumped false
+    pub struct Family in "fact_families" short true dumped false
     key {
         /// The source.
         source: Name,

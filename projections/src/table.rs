@@ -62,6 +62,8 @@ pub struct Table {
     pub key: usize,
     /// Further access paths, each a list of column names.
     pub indexes: &'static [&'static [&'static str]],
+    /// Whether rows are short, though their columns need not be: a store may keep them in the index of their key.
+    pub short: bool,
     /// Whether `project dump` shows the rows. What depends on who recorded what, and when, is not shown.
     pub dumped: bool,
 }
@@ -235,7 +237,7 @@ pub(crate) fn take<T: ColumnType>(values: &mut std::vec::IntoIter<Value<'static>
 macro_rules! row {
     (
         $(#[$doc:meta])*
-        pub struct $row:ident in $table:literal $(indexes $indexes:tt)? dumped $dumped:literal
+        pub struct $row:ident in $table:literal $(indexes $indexes:tt)? $(short $short:literal)? dumped $dumped:literal
         key { $($(#[$key_doc:meta])* $key:ident: $key_type:ty,)+ }
         $($(#[$field_doc:meta])* $field:ident: $field_type:ty,)*
         $(@transient { $($(#[$kept_doc:meta])* $kept:ident: $kept_type:ty,)+ })?
@@ -257,6 +259,7 @@ macro_rules! row {
                 ],
                 key: [$(stringify!($key)),+].len(),
                 indexes: $crate::table::row!(@indexes $($indexes)?),
+                short: $crate::table::row!(@short $($short)?),
                 dumped: $dumped,
             };
 
@@ -291,6 +294,8 @@ macro_rules! row {
             nullable: <$type as $crate::table::ColumnType>::NULLABLE,
         }
     };
+    (@short) => { false };
+    (@short $short:literal) => { $short };
     (@indexes) => { &[] };
     (@indexes [$([$($column:literal),+]),*]) => { &[$(&[$($column),+]),*] };
 }

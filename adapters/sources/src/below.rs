@@ -7,18 +7,25 @@ use std::path::Path;
 
 /// As `path.starts_with(root)`.
 pub(crate) fn is_below(path: &Path, root: &Path) -> bool {
-    let (bytes, root_bytes) = (path.as_os_str().as_bytes(), root.as_os_str().as_bytes());
-    if is_odd(root_bytes) {
-        return path.starts_with(root);
-    }
-    match bytes.strip_prefix(root_bytes) {
-        Some([] | [b'/', ..]) => true,
-        _ => is_odd(bytes) && path.starts_with(root),
+    below(root)(path)
+}
+
+/// As [`is_below`], for many paths and one root.
+pub(crate) fn below(root: &Path) -> impl Fn(&Path) -> bool {
+    let root_bytes = root.as_os_str().as_bytes();
+    let is_odd_root = is_odd(root_bytes);
+    move |path| {
+        let bytes = path.as_os_str().as_bytes();
+        match bytes.strip_prefix(root_bytes) {
+            _ if is_odd_root => path.starts_with(root),
+            Some([] | [b'/', ..]) => true,
+            _ => is_odd(bytes) && path.starts_with(root),
+        }
     }
 }
 
 /// Whether the same path can be written in fewer bytes, but for a name that ends it.
-fn is_odd(path: &[u8]) -> bool {
+pub(crate) fn is_odd(path: &[u8]) -> bool {
     let ends_oddly = path.ends_with(b"/") || path.ends_with(b"/.") || path.is_empty();
     ends_oddly
         || path.starts_with(b"./")

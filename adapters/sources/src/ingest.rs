@@ -2,7 +2,7 @@
 //! is read; from where is in `reading`, what goes out in `records`, how in `outbox`.
 
 use crate::below::is_below;
-use crate::cursor::{Cursor, FeedPoint, StoredHead};
+use crate::cursor::{Cursor, FeedPoint, StoredCursor, StoredHead};
 use crate::cursor_file::CursorFile;
 use crate::discover::{Plan, PlannedFile};
 use crate::files::{Files, OsFiles, io_error};
@@ -130,6 +130,9 @@ pub(crate) fn ingest_in(
         engine.close_planned()?;
     }
     engine.out.flush()?;
+    if !options.dry_run {
+        engine.out.cursors.settle()?;
+    }
     Ok(engine.out.report)
 }
 
@@ -219,6 +222,11 @@ impl Engine<'_> {
 
     /// Returns whether another file has or had the same stream.
     pub(crate) fn is_shared(&mut self, file: &PlannedFile, stream: &str) -> bool {
+        // One more turn of one session looks at no other.
+        let is_alone = self.owners.is_none() && self.plan.files.len() == 1;
+        if is_alone && self.out.cursors.is_only_file_of(file.source.name(), stream, &file.path) {
+            return false;
+        }
         let owners = self.owners.get_or_insert_with(|| Owners::new(self.plan, self.out.cursors));
         owners.add(file.source.name(), stream, &file.path)
     }
@@ -234,19 +242,26 @@ impl Engine<'_> {
             let gone = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
             self.files.stat(path).is_err_and(|error| gone.contains(&error.kind()))
         };
-        let filter = &self.out.options.filter;
-        let mut gone: Vec<PathBuf> = self
-            .out
-            .cursors
-            .heads()
-            .filter(|(path, _)| self.plan.only.as_ref().is_none_or(|only| only.contains(*path)))
-            .filter(|(path, head)| !planned.contains(path.as_os_str()) && below_root(head, path))
-            .filter_map(|(path, _)| Some((path, self.out.cursors.look(path)?)))
-            .filter(|(_, cursor)| !cursor.closed && filter.admits(cursor.project, cursor.folder))
-            .filter(|(path, _)| is_gone(path))
-            .map(|(path, _)| path.to_path_buf())
-            .collect();
+        let (cursors, filter) = (&*self.out.cursors, &self.out.options.filter);
+        let is_open = |path: &Path| {
+            let is_open = |cursor: &StoredCursor<'_>| {
+                below_root(&cursor.head, path)
+                    && !cursor.closed
+                    && filter.admits(cursor.project, cursor.folder)
+            };
+            cursors.look(path).as_ref().is_some_and(is_open)
+        };
+        let is_left = |path: &&Path| !planned.contains(path.as_os_str()) && is_open(path) && is_gone(path);
+        // Of an ingest of few files no other cursor is looked at.
+        let mut gone: Vec<PathBuf> = if let Some(only) = &self.plan.only {
+            only.iter().map(PathBuf::as_path).filter(is_left).map(Path::to_path_buf).collect()
+        } else {
+            let below = self.plan.roots.iter().flat_map(|(_, root)| cursors.paths_below(root));
+            below.filter(is_left).map(Path::to_path_buf).collect()
+        };
         gone.sort_unstable();
+        // One root can be below another.
+        gone.dedup();
         for path in gone {
             let Some(cursor) = self.out.cursors.get(&path) else { continue };
             let Some(source) = crate::source::names().find(|name| *name == cursor.source) else { continue };

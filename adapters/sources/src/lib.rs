@@ -8,9 +8,13 @@ mod claude_code;
 mod codex;
 mod compressed;
 mod cursor;
+mod cursor_base;
 mod cursor_disk;
 mod cursor_file;
+mod cursor_frame;
 mod cursor_image;
+#[cfg(test)]
+mod cursor_model;
 mod discover;
 mod extent;
 #[cfg(test)]

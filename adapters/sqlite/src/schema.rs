@@ -76,21 +76,29 @@ pub(crate) fn create_table(table: &Table, generation: Generation) -> String {
         let _ = writeln!(sql, "    {} {kind}{null},", column.name);
     }
     // A row that is little more than its key is kept in the index of the key alone; further indexes would hold the key again.
+    // So is one that is short.
     let is_number = |(position, column): (usize, &Column)| {
         column_type(column, is_interned(table, position)) == "INTEGER" || position < table.key
     };
     let is_small = table.columns.iter().enumerate().all(is_number);
-    let is_in_index = is_small && table.indexes.is_empty();
+    let is_in_index = (is_small || table.short) && table.indexes.is_empty();
     let (kind, end) = if is_in_index { ("PRIMARY KEY", " WITHOUT ROWID") } else { ("UNIQUE", "") };
     let _ = write!(sql, "    {kind} ({})\n){end}", key_list(table));
     sql
 }
 
-/// The statements that make the further indexes of a table.
+/// The statements that make the further indexes of a table. A text that may be absent is asked for by its value alone, never
+/// by its absence or in its order: the index leaves the absent ones out.
 pub(crate) fn create_indexes(table: &Table, generation: Generation) -> Vec<String> {
     let name = table_name(table, generation);
+    let is_often_absent = |column: &&Column| column.nullable && column.kind == ColumnKind::Text;
     let index = |(number, columns): (usize, &&[&str])| {
-        format!("CREATE INDEX IF NOT EXISTS {name}_i{number} ON {name} ({})", columns.join(", "))
+        let sql = format!("CREATE INDEX IF NOT EXISTS {name}_i{number} ON {name} ({})", columns.join(", "));
+        let only = if let [column] = columns { table.position(column) } else { None };
+        match only.map(|position| &table.columns[position]).filter(is_often_absent) {
+            Some(column) => format!("{sql} WHERE {} IS NOT NULL", column.name),
+            None => sql,
+        }
     };
     table.indexes.iter().enumerate().map(index).collect()
 }

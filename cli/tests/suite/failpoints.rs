@@ -22,6 +22,7 @@ const INGEST: &[(&str, u32)] = &[
     ("cursors-made", 1),
     ("cursors-unsaved", 1),
     ("cursors-saved", 1),
+    ("cursors-rewritten", 1),
     // The key, the card, the remembered heads.
     ("host-file-written", 3),
     ("host-file-renamed", 3),
@@ -47,13 +48,17 @@ fn machine() -> Machine {
     let machine = Machine::new("one");
     for session in 0..3 {
         let id = format!("session-{session}");
-        let lines: String = (0..40)
+        let mut lines: String = (0..40)
             .map(|number| {
                 let message = format!("m{}-{number}", session % 2);
                 assistant(&id, &message, number, Some("end_turn"))
                     .replace("hi", &"0123456789abcdef".repeat(80))
             })
             .collect();
+        if session == 2 {
+            // Its cursor is long enough for a new base.
+            lines.push_str(&format!("{{\"half\":\"{}", "x".repeat(70 << 10)));
+        }
         machine.session(&id, lines);
     }
     machine

@@ -8,8 +8,22 @@ use std::fs;
 
 const THREE: &str = "{\"a\":1}\n{\"b\":2}\n{\"c\":3}\n";
 
+/// The length of the header.
+const HEADER: usize = 60;
+
+/// A host whose cursors lie behind an empty base.
 fn host_with_three_files() -> Host {
+    three_files(Host::new())
+}
+
+/// A host whose cursors lie in a base, but for those that it leaves behind it.
+fn host_with_a_base(loose_bytes_min: usize) -> Host {
     let mut host = Host::new();
+    host.loose_bytes_min = Some(loose_bytes_min);
+    three_files(host)
+}
+
+fn three_files(mut host: Host) -> Host {
     for name in ["s.jsonl", "t.jsonl", "u.jsonl"] {
         host.write(name, THREE);
         host.ingest();
@@ -44,7 +58,7 @@ fn damage_is_said_and_read_around() {
     let mut host = host_with_three_files();
     let whole = fs::read(host.cursor_path()).unwrap();
     let size = host.feed_size();
-    let mut last_frame = 48;
+    let mut last_frame = HEADER;
     loop {
         let length = u32::from_le_bytes(whole[last_frame..last_frame + 4].try_into().unwrap()) as usize;
         if last_frame + 8 + length == whole.len() {
@@ -61,14 +75,73 @@ fn damage_is_said_and_read_around() {
         assert!(cursors.damage().is_some() || cursors.len() < 3, "byte {at}");
     }
     let mut damaged = whole.clone();
-    damaged[60] ^= 1;
+    damaged[HEADER + 12] ^= 1;
     fs::write(host.cursor_path(), &damaged).unwrap();
-    assert!(host.open_cursors().damage().unwrap().contains("byte 48"));
+    assert!(host.open_cursors().damage().unwrap().contains("byte 60"));
     fs::write(host.cursor_path(), [&whole[..], &[0; 500]].concat()).unwrap();
     let cursors = host.open_cursors();
     assert_eq!((cursors.damage(), cursors.len()), (None, 3));
     host.ingest();
     assert_eq!(host.feed_size(), size);
+}
+
+/// A base is durable before it has its name: nothing of it can be missing, and nothing else in it is believed either.
+#[test]
+fn a_base_that_is_not_whole_counts_as_empty_and_says_so() {
+    let mut host = host_with_a_base(0);
+    let whole = fs::read(host.cursor_path()).unwrap();
+    let base = u64::from_le_bytes(whole[48..56].try_into().unwrap()) as usize;
+    assert_eq!((HEADER + base, host.open_cursors().len()), (whole.len(), 3), "all is in the base");
+    let size = host.feed_size();
+    let dropped = |host: &Host, what: String| {
+        let cursors = host.open_cursors();
+        assert!(cursors.damage().is_some() && cursors.is_empty(), "{what}");
+        assert_eq!((cursors.len(), cursors.newest()), (0, None), "{what}");
+    };
+    for at in 0..whole.len() {
+        for bit in 0..8 {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1 << bit;
+            fs::write(host.cursor_path(), &damaged).unwrap();
+            dropped(&host, format!("byte {at}, bit {bit}"));
+        }
+        if at >= HEADER {
+            fs::write(host.cursor_path(), &whole[..at]).unwrap();
+            dropped(&host, format!("cut at {at}"));
+        }
+    }
+    host.has_lost_knowledge = true;
+    assert_eq!(host.ingest().total().present, 9);
+    assert_eq!((host.feed_size(), host.open_cursors().len()), (size, 3));
+    assert_eq!(host.open_cursors().damage(), None);
+}
+
+#[test]
+fn what_lies_behind_a_base_stands_for_it() {
+    let mut host = host_with_a_base(0);
+    host.loose_bytes_min = None;
+    let base = fs::read(host.cursor_path()).unwrap();
+    host.append("s.jsonl", "{\"d\":4}\n");
+    host.write("v.jsonl", THREE);
+    let counts = host.ingest().total();
+    assert_eq!((counts.files, counts.unchanged, counts.new), (4, 2, 4));
+    let both = fs::read(host.cursor_path()).unwrap();
+    assert!(both.starts_with(&base) && both.len() > base.len());
+    assert_eq!(host.open_cursors().len(), 4);
+    let counts = host.ingest().total();
+    assert_eq!((counts.files, counts.unchanged, counts.records), (4, 4, 0));
+    // Torn, they give way to the base again.
+    fs::write(host.cursor_path(), &both[..base.len() + 20]).unwrap();
+    let counts = host.ingest().total();
+    // The fourth record is there and its cursor is not: that file is read from its start.
+    assert_eq!((counts.unchanged, counts.new, counts.present), (2, 0, 7));
+    host.loose_bytes_min = Some(0);
+    host.remove("t.jsonl");
+    assert_eq!(host.ingest().total().closed, 1);
+    let settled = fs::read(host.cursor_path()).unwrap();
+    assert_eq!(HEADER + u64::from_le_bytes(settled[48..56].try_into().unwrap()) as usize, settled.len());
+    let state = host.open_cursors().source_state("claude-code");
+    assert_eq!((state.files, state.closed), (4, 1));
 }
 
 #[test]
@@ -83,7 +156,10 @@ fn trap_25_cursors_of_another_feed_do_not_count() {
 
 #[test]
 fn points_of_the_feed_tell_what_a_restored_ledger_knows() {
-    let mut host = host_with_three_files();
+    [host_with_three_files(), host_with_a_base(0), host_with_a_base(300)].into_iter().for_each(restored);
+}
+
+fn restored(mut host: Host) {
     let mut cursors = host.open_cursors();
     assert_eq!(cursors.newest().unwrap().size, 9);
     assert_eq!(cursors.invalidate_after(9).unwrap(), 0);
@@ -170,8 +246,8 @@ proptest! {
 
     /// Whatever lies there, with or without checksums that fit: it is read or dropped, and an ingest over it loses nothing.
     #[test]
-    fn any_cursor_file_is_read_or_dropped(edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), any::<bool>()), 0..12), fits: bool, garbage in prop::option::of(prop::collection::vec(any::<u8>(), 0..200))) {
-        let mut host = host_with_three_files();
+    fn any_cursor_file_is_read_or_dropped(edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), any::<bool>()), 0..12), fits: bool, garbage in prop::option::of(prop::collection::vec(any::<u8>(), 0..200)), has_base: bool) {
+        let mut host = if has_base { host_with_a_base(300) } else { host_with_three_files() };
         let size = host.feed_size();
         let mut bytes = fs::read(host.cursor_path()).unwrap();
         let is_untouched = edits.is_empty() && garbage.is_none();
@@ -179,10 +255,16 @@ proptest! {
             let at = at.index(bytes.len());
             if insert { bytes.insert(at, byte) } else { bytes[at] = byte }
         }
+        let base = bytes.get(48..56).map_or(0, |base| u64::from_le_bytes(base.try_into().unwrap()) as usize);
+        let end = HEADER.saturating_add(base);
+        if let Some(base) = bytes.get(HEADER..end).filter(|_| fits) {
+            let crc = crc32fast::hash(base).to_le_bytes();
+            bytes[56..60].copy_from_slice(&crc);
+        }
         // A path that is edited under a checksum that fits is another file's cursor: so there may be one for each frame, where
         // otherwise there is one for each file.
-        let (mut frame, mut frames) = (48, 0);
-        while let Some(head) = bytes.get(frame..frame + 8) {
+        let (mut frame, mut frames) = (end, 0);
+        while let Some(head) = bytes.get(frame..frame.saturating_add(8)) {
             let length = u32::from_le_bytes(head[..4].try_into().unwrap()) as usize;
             let Some(body) = bytes.get(frame + 8..(frame + 8).saturating_add(length)) else { break };
             let (crc, body_bytes) = (crc32fast::hash(body).to_le_bytes(), body.len());
@@ -194,7 +276,11 @@ proptest! {
         }
         fs::write(host.cursor_path(), garbage.unwrap_or(bytes)).unwrap();
         let cursors = host.open_cursors();
-        let most = if fits { frames } else { 3 };
+        let most = match (fits, has_base) {
+            (true, true) => frames + 3,
+            (true, false) => frames,
+            (false, _) => 3,
+        };
         prop_assert!(cursors.len() <= most, "{} cursors in {frames} frames", cursors.len());
         prop_assert!(!is_untouched || cursors.len() == 3, "{} cursors", cursors.len());
         prop_assert!(cursors.damage().is_none() || cursors.is_empty(), "{:?}", cursors.damage());

@@ -210,6 +210,51 @@ fn trap_29_the_same_session_in_two_homes_restores_from_either() {
     assert_eq!(host.feed_size(), size);
 }
 
+/// Each file is ingested alone, so that what the others are is told by cursors that are not looked at.
+#[test]
+fn trap_29_the_same_session_in_two_homes_that_are_ingested_one_by_one_restores_from_either() {
+    for loose_bytes_min in [None, Some(0), Some(600)] {
+        let mut host = Host::new();
+        host.loose_bytes_min = loose_bytes_min;
+        let (one, other) = (host.path("s.jsonl"), host.home().join("other/projects/-work/s.jsonl"));
+        for name in ["r.jsonl", "t.jsonl"] {
+            host.write(name, TWO);
+            host.ingest_from(&[host.path(name)]);
+        }
+        host.write("s.jsonl", TWO);
+        host.ingest_from(std::slice::from_ref(&one));
+        let theirs = "{\"a\":1}\n{\"b\":\"theirs\"}\n{\"c\":3}\n";
+        host.write_at(&other, theirs.as_bytes());
+        let counts = host.ingest_from(std::slice::from_ref(&other)).total();
+        assert_eq!((counts.files, counts.new, counts.present), (1, 2, 1));
+        let mine = format!("{TWO}{{\"mine\":3}}\n");
+        host.append("s.jsonl", "{\"mine\":3}\n");
+        host.options.close = true;
+        host.ingest_from(std::slice::from_ref(&one));
+        host.ingest_from(std::slice::from_ref(&other));
+        let contents = host.contents("s");
+        for content in [TWO, theirs, &mine] {
+            assert!(contents.iter().any(|restored| restored == content), "{content} is not in {contents:?}");
+        }
+    }
+}
+
+#[test]
+fn trap_29_the_same_session_in_two_homes_that_come_at_once_restores_from_either() {
+    let mut host = Host::new();
+    host.options.batch_bytes = 1 << 20;
+    let homes = [host.home(), host.home().join("other")];
+    let theirs = "{\"a\":1}\n{\"b\":\"theirs\"}\n{\"c\":3}\n";
+    host.write("s.jsonl", TWO);
+    host.write_at(&host.home().join("other/projects/-work/s.jsonl"), theirs.as_bytes());
+    host.options.close = true;
+    host.ingest_from(&homes);
+    let contents = host.contents("s");
+    for content in [TWO, theirs] {
+        assert!(contents.iter().any(|restored| restored == content), "{content} is not in {contents:?}");
+    }
+}
+
 #[test]
 fn two_hosts_write_the_same_extent_for_the_same_file() {
     let payload = |cuts: &[usize]| {

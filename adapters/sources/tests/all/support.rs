@@ -31,6 +31,8 @@ pub(crate) struct Host {
     /// Grows with every write, so that no two states of a file look alike.
     clock: std::cell::Cell<u64>,
     pub(crate) options: Options,
+    /// How many bytes of cursors may lie behind their base, where not as many as always.
+    pub(crate) loose_bytes_min: Option<usize>,
     /// Fail at the n-th next batch.
     pub(crate) crash_after: Option<usize>,
     /// Whether that batch is stored all the same, and only the answer lost.
@@ -54,6 +56,7 @@ impl Host {
             ledger,
             clock: std::cell::Cell::new(0),
             options,
+            loose_bytes_min: None,
             crash_after: None,
             crash_stores: true,
             has_lost_knowledge: false,
@@ -74,7 +77,11 @@ impl Host {
     }
 
     pub(crate) fn open_cursors(&self) -> CursorFile {
-        CursorFile::open(self.cursor_path(), self.writer.feed()).unwrap()
+        let cursors = CursorFile::open(self.cursor_path(), self.writer.feed()).unwrap();
+        match self.loose_bytes_min {
+            Some(bytes) => cursors.with_loose_bytes_min(bytes),
+            None => cursors,
+        }
     }
 
     /// Makes the content of a file, in place.
@@ -121,7 +128,7 @@ impl Host {
 
     pub(crate) fn try_ingest_from(&mut self, roots: &[PathBuf]) -> burnlog_log::Result<Report> {
         let mut cursors = self.open_cursors();
-        assert_eq!(cursors.damage(), None);
+        assert!(self.has_lost_knowledge || cursors.damage().is_none(), "{:?}", cursors.damage());
         let plan = discover(&Places::Roots(roots.to_vec()));
         let Self { writer, crash_after, crash_stores, .. } = self;
         let mut sink = |batch: &Batch| {

@@ -199,7 +199,7 @@ impl Storm {
                 Path::new(HOST).join("cursors"),
                 feed,
             );
-            cursors.map(|cursors| cursors.with_garbage_bytes_min(700))
+            cursors.map(|cursors| cursors.with_loose_bytes_min(700))
         };
         let saved = |feed| {
             let saved =
