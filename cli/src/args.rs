@@ -112,6 +112,8 @@ pub(crate) enum Command {
     /// Writes the files of a session as they were.
     Restore(Restore),
     /// Makes records unreadable for ever, and folds the rows without them.
+    ///
+    /// API calls that only these records tell of leave the totals; what it would take away is said before --yes does it.
     Erase(Erase),
     /// Seals, compresses and merges; removes the bytes of erased payloads.
     Compact,

@@ -57,6 +57,7 @@ pub(crate) struct Printer<R: 'static> {
     sample: Vec<Vec<String>>,
     widths: Option<Vec<usize>>,
     rows: u64,
+    is_quiet: bool,
 }
 
 enum Form {
@@ -81,7 +82,12 @@ impl<R: Serialize> Printer<R> {
         } else {
             Form::Table(BufWriter::new(stdout))
         };
-        Self { out, columns, sample: Vec::new(), widths: None, rows: 0 }
+        Self { out, columns, sample: Vec::new(), widths: None, rows: 0, is_quiet: global.quiet }
+    }
+
+    /// For a list that is best without rows.
+    pub(crate) fn of_findings(self) -> Self {
+        Self { is_quiet: true, ..self }
     }
 
     /// Prints one row, or keeps it until the widths are known.
@@ -109,8 +115,13 @@ impl<R: Serialize> Printer<R> {
         Ok(())
     }
 
-    /// Prints what is left and returns the number of rows.
+    /// Prints what is left and returns the number of rows. A table without rows is told of beside it: whoever reads it sees that
+    /// nothing failed.
     pub(crate) fn finish(mut self) -> anyhow::Result<u64> {
+        if matches!(self.out, Form::Table(_)) && self.rows == 0 && !self.is_quiet {
+            // Nobody is left to tell when standard error fails.
+            let _ = writeln!(io::stderr().lock(), "burnlog: nothing to list");
+        }
         if matches!(self.out, Form::Table(_)) && self.widths.is_none() && self.rows > 0 {
             self.settle()?;
         }

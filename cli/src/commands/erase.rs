@@ -39,6 +39,8 @@ struct Outcome {
     feed: WriterId,
     /// The events that say so.
     receipts: Vec<Address>,
+    /// API calls of the session that no other session tells of: they are in no total any more.
+    calls: u64,
     /// The sessions that share calls with the erased one: they have a copy of its history, or it of theirs.
     copies: Vec<String>,
 }
@@ -50,6 +52,7 @@ struct Selected {
     addresses: Vec<Address>,
     payload_bytes: u64,
     erased_before: u64,
+    calls: u64,
     copies: Vec<String>,
 }
 
@@ -74,9 +77,10 @@ pub(super) fn run(context: &Context, arguments: &Erase) -> anyhow::Result<ExitCo
     };
     if !arguments.yes && !selected.addresses.is_empty() {
         let message = format!(
-            "nothing was erased: this would make {} ({}) unreadable for ever; --yes does it{}",
+            "nothing was erased: this would make {} ({}) unreadable for ever{}; --yes does it{}",
             counted(selected.addresses.len() as u64, "record"),
             bytes(selected.payload_bytes),
+            calls_text(selected.calls, "would leave"),
             copies_text(&selected.copies)
         );
         return Err(Error::new(ErrorKind::Invalid, "erase", message).into());
@@ -112,6 +116,7 @@ pub(super) fn run(context: &Context, arguments: &Erase) -> anyhow::Result<ExitCo
         erased_before: selected.erased_before,
         feed: writer.feed(),
         receipts,
+        calls: selected.calls,
         copies: selected.copies,
     };
     print_one(global, &outcome, || text(&outcome))?;
@@ -125,7 +130,7 @@ fn select(store: &dyn Queries, ledger: &Ledger, arguments: &Erase) -> anyhow::Re
     if let Some(name) = &arguments.session {
         let (source, session) = resolve_session(store, name)?;
         places = of_session(store, &source, &session)?;
-        selected.copies = copies_of(store, &source, &session)?;
+        (selected.copies, selected.calls) = shared_calls(store, &source, &session)?;
     }
     for address in &arguments.event {
         places.push(of_event(store, ledger, *address)?);
@@ -164,31 +169,38 @@ fn of_session(store: &dyn Queries, source: &str, session: &str) -> Result<Vec<(A
     Ok(places)
 }
 
-/// The sessions that share calls with this one: they have records of their own that say the same.
-fn copies_of(store: &dyn Queries, source: &str, session: &str) -> anyhow::Result<Vec<String>> {
+/// The sessions that share calls with this one: they have records of their own that say the same. And how many calls it shares with
+/// none.
+fn shared_calls(store: &dyn Queries, source: &str, session: &str) -> anyhow::Result<(Vec<String>, u64)> {
     let text = |text: &str| Value::Text(Cow::Owned(text.to_owned()));
     let (source, session) = (source.to_owned(), session.to_owned());
     let filter = Filter { source: Some(source.clone()), session: Some(session.clone()), ..Filter::default() };
     let generation = live(store)?;
-    let mut copies = BTreeSet::new();
+    let (mut copies, mut own) = (BTreeSet::new(), 0);
     filter::for_each(
         None,
         |page| store.turns(&filter, page),
         |turn| {
-            copies.insert(turn.call.session.to_string());
+            let mut sessions = BTreeSet::from([turn.call.session.to_string()]);
             let first = [text(&source), text(&turn.call.call), text("")];
             let rows = store.scan(generation, CallSession::TABLE, Some(&first), COPIES_MAX)?;
             for row in rows.into_iter().map(CallSession::read) {
                 let row = row?;
                 if *row.source == *source && row.call == turn.call.call {
-                    copies.insert(row.session.to_string());
+                    sessions.insert(row.session.to_string());
                 }
             }
+            sessions.remove(&session);
+            own += u64::from(sessions.is_empty());
+            copies.extend(sessions);
             Ok(())
         },
     )?;
-    copies.remove(&session);
-    Ok(copies.into_iter().collect())
+    Ok((copies.into_iter().collect(), own))
+}
+
+fn calls_text(calls: u64, leave: &str) -> String {
+    if calls == 0 { String::new() } else { format!("; {} {leave} the totals", counted(calls, "API call")) }
 }
 
 fn copies_text(copies: &[String]) -> String {
@@ -226,6 +238,9 @@ fn text(outcome: &Outcome) -> String {
     };
     if outcome.erased_before > 0 {
         text.push_str(&format!("; {} had been erased before", counted(outcome.erased_before, "record")));
+    }
+    if outcome.erased > 0 {
+        text.push_str(&calls_text(outcome.calls, "left"));
     }
     text.push_str(&copies_text(&outcome.copies));
     text.push('\n');

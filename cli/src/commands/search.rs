@@ -273,6 +273,8 @@ fn print(context: &Context, hits: Vec<Line>) -> anyhow::Result<()> {
         let mut printer = Printer::new(global, &[]);
         hits.into_iter().try_for_each(|hit| printer.row(&hit))?;
         printer.finish()?;
+    } else if hits.is_empty() {
+        say(global, "burnlog: nothing matches");
     } else {
         print_text(hits)?;
     }

@@ -3,7 +3,7 @@
 use super::Context;
 use crate::args::{self, By};
 use crate::filter;
-use crate::output::{Column, Cut, Printer, count, print_line};
+use crate::output::{Column, Cut, Printer, count, counted, print_line, say};
 use anyhow::Context as _;
 use burnlog_log::{Error, ErrorKind};
 use burnlog_projections::{
@@ -45,6 +45,7 @@ pub(super) fn run(context: &Context, arguments: &args::Usage) -> anyhow::Result<
     let by = distinct(&arguments.by);
     let (mut groups, total) = sums(&*store, &filter, &by, &prices)?;
     order(&mut groups, &by, arguments.cost);
+    let left_out = groups.len().saturating_sub(arguments.filter.limit.unwrap_or(usize::MAX));
     groups.truncate(arguments.filter.limit.unwrap_or(usize::MAX));
     if context.global.json {
         let mut printer = Printer::new(&context.global, &[]);
@@ -60,6 +61,10 @@ pub(super) fn run(context: &Context, arguments: &args::Usage) -> anyhow::Result<
         printer.row(&Group { total_under: by.first().copied(), ..total })?;
     }
     printer.finish()?;
+    if left_out > 0 {
+        let groups = counted(left_out as u64, "group");
+        say(&context.global, &format!("burnlog: {groups} more in the total than --limit shows"));
+    }
     if arguments.cost && !context.global.csv && unpriced > 0 {
         let calls = count(unpriced.max(0) as u64);
         let retrieved = prices.retrieved();

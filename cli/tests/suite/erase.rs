@@ -32,12 +32,20 @@ fn an_erased_session_is_gone_from_rows_and_search_and_the_ledger_is_sound() {
     let refused = machine.run(&["erase", SESSION]);
     assert_eq!(refused.code, 2);
     assert!(
-        refused.stderr.contains("nothing was erased") && refused.stderr.contains("--yes"),
+        refused.stderr.contains("nothing was erased")
+            && refused.stderr.contains("would leave the totals")
+            && refused.stderr.contains("--yes"),
         "{}",
         refused.stderr
     );
     let dump = machine.dump();
+    let counted = || machine.rows(&["turns", "--limit", "10000"]).len() as u64;
+    let before_erasing = counted();
     let done = machine.json(&["erase", SESSION, "--yes", "--reason", "a name"]);
+    // What forks copied is told by them as well, and counts on.
+    let left = done["calls"].as_u64().unwrap();
+    assert_eq!(before_erasing - counted(), left);
+    assert!(left > 0 && left < calls as u64, "{left} of {calls}");
     assert!(done["erased"].as_u64() > Some(5) && done["receipts"].as_array().unwrap().len() == 1, "{done}");
     assert_ne!(machine.dump(), dump);
     rebuilds_to_the_same(&machine);

@@ -240,3 +240,27 @@ fn a_fork_of_objects_shows_where_what_it_copied_ends() {
     assert_eq!((&fork["from_session"], &fork["to_session"]), (&"ses_demo1".into(), &"ses_fork1".into()));
     assert_eq!(fork["copied_records"], 1);
 }
+
+/// Whoever reads an empty table sees that nothing failed; scripts read nothing at all.
+#[test]
+fn a_list_without_rows_says_so_beside_it() {
+    let machine = machine();
+    let commands: [&[&str]; 5] = [
+        &["sessions", "--project", "nowhere"],
+        &["turns", "--project", "nowhere"],
+        &["content", "--project", "nowhere"],
+        &["relationships", "--project", "nowhere"],
+        &["search", "nobody", "ever", "wrote", "this"],
+    ];
+    for command in commands {
+        let ended = machine.run(command);
+        assert_eq!((ended.code, ended.stdout.as_str()), (0, ""), "{command:?}");
+        assert!(ended.stderr.starts_with("burnlog: nothing "), "{command:?}: {}", ended.stderr);
+        let ended = machine.run(&[command, &["--quiet"]].concat());
+        assert_eq!((ended.code, ended.stdout.as_str(), ended.stderr.as_str()), (0, "", ""), "{command:?}");
+    }
+    // Of sums that are not shown it is said that the total has them.
+    let sums = machine.run(&["usage", "--by", "day,model", "--limit", "1"]);
+    assert!(sums.stderr.contains("more in the total than --limit shows"), "{}", sums.stderr);
+    assert_eq!(machine.run(&["usage", "--by", "day,model"]).stderr, "");
+}
