@@ -21,8 +21,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub const SNIPPET_CHARACTERS: usize = 160;
 /// The most blocks whose text is looked at for the hits of one search.
 const LOOKED_AT_MAX: usize = 4096;
-/// Into how many pieces the texts of hits are divided to be read.
-const PIECES: usize = 10;
+/// So many records of a stream are read together: they lie in one frame mostly, which two threads would decompress twice.
+const NEAR_RECORDS: u64 = 1024;
 
 /// A hit.
 #[derive(Debug, Clone, PartialEq)]
@@ -217,9 +217,16 @@ impl Reading<'_> {
         order.sort_by(|(one, _), (two, _)| {
             (&one.source, &one.stream, one.seq).cmp(&(&two.source, &two.stream, two.seq))
         });
-        let mut addresses: Vec<Address> = order.into_iter().map(|(_, place)| place.address).collect();
-        addresses.dedup();
-        let pieces: Vec<&[Address]> = addresses.chunks(addresses.len().div_ceil(PIECES).max(1)).collect();
+        let window = |block: &FoundBlock| block.seq / NEAR_RECORDS;
+        let is_near = |(one, _): &&(FoundBlock, RecordPlace), (two, _): &&(FoundBlock, RecordPlace)| {
+            (&one.source, &one.stream, window(one)) == (&two.source, &two.stream, window(two))
+        };
+        let addresses = |near: &[&(FoundBlock, RecordPlace)]| {
+            let mut addresses: Vec<Address> = near.iter().map(|(_, place)| place.address).collect();
+            addresses.dedup();
+            addresses
+        };
+        let pieces: Vec<Vec<Address>> = order.chunk_by(is_near).map(addresses).collect();
         let (ledger, taken) = (self.ledger, AtomicUsize::new(0));
         let read_pieces = || {
             let mut bodies = HashMap::new();
