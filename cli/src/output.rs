@@ -85,8 +85,8 @@ impl<R: Serialize> Printer<R> {
         Self { out, columns, sample: Vec::new(), widths: None, rows: 0, is_quiet: global.quiet }
     }
 
-    /// For a list that is best without rows.
-    pub(crate) fn of_findings(self) -> Self {
+    /// For a list whose caller says what it means that there are no rows.
+    pub(crate) fn without_word(self) -> Self {
         Self { is_quiet: true, ..self }
     }
 
@@ -119,8 +119,7 @@ impl<R: Serialize> Printer<R> {
     /// nothing failed.
     pub(crate) fn finish(mut self) -> anyhow::Result<u64> {
         if matches!(self.out, Form::Table(_)) && self.rows == 0 && !self.is_quiet {
-            // Nobody is left to tell when standard error fails.
-            let _ = writeln!(io::stderr().lock(), "burnlog: nothing to list");
+            tell("burnlog: nothing to list");
         }
         if matches!(self.out, Form::Table(_)) && self.widths.is_none() && self.rows > 0 {
             self.settle()?;
@@ -185,9 +184,13 @@ pub(crate) fn print_one<T: Serialize>(
 /// Says something to the person on standard error, unless quiet.
 pub(crate) fn say(global: &Global, text: &str) {
     if !global.quiet {
-        // Nobody is left to tell when standard error fails.
-        let _ = writeln!(io::stderr().lock(), "{text}");
+        tell(text);
     }
+}
+
+fn tell(text: &str) {
+    // Nobody is left to tell when standard error fails.
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// `1234567` as `1,234,567`.

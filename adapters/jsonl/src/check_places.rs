@@ -4,7 +4,7 @@
 use crate::files::{Access, Listed, io_error, read_range};
 use crate::index::AtIndex;
 use crate::published::read_length;
-use crate::recover::BLANK;
+use crate::recover::{BLANK, without_room};
 use crate::segment::{Part, Segment};
 use crate::store::Store;
 use burnlog_log::{Damage, Result};
@@ -86,8 +86,9 @@ impl Store {
         // bit of it may have changed.
         let is_room = [BLANK, 0].iter().any(|filler| torn.iter().all(|byte| byte == filler));
         if !is_room {
+            let kept = if without_room(&torn).is_empty() { "" } else { " and keeps them in quarantine/" };
             let message = format!(
-                "{} bytes after the last batch were never acknowledged; the next append cuts them off and keeps them in quarantine/",
+                "{} bytes after the last batch were never acknowledged; the next append cuts them off{kept}",
                 torn.len()
             );
             report(Damage {

@@ -52,9 +52,9 @@ pub(crate) struct ScannedBatch {
 /// What became of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// The bytes end with a commit line, or there are none; room that was written ahead does not count.
+    /// The bytes end with a commit line, or there are none.
     Clean,
-    /// What follows the committed bytes was never acknowledged and can be cut.
+    /// What follows the committed bytes was never acknowledged and can be cut: the start of a batch, or room for one.
     Torn,
     /// Bytes that were acknowledged are damaged. Nothing may be cut below the committed length.
     Damaged,
@@ -138,10 +138,6 @@ impl Walked {
 impl Walk<'_> {
     /// Walks and hands over every batch that counts, in order.
     pub(crate) fn run(&self, each: &mut dyn FnMut(ScannedBatch)) -> Walked {
-        Walk { bytes: without_room(self.bytes), ..*self }.run_to_end(each)
-    }
-
-    fn run_to_end(&self, each: &mut dyn FnMut(ScannedBatch)) -> Walked {
         let mut damage = Vec::new();
         let mut at = self.start;
         let mut reason = self.header(&mut at);

@@ -35,7 +35,7 @@ const COLUMNS: &[Column<Line>] = &[
 pub(super) fn run(context: &Context, arguments: &Conflicts) -> anyhow::Result<ExitCode> {
     let store = context.queries()?;
     let chosen = ChosenSessions::of(&filter::of_arguments(&arguments.filter, &*store)?, &*store)?;
-    let mut printer = Printer::new(&context.global, COLUMNS).of_findings();
+    let mut printer = Printer::new(&context.global, COLUMNS).without_word();
     let mut left = arguments.filter.limit.unwrap_or(usize::MAX);
     let all = conflicts(&*store)?;
     // All forms of one thing stand together.

@@ -76,7 +76,7 @@ pub(super) fn run(context: &Context, arguments: &Relationships) -> anyhow::Resul
         out.flush()?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut printer = Printer::new(global, COLUMNS).of_findings();
+    let mut printer = Printer::new(global, COLUMNS).without_word();
     let mut row = |line: LinkLine| {
         if left == 0 || !is_chosen(&line, &chosen) {
             return Ok(());

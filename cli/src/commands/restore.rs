@@ -73,7 +73,7 @@ pub(super) fn run(context: &Context, arguments: &Restore) -> anyhow::Result<Exit
         }
     }
     refuse_existing(&jobs, arguments.force)?;
-    let mut printer = Printer::new(global, COLUMNS).of_findings();
+    let mut printer = Printer::new(global, COLUMNS).without_word();
     let (mut failed, mut inexact) = (false, false);
     for (stream, path, wanted) in jobs {
         match restore_by_any(&rebuilder, &source, &stream, &path, &wanted) {

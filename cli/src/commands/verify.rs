@@ -23,7 +23,7 @@ pub(super) fn run(context: &Context) -> anyhow::Result<ExitCode> {
     open::require_reading(&ledger, "verify")?;
     let state = environment.home.ledger_state(ledger.location().id);
     let mut remembered = RememberedHeads::load(&state.heads())?;
-    let mut printer = Printer::new(global, COLUMNS).of_findings();
+    let mut printer = Printer::new(global, COLUMNS).without_word();
     let mut failed = None;
     let waiting = Waiting::start("verifying", global.quiet);
     let verified = verify(&ledger, &remembered.all(), &mut |finding| {

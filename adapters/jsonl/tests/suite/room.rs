@@ -123,12 +123,16 @@ fn room_that_a_dead_process_left_is_taken_over_without_a_word() {
         append(&backend, &mut feed, &mut events, 6);
         std::mem::forget(backend);
         system.release_all_locks();
-        for system in [system.copy(), system.after_crash()] {
+        for (system, crashed) in [(system.copy(), false), (system.after_crash(), true)] {
             let (mut feed, mut events) = (again(&feed), events.clone());
             let reader = open_as(&system, Durability::Batch, true);
             assert_feed(&reader, &feed, &events);
             reader
-                .check(&mut |damage| assert!(damage.code == "torn-tail" && damage.rebuildable, "{damage:?}"))
+                .check(&mut |damage| {
+                    // A crash may leave zeros among the blanks.
+                    assert!(crashed && damage.code == "torn-tail" && damage.rebuildable, "{damage:?}");
+                    assert!(!damage.message.contains("quarantine"), "{damage:?}");
+                })
                 .unwrap();
             let backend = open(&system);
             assert_sound(&backend, &feed, &events);

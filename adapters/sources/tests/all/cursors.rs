@@ -110,7 +110,7 @@ fn a_base_that_is_not_whole_counts_as_empty_and_says_so() {
             dropped(&host, format!("cut at {at}"));
         }
     }
-    host.has_lost_knowledge = true;
+    (host.has_lost_knowledge, host.has_damaged_cursors) = (true, true);
     assert_eq!(host.ingest().total().present, 9);
     assert_eq!((host.feed_size(), host.open_cursors().len()), (size, 3));
     assert_eq!(host.open_cursors().damage(), None);

@@ -31,6 +31,8 @@ pub(crate) struct Host {
     /// Grows with every write, so that no two states of a file look alike.
     clock: std::cell::Cell<u64>,
     pub(crate) options: Options,
+    /// Whether the next ingest finds its cursors damaged, and has to go on without them.
+    pub(crate) has_damaged_cursors: bool,
     /// How many bytes of cursors may lie behind their base, where not as many as always.
     pub(crate) loose_bytes_min: Option<usize>,
     /// Fail at the n-th next batch.
@@ -56,6 +58,7 @@ impl Host {
             ledger,
             clock: std::cell::Cell::new(0),
             options,
+            has_damaged_cursors: false,
             loose_bytes_min: None,
             crash_after: None,
             crash_stores: true,
@@ -128,7 +131,7 @@ impl Host {
 
     pub(crate) fn try_ingest_from(&mut self, roots: &[PathBuf]) -> burnlog_log::Result<Report> {
         let mut cursors = self.open_cursors();
-        assert!(self.has_lost_knowledge || cursors.damage().is_none(), "{:?}", cursors.damage());
+        assert_eq!(cursors.damage().is_some(), self.has_damaged_cursors, "{:?}", cursors.damage());
         let plan = discover(&Places::Roots(roots.to_vec()));
         let Self { writer, crash_after, crash_stores, .. } = self;
         let mut sink = |batch: &Batch| {
