@@ -22,8 +22,12 @@ fn main() -> Result<()> {
     let ledger = Ledger::new(JsonlBackend::open(&home.ledger(), options)?);
     let id = ledger.location().id;
     home.create_projections_folder()?;
-    let mut store = SqliteProjections::open(&home.projections(id), &SqliteOptions::default())?;
+    let mut store = SqliteProjections::open(
+        &home.projections(id),
+        &SqliteOptions { linked: true, ..SqliteOptions::default() },
+    )?;
     if what == "rebuild" {
+        store = store.anew()?;
         let mut projector =
             Projector::rebuild(&mut store, &ledger, FoldLimits::default())?.without_content()?;
         println!("{:?}", projector.catch_up(&ledger)?);

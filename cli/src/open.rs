@@ -244,19 +244,40 @@ pub(crate) fn projections(
     if let Some(store) = in_postgres(ledger, environment, global, true)? {
         return Ok(Box::new(store));
     }
+    Ok(Box::new(in_sqlite(ledger, environment, global)?))
+}
+
+/// Opens the projections of a ledger to fold everything anew, where this program folds them: where they have a file of their own,
+/// a new one that takes its place when it has caught up.
+pub(crate) fn folds_anew(
+    ledger: &Ledger,
+    environment: &Environment,
+    global: &Global,
+) -> Result<Option<Box<dyn Projections>>> {
+    if is_remote(ledger) {
+        return Ok(None);
+    }
+    if let Some(store) = in_postgres(ledger, environment, global, true)? {
+        return Ok(Some(Box::new(store)));
+    }
+    Ok(Some(Box::new(in_sqlite(ledger, environment, global)?.anew()?)))
+}
+
+/// Opens projections in a SQLite file. Those that have a file of their own are built beside its name.
+fn in_sqlite(ledger: &Ledger, environment: &Environment, global: &Global) -> Result<SqliteProjections> {
     let path = &projections_path(environment, ledger);
     environment.home.create_projections_folder()?;
     let is_apart = path.starts_with(environment.home.folder().join("projections"));
-    let store = match SqliteProjections::open(path, &SqliteOptions::default()) {
+    let options = SqliteOptions { linked: is_apart, ..SqliteOptions::default() };
+    match SqliteProjections::open(path, &options) {
         Err(error) if error.kind() == ErrorKind::Corrupt && is_apart => {
             let aside = path.with_extension("sqlite.damaged");
             say(global, &format!("burnlog: {error}; moved to {} and folded anew", aside.display()));
             move_aside(path, &aside)?;
-            SqliteProjections::open(path, &SqliteOptions::default())
+            SqliteProjections::open(path, &options)
         }
         other => other,
-    };
-    Ok(Box::new(store?))
+    }
 }
 
 /// Opens projections for queries; makes and changes nothing.
@@ -327,9 +348,11 @@ pub(crate) fn drop_search_index(path: &Path, damage: &Error, global: &Global) ->
 }
 
 fn move_aside(path: &Path, aside: &Path) -> Result<()> {
+    // The name may be a link to the file, which is not wanted any more.
+    let file = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     for suffix in ["", "-wal", "-shm"] {
         let of = |path: &Path| PathBuf::from(format!("{}{suffix}", path.display()));
-        match std::fs::rename(of(path), of(aside)) {
+        match std::fs::rename(of(&file), of(aside)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(Error::new(
                     ErrorKind::Unavailable,

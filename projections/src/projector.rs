@@ -174,7 +174,12 @@ impl<'s> Projector<'s> {
         self.is_live = state.live.as_ref().is_some_and(|live| live.generation == self.generation);
         let own =
             [state.live, state.building].into_iter().flatten().find(|g| g.generation == self.generation);
+        // Somebody may have folded everything anew meanwhile: what is there then is as good.
         let Some(own) = own else {
+            if let Some(other) = own_generation(self.store)?.filter(|other| *other != self.generation) {
+                self.generation = other;
+                return self.reread();
+            }
             let message = "somebody else replaced the projections meanwhile; start again";
             return Err(Error::new(ErrorKind::Conflict, "fold", message).at(self.store.location()));
         };

@@ -71,6 +71,11 @@ pub trait RowReader {
     /// Returns where this store is, without secrets. No I/O.
     fn location(&self) -> String;
 
+    /// Whether what is under this name by now is something else, made anew by somebody: whoever keeps a reader opens another.
+    fn is_replaced(&self) -> bool {
+        false
+    }
+
     /// Returns the generations. `Unsupported` when a newer program made one of them or the store itself.
     fn state(&self) -> Result<StoreState>;
 

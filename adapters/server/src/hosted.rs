@@ -76,8 +76,8 @@ impl Hosted {
     pub(crate) fn ask<T>(&self, question: impl FnOnce(&dyn Queries) -> Result<T>) -> Result<T> {
         let kept = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let reader = match kept {
-            Some(reader) => reader,
-            None => self.projections.asking()?,
+            Some(reader) if !reader.is_replaced() => reader,
+            _ => self.projections.asking()?,
         };
         let answer = question(&*reader)?;
         // After an error the reader is not kept: what failed may be the reader.

@@ -2,11 +2,13 @@
 //! another process folds; and a backend that keeps a ledger, in the same file if so wished. The two know nothing of
 //! each other. Generic over tables; knows no projection and merges nothing.
 
+mod building;
 mod convert;
 mod generations;
 mod lease;
 mod ledger;
 mod names;
+mod numbered;
 mod queries;
 mod schema;
 mod search;

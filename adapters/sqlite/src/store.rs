@@ -1,9 +1,11 @@
 //! The file: opening, generations, commits. One connection each; several processes may hold the file, one writes.
 
+use crate::building::Building;
 use crate::convert::{Bound, Located};
 use crate::generations::{drop_generation, show, states, tables};
 use crate::lease;
 use crate::names::{NameIds, NameTexts};
+use crate::numbered;
 use crate::schema;
 use crate::statements;
 use crate::transaction::{Reading, SqliteTransaction, cursor};
@@ -13,7 +15,7 @@ use burnlog_projections::{
     Table, Value, Values, check_keys,
 };
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The size of a page. Each of some forty trees ends in a page that is not full, so half the size saves 0.6 MB; but a first ingest of a dense
@@ -22,6 +24,8 @@ const PAGE_BYTES: u32 = 8192;
 /// Pages of the log from which on a commit brings them into the file: such pages change at each commit, and need not be
 /// brought in each time.
 const CHECKPOINT_PAGES: u32 = 8192;
+/// How often a name is looked at again that meanwhile means another file.
+const ATTEMPTS_MAX: u32 = 8;
 
 /// How a file is opened.
 #[derive(Debug, Clone)]
@@ -32,12 +36,17 @@ pub struct SqliteOptions {
     pub busy_timeout: Duration,
     /// The memory for pages, in KiB.
     pub cache_kib: u32,
+    /// Whether a file that is missing is built beside its name, which is a link to it from then on.
+    pub linked: bool,
+    /// How long a first file is built before its rows are shown as far as they are.
+    pub unshown_max: Duration,
 }
 
 impl Default for SqliteOptions {
-    /// Writable; 10 s; 8 MiB.
+    /// Writable; 10 s; 8 MiB; in its place; 10 s.
     fn default() -> Self {
-        Self { read_only: false, busy_timeout: Duration::from_secs(10), cache_kib: 8 << 10 }
+        let busy_timeout = Duration::from_secs(10);
+        Self { read_only: false, busy_timeout, cache_kib: 8 << 10, linked: false, unshown_max: busy_timeout }
     }
 }
 
@@ -45,7 +54,12 @@ impl Default for SqliteOptions {
 #[derive(Debug)]
 pub struct SqliteProjections {
     pub(crate) connection: Connection,
+    /// The name under which it was opened.
     pub(crate) place: String,
+    /// The file that the name meant then.
+    pub(crate) file: PathBuf,
+    pub(crate) building: Option<Building>,
+    pub(crate) options: SqliteOptions,
     names: NameIds,
     texts: NameTexts,
     /// Whether there is a ledger in the file.
@@ -58,23 +72,45 @@ impl SqliteProjections {
     /// `Corrupt` when it is damaged or no projections: delete it and fold again. `Unsupported` when a newer program
     /// made it, `NotFound` when it is missing and only to be read.
     pub fn open(path: &Path, options: &SqliteOptions) -> Result<Self> {
-        let access = if options.read_only {
-            OpenFlags::SQLITE_OPEN_READ_ONLY
-        } else {
-            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE
-        };
-        if options.read_only && !path.exists() {
-            let message = "nothing was folded yet; run ingest or project rebuild";
-            return Err(Error::new(ErrorKind::NotFound, "open projections", message).at(path.display()));
-        }
         if path.is_dir() {
             let message = "a folder stands where the file of the projections belongs; move it away";
             return Err(Error::new(ErrorKind::Invalid, "open projections", message).at(path.display()));
         }
-        match Self::open_as(path, path, access, options) {
-            Err(error) if options.read_only && error.kind() == ErrorKind::Denied => match unchanging(path) {
+        let access = if options.read_only {
+            OpenFlags::SQLITE_OPEN_READ_ONLY
+        } else {
+            OpenFlags::SQLITE_OPEN_READ_WRITE
+        };
+        let mut attempt = 0;
+        loop {
+            let found = numbered::file_of(path);
+            let opened = match &found {
+                Some((file, _)) => Self::open_found(file, path, access, options),
+                None if options.read_only => {
+                    let message = "nothing was folded yet; run ingest or project rebuild";
+                    Err(Error::new(ErrorKind::NotFound, "open projections", message).at(path.display()))
+                }
+                None => match Some(path).filter(|_| options.linked).and_then(Building::begin) {
+                    Some(building) => Self::open_building(path, building, options),
+                    None => Self::open_as(path, path, access | OpenFlags::SQLITE_OPEN_CREATE, options, None),
+                },
+            };
+            // Another may have been put in its place in between, and this one be gone.
+            attempt += 1;
+            if opened.is_ok() || attempt == ATTEMPTS_MAX || numbered::file_of(path) == found {
+                return opened;
+            }
+        }
+    }
+
+    fn open_found(file: &Path, path: &Path, access: OpenFlags, options: &SqliteOptions) -> Result<Self> {
+        match Self::open_as(file, path, access, options, None) {
+            Err(error) if options.read_only && error.kind() == ErrorKind::Denied => match unchanging(file) {
                 Some(url) => {
-                    Self::open_as(Path::new(&url), path, access | OpenFlags::SQLITE_OPEN_URI, options)
+                    let access = access | OpenFlags::SQLITE_OPEN_URI;
+                    let mut opened = Self::open_as(Path::new(&url), path, access, options, None)?;
+                    file.clone_into(&mut opened.file);
+                    Ok(opened)
                 }
                 None => Err(error),
             },
@@ -82,16 +118,39 @@ impl SqliteProjections {
         }
     }
 
-    fn open_as(name: &Path, path: &Path, access: OpenFlags, options: &SqliteOptions) -> Result<Self> {
+    /// Opens a file by the name that SQLite is given; `path` is what it is called.
+    pub(crate) fn open_as(
+        file: &Path,
+        path: &Path,
+        access: OpenFlags,
+        options: &SqliteOptions,
+        building: Option<Building>,
+    ) -> Result<Self> {
         let place = path.display().to_string();
-        let mut connection = Connection::open_with_flags(name, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        let mut connection = Connection::open_with_flags(file, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
             .located("open projections", &place)?;
-        prepare(&mut connection, options).located("open projections", &place)?;
+        prepare(&mut connection, options, building.is_some()).located("open projections", &place)?;
         let keeps_previews = has_ledger(&connection);
         let (names, texts) = (NameIds::default(), NameTexts::default());
-        let store = Self { connection, place, names, texts, keeps_previews };
+        let (file, options) = (file.to_owned(), options.clone());
+        let store = Self { connection, place, file, building, options, names, texts, keeps_previews };
         store.check_version()?;
         Ok(store)
+    }
+
+    /// Opens the file that the name means by now, where another was put in its place.
+    fn follow(&mut self) -> Result<()> {
+        if self.has_lost_its_name() {
+            let options = self.options.clone();
+            *self = Self::open(&PathBuf::from(&self.place), &options)?;
+            numbered::sweep(Path::new(&self.place));
+        }
+        Ok(())
+    }
+
+    /// Returns the number of the last generation that was made.
+    pub(crate) fn last_generation(&self) -> Result<Option<u32>> {
+        last_generation(&self.connection).located("read projections", &self.place)
     }
 
     fn check_version(&self) -> Result<()> {
@@ -154,17 +213,25 @@ impl SqliteProjections {
         operation: &'static str,
         work: impl FnOnce(&Connection, &str, &mut NameIds, &NameTexts) -> Result<T>,
     ) -> Result<T> {
-        let Self { connection, place, names, texts, .. } = self;
+        self.follow()?;
+        let Self { connection, place, names, texts, building, .. } = self;
+        if let Some(building) = building {
+            building.check(operation, place)?;
+        }
+        let changes_before = connection.total_changes();
         let transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate).located(operation, place)?;
         let done = work(&transaction, place, names, texts).and_then(|done| {
             transaction.commit().located(operation, place)?;
             Ok(done)
         });
-        if done.is_err() {
+        if let Err(error) = &done {
             // Numbers of names that were given in it are void.
             names.clear();
             texts.clear();
+            if let Some(building) = building {
+                building.failed(error.kind(), connection.total_changes() != changes_before);
+            }
         }
         done
     }
@@ -190,7 +257,7 @@ pub(crate) fn unchanging(path: &Path) -> Option<String> {
 }
 
 /// Sets the connection up and makes the store's own records in a new file.
-fn prepare(connection: &mut Connection, options: &SqliteOptions) -> rusqlite::Result<()> {
+fn prepare(connection: &mut Connection, options: &SqliteOptions, is_built: bool) -> rusqlite::Result<()> {
     connection.busy_timeout(options.busy_timeout)?;
     connection.set_prepared_statement_cache_capacity(128);
     connection.pragma_update(None, "cache_size", -i64::from(options.cache_kib))?;
@@ -201,13 +268,19 @@ fn prepare(connection: &mut Connection, options: &SqliteOptions) -> rusqlite::Re
     if is_new {
         // Both stay as they are where a ledger is in the file already.
         connection.pragma_update(None, "page_size", PAGE_BYTES)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
+        if is_built {
+            Building::prepare(connection)?;
+        } else {
+            connection.pragma_update(None, "journal_mode", "WAL")?;
+        }
     }
     if has_ledger(connection) {
         // Its texts begin in rows of ours, and what was erased is to be gone.
         connection.pragma_update(None, "secure_delete", "ON")?;
     }
-    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    if !is_built {
+        connection.pragma_update(None, "synchronous", "NORMAL")?;
+    }
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     if is_new {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -220,6 +293,12 @@ fn prepare(connection: &mut Connection, options: &SqliteOptions) -> rusqlite::Re
         transaction.commit()?;
     }
     Ok(())
+}
+
+/// Returns the number of the last generation that was made.
+fn last_generation(connection: &Connection) -> rusqlite::Result<Option<u32>> {
+    let sql = "SELECT value FROM projections_meta WHERE name = 'generation'";
+    connection.query_row(sql, [], |row| row.get(0)).optional()
 }
 
 /// Whether there is nothing in the file, or a ledger alone.
@@ -241,6 +320,10 @@ fn conflict(operation: &'static str, message: String, generation: Generation) ->
 impl RowReader for SqliteProjections {
     fn location(&self) -> String {
         self.place.clone()
+    }
+
+    fn is_replaced(&self) -> bool {
+        self.has_lost_its_name()
     }
 
     fn state(&self) -> Result<StoreState> {
@@ -375,10 +458,7 @@ impl FoldStore for SqliteProjections {
                 if let Some(stale) = &state.building {
                     drop_generation(connection, stale.generation)?;
                 }
-                let last: Option<u32> = connection
-                    .query_row("SELECT value FROM projections_meta WHERE name = 'generation'", [], |row| row.get(0))
-                    .optional()?;
-                let generation = Generation(last.unwrap_or(0) + 1);
+                let generation = Generation(last_generation(connection)?.unwrap_or(0) + 1);
                 connection.execute(
                     "INSERT INTO projections_meta (name, value) VALUES ('generation', ?1)
                      ON CONFLICT (name) DO UPDATE SET value = ?1",
@@ -445,7 +525,8 @@ impl FoldStore for SqliteProjections {
                 connection.execute("UPDATE generations SET settled = 1 WHERE generation = ?1", [generation.0])
             };
             settle().map(drop).located("settle projections", place)
-        })
+        })?;
+        self.show_built()
     }
 
     fn commit(
@@ -455,7 +536,7 @@ impl FoldStore for SqliteProjections {
         expected: u64,
         work: &mut dyn FnMut(&mut dyn FoldTransaction) -> Result<()>,
     ) -> Result<u64> {
-        self.write("commit projections", |connection, place, names, texts| {
+        let revision = self.write("commit projections", |connection, place, names, texts| {
             lease::check(connection, place, lease)?;
             let revision: Option<u64> = connection
                 .prepare_cached("SELECT revision FROM generations WHERE generation = ?1")
@@ -474,6 +555,10 @@ impl FoldStore for SqliteProjections {
                 .located("commit projections", place)?;
             lease::renew(connection, place, lease)?;
             Ok(expected + 1)
-        })
+        })?;
+        if self.building.as_ref().is_some_and(|building| building.is_due(&self.options)) {
+            self.show_built()?;
+        }
+        Ok(revision)
     }
 }

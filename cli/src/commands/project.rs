@@ -1,14 +1,17 @@
 //! `burnlog project`: the rows that are folded from the ledger.
 
 use super::Context;
-use crate::args::Project;
+use crate::args::{Global, Project};
+use crate::environment::Environment;
 use crate::folding;
 use crate::open::{self, Access, StoreUrl};
 use crate::output::{Column, Printer, count, counted, print_one};
 use crate::progress::Waiting;
 use anyhow::Context as _;
 use burnlog_log::{Error, ErrorKind, Ledger};
-use burnlog_projections::{CaughtUp, DumpOptions, FoldLimits, FoldStore, Projector, TABLES, dump, status};
+use burnlog_projections::{
+    CaughtUp, DumpOptions, FoldLimits, FoldStore, Projections, Projector, TABLES, dump, status,
+};
 use std::io::{BufWriter, Write};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -16,12 +19,12 @@ use std::time::Instant;
 pub(super) fn run(context: &Context, project: &Project) -> anyhow::Result<ExitCode> {
     match project {
         Project::Status => show_status(context),
-        Project::Update => {
-            fold(context, "updated", |store, ledger, limits| Projector::new(store, ledger, limits))
-        }
-        Project::Rebuild => {
-            fold(context, "rebuilt", |store, ledger, limits| Projector::rebuild(store, ledger, limits))
-        }
+        Project::Update => fold(context, "updated", open::folds, |store, ledger, limits| {
+            Projector::new(store, ledger, limits)
+        }),
+        Project::Rebuild => fold(context, "rebuilt", open::folds_anew, |store, ledger, limits| {
+            Projector::rebuild(store, ledger, limits)
+        }),
         Project::Dump { projection, hosts } => {
             let options = DumpOptions { projection: projection.clone(), hosts: *hosts };
             print_dump(context, &options)
@@ -42,6 +45,7 @@ struct Folded {
 fn fold(
     context: &Context,
     verb: &str,
+    open_store: impl Fn(&Ledger, &Environment, &Global) -> burnlog_log::Result<Option<Box<dyn Projections>>>,
     open_projector: impl for<'s> Fn(
         &'s mut dyn FoldStore,
         &Ledger,
@@ -51,7 +55,7 @@ fn fold(
     let start = Instant::now();
     let Context { global, environment } = context;
     let ledger = open::ledger(&StoreUrl::choose(global, environment)?, Access::Read, global)?;
-    let Some(mut store) = open::folds(&ledger, environment, global)? else {
+    let Some(mut store) = open_store(&ledger, environment, global)? else {
         let message = "the server folds this ledger by itself; run this where the server's store is";
         return Err(Error::new(ErrorKind::Invalid, "fold", message).at(ledger.location().url).into());
     };

@@ -26,9 +26,11 @@ const INGEST: &[(&str, u32)] = &[
     // The key, the card, the remembered heads.
     ("host-file-written", 3),
     ("host-file-renamed", 3),
-    // Binding, making, promoting, rows and cursors.
+    // Binding, making, rows and cursors, indexes.
     ("projections-uncommitted", 4),
     ("projections-committed", 4),
+    ("projections-built", 1),
+    ("projections-shown", 1),
 ];
 
 /// The points that a compaction passes.
@@ -42,7 +44,12 @@ const COMPACT: &[(&str, u32)] = &[
 ];
 
 /// The points that a rebuild of the projections passes.
-const REBUILD: &[(&str, u32)] = &[("projections-uncommitted", 3), ("projections-committed", 3)];
+const REBUILD: &[(&str, u32)] = &[
+    ("projections-uncommitted", 4),
+    ("projections-committed", 4),
+    ("projections-built", 1),
+    ("projections-shown", 1),
+];
 
 fn machine() -> Machine {
     let machine = Machine::new("one");

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed claim
 
+mod built;
 mod conformance;
 mod files;
 mod ledger;
