@@ -4,7 +4,7 @@
 
 use crate::convert::Located;
 use crate::numbered;
-use crate::store::{SqliteOptions, SqliteProjections};
+use crate::opening::{SqliteOptions, SqliteProjections};
 use burnlog_log::{Error, ErrorKind, Result, failpoint};
 use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};

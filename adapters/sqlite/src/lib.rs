@@ -9,6 +9,7 @@ mod lease;
 mod ledger;
 mod names;
 mod numbered;
+mod opening;
 mod queries;
 mod schema;
 mod search;
@@ -19,5 +20,5 @@ mod sums;
 mod transaction;
 
 pub use ledger::{Durability, SqliteBackend, SqliteLedgerOptions};
+pub use opening::{SqliteOptions, SqliteProjections};
 pub use search::SqliteSearch;
-pub use store::{SqliteOptions, SqliteProjections};

@@ -3,8 +3,8 @@
 
 use crate::convert::{Bound, Located};
 use crate::names::NameIds;
+use crate::opening::SqliteProjections;
 use crate::schema::{select_list, table_name};
-use crate::store::SqliteProjections;
 use burnlog_log::Result;
 use burnlog_projections::{
     Call, CallSession, Filter, Generation, HostLabels, Page, PageRequest, Queries, Relationship, ResumeKey,

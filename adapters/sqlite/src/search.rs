@@ -2,7 +2,7 @@
 //! their blocks are. It may be deleted at any time; whoever searches next builds it again.
 
 use crate::convert::{Located, failed};
-use crate::store::unchanging;
+use crate::opening::unchanging;
 use burnlog_log::{Error, ErrorKind, LedgerId, Result, WriterId};
 use burnlog_projections::{
     FeedCursor, FoundBlocks, SearchBatch, SearchIdentity, SearchIndex, SearchQuery, SearchRequest, SearchRun,

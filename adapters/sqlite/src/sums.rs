@@ -3,9 +3,9 @@
 //! them has wholly, and from the calls of the others.
 
 use crate::convert::{Located, value_of};
+use crate::opening::SqliteProjections;
 use crate::queries::{Condition, name_of};
 use crate::schema::table_name;
-use crate::store::SqliteProjections;
 use burnlog_log::{Error, Result, Timestamp};
 use burnlog_projections::{
     Call, Day, Filter, Generation, HostLabels, LENGTHS, Row, Session, Stream, StreamFeed, Usage, UsageBy,

@@ -133,7 +133,7 @@ impl Place {
         self.file = self.file_there();
         match self.try_identify() {
             Err(error) if self.options.read_only && error.kind() == ErrorKind::Denied => {
-                let Some(url) = crate::store::unchanging(&self.path) else { return Err(error) };
+                let Some(url) = crate::opening::unchanging(&self.path) else { return Err(error) };
                 self.target = PathBuf::from(url);
                 self.flags |= OpenFlags::SQLITE_OPEN_URI;
                 self.try_identify()
