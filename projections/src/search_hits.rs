@@ -226,7 +226,9 @@ impl Reading<'_> {
             addresses.dedup();
             addresses
         };
-        let pieces: Vec<Vec<Address>> = order.chunk_by(is_near).map(addresses).collect();
+        let mut pieces: Vec<Vec<Address>> = order.chunk_by(is_near).map(addresses).collect();
+        // The longest first, so that neither thread is left with a long one at the end.
+        pieces.sort_by_key(|piece| std::cmp::Reverse(piece.len()));
         let (ledger, taken) = (self.ledger, AtomicUsize::new(0));
         let read_pieces = || {
             let mut bodies = HashMap::new();

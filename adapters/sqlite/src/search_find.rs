@@ -243,7 +243,7 @@ pub(crate) fn matches(query: &SearchQuery, texts: &[String]) -> rusqlite::Result
     let mut found = vec![Vec::new(); texts.len()];
     let connection = Connection::open_in_memory()?;
     connection.execute_batch(&format!(
-        "CREATE VIRTUAL TABLE texts USING fts5(text, tokenize=\"{TOKENIZER}\"); BEGIN"
+        "CREATE VIRTUAL TABLE texts USING fts5(text, columnsize=0, tokenize=\"{TOKENIZER}\"); BEGIN"
     ))?;
     let mut insert = connection.prepare("INSERT INTO texts (rowid, text) VALUES (?1, ?2)")?;
     for (text, number) in texts.iter().zip(0i64..) {
