@@ -353,7 +353,8 @@ pub(crate) struct Export {
     /// Writes this file, and it only when all is written; without it to standard output.
     #[arg(long, value_name = "FILE")]
     pub(crate) to: Option<PathBuf>,
-    /// For turns, sessions, content and relationships, as in the lists of that name.
+    /// As in the lists for the tables of that name, calls as in turns, usage_daily as in usage; of other tables all rows of
+    /// the sessions that the filters choose. Tables whose rows name no session take --source and --limit.
     #[command(flatten)]
     pub(crate) filter: Filter,
 }

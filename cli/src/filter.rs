@@ -123,6 +123,11 @@ impl ChosenSessions {
         self.chosen.is_none()
     }
 
+    /// Each of them, by source and session; none where all are let through.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.chosen.iter().flatten().map(|(source, session)| (source.as_str(), session.as_str()))
+    }
+
     /// Whether a session is let through.
     pub(crate) fn have(&self, source: &str, session: &str) -> bool {
         let Some(chosen) = &self.chosen else { return true };

@@ -57,7 +57,8 @@ pub(crate) struct Printer<R: 'static> {
     sample: Vec<Vec<String>>,
     widths: Option<Vec<usize>>,
     rows: u64,
-    is_quiet: bool,
+    /// What is said of a table without rows.
+    word: Option<&'static str>,
 }
 
 enum Form {
@@ -82,12 +83,18 @@ impl<R: Serialize> Printer<R> {
         } else {
             Form::Table(BufWriter::new(stdout))
         };
-        Self { out, columns, sample: Vec::new(), widths: None, rows: 0, is_quiet: global.quiet }
+        let word = Some("nothing to list").filter(|_| !global.quiet);
+        Self { out, columns, sample: Vec::new(), widths: None, rows: 0, word }
     }
 
     /// For a list whose caller says what it means that there are no rows.
     pub(crate) fn without_word(self) -> Self {
-        Self { is_quiet: true, ..self }
+        Self { word: None, ..self }
+    }
+
+    /// For a list of which something else is said when it has no rows.
+    pub(crate) fn with_word(self, word: &'static str) -> Self {
+        Self { word: self.word.map(|_| word), ..self }
     }
 
     /// Prints one row, or keeps it until the widths are known.
@@ -118,8 +125,8 @@ impl<R: Serialize> Printer<R> {
     /// Prints what is left and returns the number of rows. A table without rows is told of beside it: whoever reads it sees that
     /// nothing failed.
     pub(crate) fn finish(mut self) -> anyhow::Result<u64> {
-        if matches!(self.out, Form::Table(_)) && self.rows == 0 && !self.is_quiet {
-            tell("burnlog: nothing to list");
+        if let (Form::Table(_), 0, Some(word)) = (&self.out, self.rows, self.word) {
+            tell(&format!("burnlog: {word}"));
         }
         if matches!(self.out, Form::Table(_)) && self.widths.is_none() && self.rows > 0 {
             self.settle()?;

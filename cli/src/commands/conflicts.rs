@@ -3,10 +3,11 @@
 use super::Context;
 use crate::args::Conflicts;
 use crate::filter::{self, ChosenSessions};
-use crate::output::{Column, Cut, Printer, minute, say};
-use burnlog_log::{Address, Timestamp};
+use crate::output::{Column, Cut, Printer, minute};
+use burnlog_log::{Address, Result, Timestamp};
 use burnlog_projections::{Call, Conflict, Queries, Row, Value, conflicts, live};
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::process::ExitCode;
 
 /// The fields of `conflicts --json`.
@@ -35,14 +36,12 @@ const COLUMNS: &[Column<Line>] = &[
 pub(super) fn run(context: &Context, arguments: &Conflicts) -> anyhow::Result<ExitCode> {
     let store = context.queries()?;
     let chosen = ChosenSessions::of(&filter::of_arguments(&arguments.filter, &*store)?, &*store)?;
-    let mut printer = Printer::new(&context.global, COLUMNS).without_word();
+    let word =
+        if chosen.are_all() { "nothing contradicts itself" } else { "nothing there contradicts itself" };
+    let mut printer = Printer::new(&context.global, COLUMNS).with_word(word);
     let mut left = arguments.filter.limit.unwrap_or(usize::MAX);
     let all = conflicts(&*store)?;
-    // All forms of one thing stand together.
-    let same = |one: &Conflict, other: &Conflict| {
-        (&one.source, &one.kind, &one.identity) == (&other.source, &other.kind, &other.identity)
-    };
-    for forms in all.chunk_by(same) {
+    for forms in all.chunk_by(are_of_one) {
         if !is_chosen(forms, &chosen, &*store)? {
             continue;
         }
@@ -51,16 +50,28 @@ pub(super) fn run(context: &Context, arguments: &Conflicts) -> anyhow::Result<Ex
         }
         left = left.saturating_sub(forms.len());
     }
-    if printer.finish()? == 0 {
-        let what =
-            if chosen.are_all() { "nothing contradicts itself" } else { "nothing there contradicts itself" };
-        say(&context.global, &format!("burnlog: {what}"));
-    }
+    printer.finish()?;
     Ok(ExitCode::SUCCESS)
 }
 
+/// Whether these are forms of one thing; all forms of it stand together.
+fn are_of_one(one: &Conflict, other: &Conflict) -> bool {
+    (&one.source, &one.kind, &one.identity) == (&other.source, &other.kind, &other.identity)
+}
+
+/// Returns source, kind and identity of what contradicts itself in a chosen session.
+pub(super) fn chosen(sessions: &ChosenSessions, store: &dyn Queries) -> Result<HashSet<Vec<String>>> {
+    let mut chosen = HashSet::new();
+    for forms in conflicts(store)?.chunk_by(are_of_one) {
+        if let (Some(form), true) = (forms.first(), is_chosen(forms, sessions, store)?) {
+            chosen.insert(vec![form.source.to_string(), form.kind.to_string(), form.identity.clone()]);
+        }
+    }
+    Ok(chosen)
+}
+
 /// Whether a chosen session has one of the forms of a thing, or is the home of the call that they are forms of.
-fn is_chosen(forms: &[Conflict], chosen: &ChosenSessions, store: &dyn Queries) -> burnlog_log::Result<bool> {
+fn is_chosen(forms: &[Conflict], chosen: &ChosenSessions, store: &dyn Queries) -> Result<bool> {
     let named = forms.iter().filter(|form| !form.session.is_empty());
     if chosen.are_all() || named.into_iter().any(|form| chosen.have(&form.source, &form.session)) {
         return Ok(true);

@@ -1,5 +1,6 @@
 //! `burnlog export`: the rows of the projections for other programs: JSON lines, CSV, and Parquet where it is built in.
 
+use super::export_rows::ChosenRows;
 use super::sessions::{self, SessionHosts};
 use super::{Context, content, relationships, turns};
 use crate::args::{Export, ExportFormat};
@@ -73,11 +74,6 @@ fn write<W: Write + Send>(
     let format = arguments.format;
     let filter = filter::of_arguments(&arguments.filter, store)?;
     let limit = arguments.filter.limit;
-    let is_filtered = limit.is_some() || filter != Filter::default();
-    if is_filtered && !["turns", "sessions", "content", "relationships"].contains(&arguments.table.as_str()) {
-        let message = "filters are for the tables turns, sessions, content and relationships; leave them";
-        return Err(Error::new(ErrorKind::Invalid, "read arguments", message).into());
-    }
     match arguments.table.as_str() {
         "turns" => {
             let mut sheet = sheet(out, format, TURNS)?;
@@ -120,11 +116,15 @@ fn write<W: Write + Send>(
             })?;
             sheet.finish()
         }
-        "records" => records(store, out, format),
-        name => match TABLES.iter().find(|table| table.name == name) {
-            Some(table) => rows(store, table, out, format),
-            None => Err(unknown_table(name).into()),
-        },
+        name => {
+            let table = TABLES.iter().find(|table| table.name == name).ok_or_else(|| unknown_table(name))?;
+            let chosen = ChosenRows::of(table, &filter, store)?;
+            let limit = limit.unwrap_or(usize::MAX);
+            if name == Chunk::TABLE.name {
+                return records(store, &chosen, limit, out, format);
+            }
+            rows(store, table, &chosen, limit, out, format)
+        }
     }
 }
 
@@ -148,20 +148,34 @@ fn cells<R>(fields: &[Field<R>], row: &R) -> Vec<Cell> {
 fn rows<W: Write + Send>(
     store: &dyn RowReader,
     table: &'static Table,
+    chosen: &ChosenRows,
+    limit: usize,
     out: W,
     format: ExportFormat,
 ) -> anyhow::Result<u64> {
     let columns = table.columns.iter().map(|column| (column.name, kind(column.kind))).collect();
     let mut sheet = Sheet::begin(out, format, columns)?;
+    let mut left = limit;
     for_each_row(store, table, &mut |values| {
+        if left == 0 || !chosen.have(&values) {
+            return Ok(left > 0);
+        }
+        left -= 1;
         let cells = values.into_iter().zip(table.columns).map(|(value, column)| cell(value, column.kind));
-        sheet.row(&cells.collect::<Vec<_>>())
+        sheet.row(&cells.collect::<Vec<_>>())?;
+        Ok(left > 0)
     })?;
     sheet.finish()
 }
 
 /// The events of each record, one a row.
-fn records<W: Write + Send>(store: &dyn RowReader, out: W, format: ExportFormat) -> anyhow::Result<u64> {
+fn records<W: Write + Send>(
+    store: &dyn RowReader,
+    chosen: &ChosenRows,
+    limit: usize,
+    out: W,
+    format: ExportFormat,
+) -> anyhow::Result<u64> {
     let columns = vec![
         ("source", FieldKind::Text),
         ("stream", FieldKind::Text),
@@ -170,25 +184,32 @@ fn records<W: Write + Send>(store: &dyn RowReader, out: W, format: ExportFormat)
         ("class", FieldKind::Text),
     ];
     let mut sheet = Sheet::begin(out, format, columns)?;
+    let mut left = limit;
     for_each_row(store, Chunk::TABLE, &mut |values| {
+        if !chosen.have(&values) {
+            return Ok(true);
+        }
         let chunk = Chunk::read(values)?;
-        chunk.places().try_for_each(|place| {
+        for place in chunk.places().take(left) {
+            left -= 1;
             sheet.row(&[
                 Cell::Text(chunk.source.to_string()),
                 Cell::Text(chunk.stream.to_string()),
                 place.seq.cell(),
                 place.address.cell(),
                 Cell::Text(place.class.name().to_owned()),
-            ])
-        })
+            ])?;
+        }
+        Ok(left > 0)
     })?;
     sheet.finish()
 }
 
+/// Calls `each` with every row of a table until it says that this is enough.
 fn for_each_row(
     store: &dyn RowReader,
     table: &'static Table,
-    each: &mut dyn FnMut(Vec<Value<'static>>) -> anyhow::Result<()>,
+    each: &mut dyn FnMut(Vec<Value<'static>>) -> anyhow::Result<bool>,
 ) -> anyhow::Result<()> {
     let generation = live(store)?;
     let mut after: Option<Vec<Value<'static>>> = None;
@@ -197,7 +218,9 @@ fn for_each_row(
         let full = page.len() == PAGE_ROWS;
         for values in page {
             after = Some(values[..table.key].to_vec());
-            each(values)?;
+            if !each(values)? {
+                return Ok(());
+            }
         }
         if !full {
             return Ok(());

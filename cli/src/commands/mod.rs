@@ -7,6 +7,7 @@ mod content;
 mod diagnostics;
 mod erase;
 mod export;
+mod export_rows;
 mod hook;
 mod hook_event;
 mod ingest;

@@ -76,7 +76,8 @@ pub(super) fn run(context: &Context, arguments: &Relationships) -> anyhow::Resul
         out.flush()?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut printer = Printer::new(global, COLUMNS).without_word();
+    let word = "nothing hangs together with another session or a subagent";
+    let mut printer = Printer::new(global, COLUMNS).with_word(word);
     let mut row = |line: LinkLine| {
         if left == 0 || !is_chosen(&line, &chosen) {
             return Ok(());
@@ -94,9 +95,7 @@ pub(super) fn run(context: &Context, arguments: &Relationships) -> anyhow::Resul
             known.links.into_iter().try_for_each(|link| row(line(link)))?;
         }
     }
-    if printer.finish()? == 0 {
-        say(global, "burnlog: nothing hangs together with another session or a subagent");
-    }
+    printer.finish()?;
     Ok(ExitCode::SUCCESS)
 }
 

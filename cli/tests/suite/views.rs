@@ -2,6 +2,7 @@
 
 use crate::golden::{machine, printed, settings};
 use crate::{Machine, assistant, text};
+use std::collections::{BTreeSet, HashMap};
 
 macro_rules! golden {
     ($($name:ident: $arguments:expr,)*) => {
@@ -80,9 +81,100 @@ fn conflicts_and_relationships_are_those_of_the_sessions_that_a_filter_chooses()
     assert_eq!(exported.lines().count(), of_session.len());
     let turns = machine.ok(&["export", "--table", "turns", "--session", "s1", "--limit", "5"]);
     assert_eq!(turns, machine.ok(&["turns", "--session", "s1", "--json"]));
-    let refused = machine.run(&["export", "--table", "calls", "--source", "codex"]);
-    assert_eq!(refused.code, 2);
-    assert!(refused.stderr.contains("filters are for the tables turns"), "{}", refused.stderr);
+}
+
+/// The rows of an export of JSON lines.
+fn exported(machine: &Machine, table: &str, filter: &[&str]) -> Vec<serde_json::Value> {
+    let printed = machine.ok(&[&["export", "--table", table], filter].concat());
+    printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Whatever the table, a filter and its complement are the whole, and what is let through is of the sessions asked for.
+#[test]
+fn every_table_that_names_sessions_is_exported_through_the_filters() {
+    let machine = machine();
+    machine.ok(&["ingest", "--root", &text(crate::fixtures().join("sessions/codex"))]);
+    let listed = machine.rows(&["sessions"]);
+    let names = |row: &serde_json::Value| [row["source"].clone(), row["session"].clone()];
+    let of_streams: HashMap<_, _> = exported(&machine, "streams", &[])
+        .iter()
+        .map(|row| ([row["source"].clone(), row["stream"].clone()], row["session"].clone()))
+        .collect();
+    for table in ["user_turns", "streams", "notices", "compactions", "records", "stream_feeds", "extents"] {
+        let all = exported(&machine, table, &[]);
+        let mut found = 0;
+        for session in &listed {
+            let rows = exported(&machine, table, &["--session", session["session"].as_str().unwrap()]);
+            let of_session = |row: &serde_json::Value| {
+                let stream = [row["source"].clone(), row["stream"].clone()];
+                let known = row.get("session").unwrap_or_else(|| &of_streams[&stream]);
+                [row["source"].clone(), known.clone()] == names(session)
+            };
+            let expected: Vec<_> = all.iter().filter(|row| of_session(row)).cloned().collect();
+            assert_eq!(rows, expected, "{table} of {session}");
+            found += rows.len();
+        }
+        assert_eq!(found, all.len(), "{table}: {listed:?}");
+        let of_codex: Vec<_> = all.iter().filter(|row| row["source"] == "codex").cloned().collect();
+        assert_eq!(exported(&machine, table, &["--source", "codex"]), of_codex, "{table}");
+        assert_eq!(exported(&machine, table, &["--limit", "1"]), all[..all.len().min(1)], "{table}");
+        assert!(exported(&machine, table, &["--since", "2150-01-01"]).is_empty(), "{table}");
+    }
+    let refused = machine.run(&["export", "--table", "feeds", "--session", "1111"]);
+    assert_eq!((refused.code, refused.stdout.as_str()), (2, ""));
+    assert!(refused.stderr.contains("the rows of feeds name no session"), "{}", refused.stderr);
+}
+
+/// Calls are those of `turns`, sums those of `usage`, forms those of `conflicts`, whatever is asked for.
+#[test]
+fn exported_calls_and_sums_are_those_of_the_lists() {
+    let machine = machine();
+    machine.ok(&["ingest", "--root", &text(crate::fixtures().join("sessions/codex"))]);
+    for (session, call) in [("s1", "m1"), ("s2", "m2")] {
+        let ends =
+            [assistant(session, call, 5, Some("end_turn")), assistant(session, call, 9, Some("end_turn"))];
+        machine.session(session, ends.concat());
+    }
+    machine.ok(&["ingest"]);
+    machine.ok(&["stamp", "--session", "1111", "team=core"]);
+    let model = machine.rows(&["turns", "--limit", "1"])[0]["model"].as_str().unwrap().to_owned();
+    let host = machine.rows(&["usage", "--by", "host"])[0]["host"].as_str().unwrap().to_owned();
+    let filters: [&[&str]; 8] = [
+        &[],
+        &["--session", "1111"],
+        &["--source", "codex"],
+        &["--model", &model],
+        &["--since", "2026-03-01"],
+        &["--until", "2026-03-01"],
+        &["--host", &host],
+        &["--tag", "team=core"],
+    ];
+    for filter in filters {
+        let listed = machine.rows(&[&["turns"], filter].concat());
+        let name = |row: &serde_json::Value| [row["source"].to_string(), row["call"].to_string()];
+        let expected: BTreeSet<_> = listed.iter().map(name).collect();
+        let calls: BTreeSet<_> = exported(&machine, "calls", filter).iter().map(name).collect();
+        assert_eq!(calls, expected, "{filter:?}");
+        let forms = exported(&machine, "conflicts", filter);
+        let identities = |rows: &[serde_json::Value]| -> BTreeSet<String> {
+            rows.iter().map(|row| format!("{} {}", row["identity"], row["form"])).collect()
+        };
+        let listed = machine.rows(&[&["conflicts"], filter].concat());
+        assert_eq!(identities(&forms), identities(&listed), "{filter:?}");
+        let sums = machine.run(&[&["export", "--table", "usage_daily"], filter].concat());
+        if ["--host", "--tag"].iter().any(|flag| filter.contains(flag)) {
+            assert_eq!(sums.code, 2, "{filter:?}");
+            assert!(sums.stderr.contains("sums of whole days"), "{}", sums.stderr);
+            continue;
+        }
+        let days: Vec<serde_json::Value> =
+            sums.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let total = &machine.rows(&[&["usage"], filter].concat()).pop().unwrap()["total"];
+        for field in ["calls", "input_tokens", "output_tokens"] {
+            let sum: i64 = days.iter().map(|row| row[field].as_i64().unwrap()).sum();
+            assert_eq!(Some(sum), total[field].as_i64(), "{field} {filter:?}");
+        }
+    }
 }
 
 #[test]
@@ -245,19 +337,23 @@ fn a_fork_of_objects_shows_where_what_it_copied_ends() {
 #[test]
 fn a_list_without_rows_says_so_beside_it() {
     let machine = machine();
-    let commands: [&[&str]; 5] = [
+    let commands: [&[&str]; 6] = [
         &["sessions", "--project", "nowhere"],
         &["turns", "--project", "nowhere"],
         &["content", "--project", "nowhere"],
         &["relationships", "--project", "nowhere"],
+        &["conflicts", "--project", "nowhere"],
         &["search", "nobody", "ever", "wrote", "this"],
     ];
     for command in commands {
         let ended = machine.run(command);
         assert_eq!((ended.code, ended.stdout.as_str()), (0, ""), "{command:?}");
         assert!(ended.stderr.starts_with("burnlog: nothing "), "{command:?}: {}", ended.stderr);
-        let ended = machine.run(&[command, &["--quiet"]].concat());
-        assert_eq!((ended.code, ended.stdout.as_str(), ended.stderr.as_str()), (0, "", ""), "{command:?}");
+        for silent in ["--quiet", "--json", "--csv"] {
+            let ended = machine.run(&[command, &[silent]].concat());
+            let printed = (ended.code, ended.stdout.as_str(), ended.stderr.as_str());
+            assert_eq!(printed, (0, "", ""), "{command:?} {silent}");
+        }
     }
     // Of sums that are not shown it is said that the total has them.
     let sums = machine.run(&["usage", "--by", "day,model", "--limit", "1"]);
