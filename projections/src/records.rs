@@ -116,14 +116,14 @@ pub fn fingerprint(id: &str) -> [u8; 4] {
 }
 
 row! {
-    /// The events at 200 consecutive record numbers of a stream, ordered by number and address.
+    /// The events at [`CHUNK_RECORDS`] consecutive record numbers of a stream, ordered by number and address.
     pub struct Chunk in "records" dumped true
     key {
         /// The source.
         source: Name,
         /// The stream.
         stream: Name,
-        /// The record number divided by 128.
+        /// The record number divided by [`CHUNK_RECORDS`].
         chunk: i64,
     }
     /// For each event 38 bytes: the number's offset, the class, the address, the fingerprint.

@@ -275,11 +275,12 @@ fn columns(by: &[By], with_cost: bool) -> Vec<&'static Column<Group>> {
             format!("{floor}{}", number(group.usage.output_tokens.0))
         }),
     ];
-    static COST: Column<Group> = Column::number("cost", |group| match (group.cost, group.unpriced_calls) {
-        (None, 0) => "-".to_owned(),
-        (None, _) => "unpriced".to_owned(),
-        (Some(cost), 0) => dollars(cost),
-        (Some(cost), _) => format!("≥{}", dollars(cost)),
+    // What is left out of the output, or has no price, is left out of the cost.
+    static COST: Column<Group> = Column::number("cost", |group| match group.cost {
+        None if group.unpriced_calls == 0 => "-".to_owned(),
+        None => "unpriced".to_owned(),
+        Some(cost) if group.unpriced_calls + group.usage.incomplete_calls == 0 => dollars(cost),
+        Some(cost) => format!("≥{}", dollars(cost)),
     });
     static BAR: Column<Group> = Column::text("", |group| bar(group.share));
     let mut columns: Vec<&'static Column<Group>> = by.iter().map(|by| by.column()).collect();
