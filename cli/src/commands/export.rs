@@ -10,7 +10,7 @@ use crate::output::{counted, say};
 use crate::sheet::{Cell, Field, FieldKind, IntoCell, Sheet, fields};
 use crate::transcript::PayloadReader;
 use burnlog_log::{Error, ErrorKind, Ledger, Timestamp, push_hex};
-use burnlog_projections::{Chunk, ColumnKind, Filter, Queries, Row, RowReader, TABLES, Table, Value, live};
+use burnlog_projections::{Chunk, ColumnKind, Queries, Row, RowReader, TABLES, Table, Value, live};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
