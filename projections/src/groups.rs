@@ -182,12 +182,34 @@ mod tests {
         assert_eq!(read(claims), None);
     }
 
+    /// Few keys and facts, so that sets have keys in common.
+    fn facts() -> impl Strategy<Value = FactSet> {
+        proptest::collection::btree_map(
+            proptest::collection::vec(0u8..2, 0..2),
+            proptest::collection::vec(0u8..3, 0..2),
+            0..4,
+        )
+        .prop_map(FactSet)
+    }
+
     proptest! {
         #[test]
         fn a_set_is_read_as_it_was_stored(facts: BTreeMap<Vec<u8>, Vec<u8>>, more in 0usize..60) {
             let mut set = FactSet(facts);
             set.join(FactSet((0..more).map(|at| (vec![at as u8; 20], vec![1; at])).collect()));
             prop_assert_eq!(read(stored(&set)), Some(set));
+        }
+
+        #[test]
+        fn sets_are_joined(one in facts(), two in facts(), three in facts()) {
+            let joined = |one: &FactSet, two: &FactSet| {
+                let mut both = one.clone();
+                both.join(two.clone());
+                both
+            };
+            prop_assert_eq!(joined(&one, &two), joined(&two, &one));
+            prop_assert_eq!(joined(&joined(&one, &two), &three), joined(&one, &joined(&two, &three)));
+            prop_assert_eq!(joined(&one, &one), one);
         }
     }
 }

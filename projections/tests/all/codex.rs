@@ -483,7 +483,7 @@ fn errors_that_the_program_reports_are_notices() {
 }
 
 /// Made-up rollouts: a session, a fork of it and another one, resets, repeats, two versions of a record, odd lines.
-fn made_up(seed: u64, lines: u32) -> Vec<Record> {
+pub(crate) fn made_up(seed: u64, lines: u32) -> Vec<Record> {
     let mut random = Random(seed);
     let mut records = Vec::new();
     for second in 0..lines {

@@ -208,7 +208,7 @@ fn trap_09_and_28_calls_that_look_alike_stay_apart_whatever_the_clock_says() {
     assert_eq!(days, expected.map(|(day, calls)| (day.to_owned(), calls)));
 }
 
-fn made_up(seed: u64, count: u32) -> Vec<Record> {
+pub(crate) fn made_up(seed: u64, count: u32) -> Vec<Record> {
     let mut random = Random(seed);
     let mut records = Vec::new();
     for second in 0..count {

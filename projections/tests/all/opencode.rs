@@ -373,7 +373,7 @@ fn meaning(store: &MemoryProjections) -> String {
 }
 
 /// Made-up objects, each in several versions with a clock that goes on.
-fn made_up(seed: u64, count: u32) -> Vec<Record> {
+pub(crate) fn made_up(seed: u64, count: u32) -> Vec<Record> {
     let mut random = Random(seed);
     let mut records = Vec::new();
     for clock in 1..=i64::from(count) {

@@ -438,7 +438,7 @@ fn what_cannot_be_placed_or_read_is_counted() {
 }
 
 /// Raw lines, imports of the same and of other things, of all three sources.
-fn mixed(seed: u64, lines: u32) -> Vec<Record> {
+pub(crate) fn mixed(seed: u64, lines: u32) -> Vec<Record> {
     let mut random = Random(seed);
     let mut records = [made_up(seed, lines), raw(), told(), codex_lines()].concat();
     let path = format!(r#","sessionPath":"x/{ROLLOUT}.jsonl"{TOOLS}"#);
