@@ -9,6 +9,7 @@ mod content;
 mod gemini;
 mod laws;
 mod memory;
+mod merges;
 mod opencode;
 mod opencode_forks;
 mod races;
