@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 mod pass;
 
 /// The version of all folds and tables together. A change of any row that a fold makes raises it.
-pub const PROJECTIONS_VERSION: u32 = 8;
+pub const PROJECTIONS_VERSION: u32 = 9;
 /// How many cursors are moved at once.
 const MOVES_AT_ONCE: usize = 1000;
 

@@ -155,6 +155,8 @@ pub enum Notice<'a> {
     },
     /// The file could not be read, or not to the end.
     Failed(&'a Failed),
+    /// Everything was read and recorded, and the file of cursors could not be made smaller.
+    NotSettled(&'a Error),
 }
 
 /// Watches an ingest.

@@ -319,6 +319,11 @@ impl Observer for Watch<'_> {
                 )
             }
             Notice::Failed(failed) => format!("burnlog: {}", failed.error),
+            Notice::NotSettled(error) => {
+                format!(
+                    "burnlog: all is recorded; the file of cursors could not be made smaller, the next ingest tries again: {error}"
+                )
+            }
             _ => return,
         };
         say(&self.context.global, &text);

@@ -257,8 +257,8 @@ impl Session {
     }
 }
 
-/// When a message ended, if it is a copied answer.
+/// When a message ended, or began if it did not, if it is a copied answer.
 fn ended_if_copied(placed: &Placed) -> Option<i64> {
     let Fact::Message(message) = &placed.fact else { return None };
-    copied_after(message).and(message.completed)
+    copied_after(message).and(message.completed.or(message.created))
 }

@@ -134,8 +134,8 @@ fn copies_without_their_original_are_one_call() {
     assert_eq!(rows::<Call>(&store).len(), 1);
 }
 
-/// Trap 9: calls of two sessions that say the same stay two, where no id says that one was made later; so do copies of
-/// what used nothing, or did not end.
+/// Trap 9: calls of two sessions that say the same stay two, where no id says that one was made later, also where they used
+/// nothing or did not end; and their copies are no further calls.
 #[test]
 fn trap_09_calls_of_opencode_that_look_alike_stay_apart() {
     let exchange = Exchange::new(0);
@@ -148,8 +148,11 @@ fn trap_09_calls_of_opencode_that_look_alike_stay_apart() {
     let shared: Vec<_> = rows::<CallSession>(&store);
     assert_eq!((shared.len(), &shared[0].call), (1, &id(0, 2)));
     for exchange in [Exchange { output: 0, ..exchange }, Exchange { took: None, ..exchange }] {
-        let both = [exchange.own("ses_a"), copies(&[exchange], "ses_b", 60_000)].concat();
-        assert_eq!(total(&folded(&both)).calls, 2);
+        let alike = [exchange.own("ses_a"), exchange.objects("ses_b", 1)].concat();
+        assert_eq!(total(&folded(&alike)).calls, 2);
+        let forks = [copies(&[exchange], "ses_c", 60_000), copies(&[exchange], "ses_d", 90_000)].concat();
+        assert_eq!(total(&folded(&forks)).calls, 1);
+        assert_eq!(total(&folded(&[alike, forks].concat())).calls, 2);
     }
 }
 
@@ -274,7 +277,7 @@ proptest! {
         converges(&made_up(seed, count), seed, feeds, piece)?;
     }
 
-    /// Sums kept on the way are those of the rows, and each call that used something is there once.
+    /// Sums kept on the way are those of the rows, and each call that ended is there once.
     #[test]
     fn each_call_of_forks_is_counted_once(seed: u64, count in 1u64..40) {
         let records = made_up(seed, count);
@@ -282,7 +285,7 @@ proptest! {
         let store = folded(&records);
         let mut calls: Vec<_> = rows::<Call>(&store)
             .into_iter()
-            .filter(|call| call.complete && call.output_tokens != Some(Tokens(0)))
+            .filter(|call| call.complete)
             .map(|call| call.timestamp)
             .collect();
         let before = calls.len();

@@ -145,6 +145,22 @@ fn what_lies_behind_a_base_stands_for_it() {
 }
 
 #[test]
+fn an_ingest_that_can_make_no_new_base_keeps_what_it_saved() {
+    let mut host = host_with_a_base(0);
+    let beside = host.cursor_path().with_extension("new");
+    fs::create_dir(&beside).unwrap();
+    host.append("s.jsonl", "{\"d\":4}\n");
+    assert_eq!(host.ingest().total().new, 1);
+    assert_eq!(host.ingest().total().unchanged, 3);
+    let saved = fs::read(host.cursor_path()).unwrap();
+    assert!(HEADER + u64::from_le_bytes(saved[48..56].try_into().unwrap()) as usize != saved.len());
+    fs::remove_dir(&beside).unwrap();
+    assert_eq!(host.ingest().total().unchanged, 3);
+    let settled = fs::read(host.cursor_path()).unwrap();
+    assert_eq!(HEADER + u64::from_le_bytes(settled[48..56].try_into().unwrap()) as usize, settled.len());
+}
+
+#[test]
 fn trap_25_cursors_of_another_feed_do_not_count() {
     let host = host_with_three_files();
     let cursors = CursorFile::open(host.cursor_path(), WriterId([9; 32])).unwrap();

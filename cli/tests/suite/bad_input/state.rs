@@ -67,6 +67,29 @@ fn a_full_disk_is_named_and_what_was_acknowledged_stays() {
 }
 
 #[test]
+fn cursors_that_cannot_be_made_smaller_fail_nothing() {
+    let machine = Machine::new("one");
+    good(&machine);
+    machine.ok(&["ingest"]);
+    // Its cursor is long enough for a new base, beside which a folder stands.
+    machine.session("half", format!("{{\"half\":\"{}", "x".repeat(70 << 10)));
+    let mut cursors = files_below(&machine.path("burn/host"));
+    cursors.retain(|path| path.ends_with("cursors"));
+    fs::create_dir(cursors[0].with_extension("new")).unwrap();
+    let ended = machine.run(&["ingest"]);
+    ends(&ended, 0, &[]);
+    assert!(
+        ended.stderr.contains("all is recorded; the file of cursors could not be made smaller"),
+        "{}",
+        ended.stderr
+    );
+    assert!(ended.stderr.contains("cursors.new") || ended.stderr.contains("/cursors"), "{}", ended.stderr);
+    fs::remove_dir(cursors[0].with_extension("new")).unwrap();
+    assert_eq!(machine.json(&["ingest"])["unchanged"], 2);
+    ends(&machine.run(&["verify"]), 0, &[]);
+}
+
+#[test]
 fn a_read_only_home_can_be_queried_and_not_ingested_into() {
     let machine = Machine::new("one");
     good(&machine);
