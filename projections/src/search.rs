@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 /// The version of what is indexed and how. An index of another version is dropped and built again.
-pub const SEARCH_VERSION: u32 = 1;
+pub const SEARCH_VERSION: u32 = 2;
 /// How many blocks of a query are ranked: of more, those indexed last.
 pub const RANKED_BLOCKS_MAX: usize = 5_000;
 

@@ -126,33 +126,49 @@ fn is_opaque(raw: RawText<'_>) -> bool {
     head.is_some_and(|head| head.iter().all(u8::is_ascii_graphic))
 }
 
-/// Returns when a record says that it was written: its `timestamp`, or in milliseconds `time.created` or `time_created`.
+/// Returns when a record says that it was written: its `timestamp`, or in milliseconds `time.created`, `time.start` or
+/// `time_created`, else `state.time.start`, which is where a tool use says it that is an object of its own.
 pub(crate) fn instant_of_record(payload: &[u8]) -> Option<Timestamp> {
     let text = text_of(payload);
     let mut scanner = Scanner::new(&text);
     (scanner.peek()? == b'{').then(|| scanner.advance())?;
-    let mut is_first = true;
+    let (mut is_first, mut begun) = (true, None);
     while let Step::Name(name) = scanner.next_name(&mut is_first)? {
         match (name.plain(), scanner.peek()?) {
             (Some("timestamp"), b'"') => return instant_of(&scanner.string()?.text()),
-            (Some("time"), b'{') => return created(&mut scanner),
+            (Some("time"), b'{') => return created(&mut scanner)?,
+            (Some("state"), b'{') => begun = time_of_state(&mut scanner)?,
             (Some("time_created"), b'0'..=b'9') => return millis(&mut scanner),
             _ => scanner.skip()?,
         }
     }
-    None
+    begun
 }
 
-fn created(scanner: &mut Scanner<'_>) -> Option<Timestamp> {
+/// Reads an object to its end and returns the instant in its `time`; `None` outside where it is no JSON.
+fn time_of_state(scanner: &mut Scanner<'_>) -> Option<Option<Timestamp>> {
     scanner.advance();
-    let mut is_first = true;
+    let (mut is_first, mut begun) = (true, None);
     while let Step::Name(name) = scanner.next_name(&mut is_first)? {
-        if name.plain() == Some("created") && scanner.peek()?.is_ascii_digit() {
-            return millis(scanner);
+        match (name.plain(), scanner.peek()?) {
+            (Some("time"), b'{') => begun = created(scanner)?,
+            _ => scanner.skip()?,
         }
-        scanner.skip()?;
     }
-    None
+    Some(begun)
+}
+
+/// As [`time_of_state`], of the `time` itself.
+fn created(scanner: &mut Scanner<'_>) -> Option<Option<Timestamp>> {
+    scanner.advance();
+    let (mut is_first, mut found) = (true, None);
+    while let Step::Name(name) = scanner.next_name(&mut is_first)? {
+        match (name.plain(), scanner.peek()?) {
+            (Some("created" | "start"), b'0'..=b'9') if found.is_none() => found = millis(scanner),
+            _ => scanner.skip()?,
+        }
+    }
+    Some(found)
 }
 
 fn millis(scanner: &mut Scanner<'_>) -> Option<Timestamp> {
@@ -207,6 +223,15 @@ mod tests {
             instant(r#"{"v":1,"time_created":2000,"data":{}}"#).as_deref(),
             Some("1970-01-01T00:00:02Z")
         );
+        assert_eq!(
+            instant(r#"{"type":"text","text":"x","time":{"start":1000,"end":2000}}"#).as_deref(),
+            Some("1970-01-01T00:00:01Z")
+        );
+        let tool = r#"{"type":"tool","state":{"input":{"time":{"start":1}},"time":{"end":9,"start":3000}},"id":"p"}"#;
+        assert_eq!(instant(tool).as_deref(), Some("1970-01-01T00:00:03Z"));
+        // What the record itself says goes before what its state does.
+        let both = r#"{"state":{"time":{"start":3000}},"timestamp":"1970-01-01T00:00:07Z"}"#;
+        assert_eq!(instant(both).as_deref(), Some("1970-01-01T00:00:07Z"));
         for none in ["", "[]", "{}", "{\"timestamp\":7}", "{\"time\":{}}", "{\"timestamp\":\"x\"}", "\u{1}"] {
             assert_eq!(instant(none), None, "{none}");
         }
