@@ -18,8 +18,8 @@ pub(crate) struct Building {
     since: Instant,
     /// Whether the name meant nothing before: then what is there is better than nothing.
     is_first: bool,
-    /// Whether something failed in the midst of a change, which nothing takes back.
-    is_broken: bool,
+    /// What failed in the midst of a change, which nothing takes back.
+    broken: Option<String>,
 }
 
 impl Building {
@@ -27,7 +27,7 @@ impl Building {
     pub(crate) fn begin(name: &Path) -> Option<Self> {
         let is_first = numbered::file_of(name).is_none();
         let file = numbered::create(name).ok()?;
-        Some(Self { name: name.to_owned(), file, since: Instant::now(), is_first, is_broken: false })
+        Some(Self { name: name.to_owned(), file, since: Instant::now(), is_first, broken: None })
     }
 
     /// Returns the file.
@@ -44,16 +44,16 @@ impl Building {
 
     /// `Unavailable` where something failed before.
     pub(crate) fn check(&self, operation: &'static str, place: &str) -> Result<()> {
-        if !self.is_broken {
-            return Ok(());
-        }
-        let message = "writing failed before, and what was being built is lost; run the command again";
+        let Some(broken) = &self.broken else { return Ok(()) };
+        let message = format!("{broken}; the rows that were being built are lost: run the command again");
         Err(Error::new(ErrorKind::Unavailable, operation, message).at(place))
     }
 
     /// Notes that a transaction failed. What was refused before it changed anything is no harm.
-    pub(crate) fn failed(&mut self, kind: ErrorKind, has_changed: bool) {
-        self.is_broken |= has_changed || kind != ErrorKind::Conflict;
+    pub(crate) fn failed(&mut self, error: &Error, has_changed: bool) {
+        if has_changed || error.kind() != ErrorKind::Conflict {
+            self.broken.get_or_insert_with(|| error.message().to_owned());
+        }
     }
 
     /// Whether a first file has been built for so long that its rows are shown as far as they are.
@@ -98,8 +98,16 @@ impl SqliteProjections {
         let journaled = || {
             // What is written next, the first page, syncs all before it.
             self.connection.pragma_update(None, "synchronous", "FULL")?;
+            self.connection.pragma_update(None, "user_version", 1)?;
             self.connection.pragma_update(None, "locking_mode", "NORMAL")?;
-            self.connection.pragma_update(None, "journal_mode", "WAL")?;
+            let switch = |mode| {
+                self.connection
+                    .pragma_update_and_check(None, "journal_mode", mode, |row| row.get::<_, String>(0))
+            };
+            // A file system without shared memory takes no log of changes; then there is a journal for each.
+            if switch("WAL")? != "wal" {
+                switch("DELETE")?;
+            }
             self.connection.pragma_update(None, "synchronous", "NORMAL")
         };
         journaled().located(OPERATION, &self.place)?;
@@ -126,7 +134,8 @@ impl SqliteProjections {
 impl Drop for SqliteProjections {
     fn drop(&mut self) {
         let Some(building) = &self.building else { return };
-        let (is_first, is_broken, file) = (building.is_first, building.is_broken, building.file.clone());
+        let (is_first, is_broken) = (building.is_first, building.broken.is_some());
+        let file = building.file.clone();
         let has_rows = || self.last_generation().is_ok_and(|last| last.is_some());
         // An ingest that failed leaves the rows of what it stored; a rebuild that did leaves those from before.
         if is_first && !is_broken && has_rows() && self.show_built().is_ok() {

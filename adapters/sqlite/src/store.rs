@@ -63,7 +63,7 @@ impl SqliteProjections {
             names.clear();
             texts.clear();
             if let Some(building) = building {
-                building.failed(error.kind(), connection.total_changes() != changes_before);
+                building.failed(error, connection.total_changes() != changes_before);
             }
         }
         done
@@ -90,6 +90,9 @@ impl RowReader for SqliteProjections {
     }
 
     fn state(&self) -> Result<StoreState> {
+        if let Some(building) = &self.building {
+            building.check("read projections", &self.place)?;
+        }
         states(&self.connection).located("read projections", &self.place)
     }
 
