@@ -136,8 +136,12 @@ pub(crate) fn instant_of_record(payload: &[u8]) -> Option<Timestamp> {
     while let Step::Name(name) = scanner.next_name(&mut is_first)? {
         match (name.plain(), scanner.peek()?) {
             (Some("timestamp"), b'"') => return instant_of(&scanner.string()?.text()),
-            (Some("time"), b'{') => return created(&mut scanner)?,
-            (Some("state"), b'{') => begun = time_of_state(&mut scanner)?,
+            (Some("time"), b'{') => {
+                let mut found = None;
+                created(&mut scanner, &mut found)?;
+                return found;
+            }
+            (Some("state"), b'{') => time_of_state(&mut scanner, &mut begun)?,
             (Some("time_created"), b'0'..=b'9') => return millis(&mut scanner),
             _ => scanner.skip()?,
         }
@@ -145,30 +149,30 @@ pub(crate) fn instant_of_record(payload: &[u8]) -> Option<Timestamp> {
     begun
 }
 
-/// Reads an object to its end and returns the instant in its `time`; `None` outside where it is no JSON.
-fn time_of_state(scanner: &mut Scanner<'_>) -> Option<Option<Timestamp>> {
+/// Reads an object to its end and keeps the instant in its `time`; `None` where it is no JSON.
+fn time_of_state(scanner: &mut Scanner<'_>, found: &mut Option<Timestamp>) -> Option<()> {
     scanner.advance();
-    let (mut is_first, mut begun) = (true, None);
+    let mut is_first = true;
     while let Step::Name(name) = scanner.next_name(&mut is_first)? {
         match (name.plain(), scanner.peek()?) {
-            (Some("time"), b'{') => begun = created(scanner)?,
+            (Some("time"), b'{') => created(scanner, found)?,
             _ => scanner.skip()?,
         }
     }
-    Some(begun)
+    Some(())
 }
 
 /// As [`time_of_state`], of the `time` itself.
-fn created(scanner: &mut Scanner<'_>) -> Option<Option<Timestamp>> {
+fn created(scanner: &mut Scanner<'_>, found: &mut Option<Timestamp>) -> Option<()> {
     scanner.advance();
-    let (mut is_first, mut found) = (true, None);
+    let mut is_first = true;
     while let Step::Name(name) = scanner.next_name(&mut is_first)? {
         match (name.plain(), scanner.peek()?) {
-            (Some("created" | "start"), b'0'..=b'9') if found.is_none() => found = millis(scanner),
+            (Some("created" | "start"), b'0'..=b'9') => *found = millis(scanner),
             _ => scanner.skip()?,
         }
     }
-    Some(found)
+    Some(())
 }
 
 fn millis(scanner: &mut Scanner<'_>) -> Option<Timestamp> {
