@@ -2,7 +2,7 @@
 
 use crate::args;
 use burnlog_log::{Error, ErrorKind, Result, Timestamp};
-use burnlog_projections::{Filter, HostLabels, PageRequest, Queries, Resume, resolve_session};
+use burnlog_projections::{Filter, HostLabels, PageRequest, Queries, Resume, diagnostics, resolve_session};
 use std::collections::HashSet;
 
 /// Rows asked for at once.
@@ -17,6 +17,9 @@ pub(crate) fn of_arguments(arguments: &args::Filter, queries: &dyn Queries) -> R
     let now = crate::environment::now();
     if let Some(host) = &arguments.host {
         check_host(host, queries)?;
+    }
+    if let Some(source) = &arguments.source {
+        check_source(source, queries)?;
     }
     let session = match &arguments.session {
         None => None,
@@ -35,6 +38,20 @@ pub(crate) fn of_arguments(arguments: &args::Filter, queries: &dyn Queries) -> R
         host: arguments.host.clone(),
         tags: arguments.tag.iter().map(|text| tag(text)).collect::<Result<_>>()?,
     })
+}
+
+/// `NotFound` for a source that this program does not read and of which nothing is recorded, with those that it reads.
+pub(crate) fn check_source(source: &str, queries: &dyn Queries) -> Result<()> {
+    let is_read = burnlog_sources::names().any(|name| name == source);
+    if is_read || diagnostics(queries)?.iter().any(|row| &*row.source == source) {
+        return Ok(());
+    }
+    let known = burnlog_sources::names().collect::<Vec<_>>().join(", ");
+    Err(Error::new(
+        ErrorKind::NotFound,
+        "find source",
+        format!("there is no source {source:?}; known: {known}"),
+    ))
 }
 
 /// `NotFound` for a host that recorded nothing here, with those that did.

@@ -2,6 +2,7 @@
 
 use super::Context;
 use crate::args;
+use crate::filter::check_source;
 use crate::output::{Column, Cut, Printer, count};
 use burnlog_log::{Error, ErrorKind, Result};
 use burnlog_projections::{Diagnostic, diagnostics};
@@ -37,6 +38,9 @@ const COLUMNS: &[Column<Line>] = &[
 pub(super) fn run(context: &Context, filter: &args::Filter) -> anyhow::Result<ExitCode> {
     refuse_what_is_not_counted(filter)?;
     let store = context.queries()?;
+    if let Some(source) = &filter.source {
+        check_source(source, &*store)?;
+    }
     let is_asked_for = |row: &&Diagnostic| filter.source.as_ref().is_none_or(|source| *source == *row.source);
     let mut lines: Vec<Line> = diagnostics(&*store)?.iter().filter(is_asked_for).map(line).collect();
     lines.sort_by(|one, two| {

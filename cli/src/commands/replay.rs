@@ -2,10 +2,12 @@
 
 use super::{Context, FOUND_WANTING};
 use crate::args::{Durability, Replay};
+use crate::folding;
 use crate::open::{self, Access, StoreUrl};
-use crate::output::{bytes, count, counted, print_one};
+use crate::output::{bytes, count, counted, print_one, say};
 use crate::progress::Progress;
-use burnlog_log::{BatchHead, ReplayReport, replay};
+use burnlog_log::{BatchHead, ErrorKind, Ledger, ReplayReport, Result, replay};
+use burnlog_projections::status;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -44,7 +46,38 @@ pub(super) fn run(context: &Context, arguments: &Replay) -> anyhow::Result<ExitC
     progress.finish();
     let replayed = Replayed::of(report, from.location().url, to.location().url, start.elapsed());
     print_one(global, &replayed, || replayed.text())?;
+    tell_behind(context, &to)?;
     Ok(if replayed.divergences.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FOUND_WANTING) })
+}
+
+/// Says how far the lists of the destination are behind it, if there are some on this host: a replay folds nothing.
+fn tell_behind(context: &Context, to: &Ledger) -> Result<()> {
+    let Context { global, environment } = context;
+    if open::is_remote(to) {
+        return Ok(());
+    }
+    let store = match open::queries(to, environment, global) {
+        Ok(store) => store,
+        // Nothing was folded yet, which every list says, or the rows lie beside a ledger that is not the chosen one.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unsupported) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let behind = match status(&*store) {
+        Ok(status) => folding::behind(to, &status.cursors)?,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if behind > 0 {
+        let url = to.location().url;
+        say(
+            global,
+            &format!(
+                "burnlog: lists are {} entries behind; to fold them: burnlog project update --store {url}",
+                count(behind)
+            ),
+        );
+    }
+    Ok(())
 }
 
 impl Replayed {

@@ -300,3 +300,45 @@ fn one_source_is_read_and_the_others_are_left_as_they_are() {
     assert_eq!(wrong.code, 2);
     assert!(wrong.stderr.contains("claude-code, codex"), "{}", wrong.stderr);
 }
+
+/// A replay folds nothing; who asks the lists afterwards is to know it.
+#[test]
+fn a_replay_says_how_far_lists_are_behind() {
+    let (one, two) = (Machine::new("one"), Machine::new("two"));
+    one.session("a", assistant("a", "m1", 1, Some("end_turn")));
+    two.session("b", assistant("b", "m2", 2, Some("end_turn")));
+    for machine in [&one, &two] {
+        machine.ok(&["ingest"]);
+    }
+    let [from, to] = [&one, &two].map(|machine| format!("file:{}", text(machine.ledger())));
+    let replay = ["replay", "--from", &from, "--to", &to];
+    let told = two.run(&replay).stderr;
+    let update = format!("to fold them: burnlog project update --store {to}");
+    assert!(told.contains("burnlog: lists are ") && told.contains(&update), "{told}");
+    assert_eq!(two.rows(&["turns"]).len(), 1);
+    two.ok(&["project", "update", "--store", &to]);
+    assert_eq!(two.rows(&["turns"]).len(), 2);
+    assert_eq!(two.run(&replay).stderr, "");
+    // Where nothing was ever folded, every list says that.
+    let fresh = format!("file:{}", text(two.path("fresh")));
+    assert_eq!(two.run(&["replay", "--from", &from, "--to", &fresh]).stderr, "");
+    assert!(two.run(&["turns", "--store", &fresh]).stderr.contains("nothing was folded yet"));
+}
+
+#[test]
+fn a_source_that_is_not_known_is_said_with_those_that_are() {
+    let machine = Machine::new("one");
+    machine.session("a", assistant("a", "m1", 1, Some("end_turn")));
+    machine.ok(&["ingest"]);
+    for command in ["turns", "sessions", "usage", "diagnostics", "relationships"] {
+        let ended = machine.run(&[command, "--source", "claud"]);
+        assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{command}");
+        assert!(
+            ended.stderr.contains("there is no source \"claud\"; known: claude-code, "),
+            "{}",
+            ended.stderr
+        );
+        // One that is read, and of which nothing was recorded, has an empty list.
+        assert_eq!(machine.run(&[command, "--source", "codex"]).code, 0, "{command}");
+    }
+}
