@@ -63,7 +63,7 @@ row! {
     stream: Name,
     /// The number of the home line in it.
     seq: i64,
-    /// Whether the home line is known to be a copy from another session.
+    /// Whether the home line is a copy from another session, or its file does not show that it is none.
     copied: bool,
     /// The timestamp of the home line: when the call began.
     timestamp: Option<Timestamp>,

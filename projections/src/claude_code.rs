@@ -6,6 +6,7 @@ mod relations;
 mod user_text;
 mod user_turn;
 
+use crate::beginnings::BEGINNING_RECORDS;
 use crate::calls::Call;
 use crate::compactions::Compaction;
 use crate::json::{self, Count, Spanned};
@@ -13,7 +14,7 @@ use crate::notices::Notice;
 use crate::records::{RecordClass, fingerprint};
 use crate::relationships::KIND_SUBAGENT;
 use crate::relayburn;
-use crate::sources::{Facts, Reading, SourceFold, SourceRecord};
+use crate::sources::{Copies, Facts, Reading, SourceFold, SourceRecord};
 use crate::streams::Stream;
 use crate::text::{Name, Tokens, instant_of, key_text, plain_text};
 use crate::tool_uses::ToolUse;
@@ -23,7 +24,7 @@ use line::{Block, Content, Line, Message, Usage};
 pub(crate) const FOLD: SourceFold = SourceFold {
     name: "claude-code",
     rewrites: false,
-    copies_calls: false,
+    copies: Copies::Beginnings,
     names_session: false,
     locate,
     fold,
@@ -63,13 +64,25 @@ fn locate(stream: &str) -> (&str, Option<&str>) {
 
 fn fold(record: &SourceRecord<'_>, stream: &mut Stream, facts: &mut Facts) -> Reading {
     let text = facts.text_of(record.payload);
-    match json::read::<Line<'_>>(&text) {
-        Some(line) => fold_line(record, &text, &line, stream, facts),
+    let line = json::read::<Line<'_>>(&text);
+    let reading = match &line {
+        Some(line) => fold_line(record, &text, line, stream, facts),
         None if record.payload.iter().all(u8::is_ascii_whitespace) => {
             Reading::of_class(RecordClass::Other, "blank", facts)
         }
         None => Reading::of_class(RecordClass::Unreadable, "", facts),
+    };
+    // Behind it: a record says nothing of itself.
+    if record.seq < BEGINNING_RECORDS {
+        stream.offer_beginning(record.seq, line.as_ref().and_then(mark_of));
     }
+    reading
+}
+
+/// When the file began, as a line says that is in no chain and so is never copied.
+fn mark_of(line: &Line<'_>) -> Option<Timestamp> {
+    let is_mark = line.kind.as_deref() == Some("queue-operation") && line.uuid.as_deref().is_none();
+    is_mark.then(|| line.timestamp.as_deref().and_then(instant_of)).flatten()
 }
 
 fn fold_line(
@@ -81,7 +94,8 @@ fn fold_line(
 ) -> Reading {
     let timestamp = line.timestamp.as_deref().and_then(instant_of);
     let elsewhere = line.session.as_deref().is_some_and(|session| session != record.session);
-    let copied = line.forked_from.is_there || elsewhere;
+    let is_own = timestamp.is_none_or(|at| stream.shows_own(record.seq, at));
+    let copied = line.forked_from.is_there || elsewhere || !is_own;
     let cwd = facts.names.option(line.cwd.as_deref());
     let version = facts.names.option(line.version.as_deref());
     let seq = i64::try_from(record.seq).unwrap_or(i64::MAX);

@@ -10,7 +10,7 @@ mod resolve;
 use crate::json::{self, Count, Span};
 use crate::records::{RecordClass, fingerprint};
 use crate::relayburn::{ImportedTurn, tool_uses_of};
-use crate::sources::{Facts, Reading, SourceFold, SourceRecord};
+use crate::sources::{Copies, Facts, Reading, SourceFold, SourceRecord};
 use crate::streams::Stream;
 use crate::text::{KEY_BYTES_MAX, Name, instant_of, key_text};
 use crate::tool_uses::ToolUse;
@@ -22,7 +22,7 @@ use std::borrow::Cow;
 pub(crate) const FOLD: SourceFold = SourceFold {
     name: "codex",
     rewrites: true,
-    copies_calls: false,
+    copies: Copies::Stated,
     names_session: false,
     locate,
     fold,

@@ -2,6 +2,7 @@
 //! repetition change nothing: an event that stands in its chunk already was folded and is passed over.
 
 use crate::Derived;
+use crate::beginnings::BEGINNING_RECORDS;
 use crate::content::{Content, OpenContent};
 use crate::extents::Extent;
 use crate::feeds::{Feed, StreamFeed};
@@ -9,7 +10,7 @@ use crate::previews::Preview;
 use crate::records::{CHUNK_RECORDS, Chunk, OpenChunk, RecordClass, RecordPlace};
 use crate::relayburn::{self, is_imported};
 use crate::rows::{self, Rows};
-use crate::sources::{Facts, Reading, SOURCES, SourceFold, SourceRecord};
+use crate::sources::{Copies, Facts, Reading, SOURCES, SourceFold, SourceRecord};
 use crate::stamps;
 use crate::store::{FoldTransaction, Generation, RowReader};
 use crate::streams::Stream;
@@ -18,6 +19,7 @@ use crate::text::{Name, key_text};
 use burnlog_log::{Address, Kind, Position, Result, Skeleton, WriterId};
 use hashbrown::{DefaultHashBuilder, HashMap};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// An entry of a feed with its event, as a fold takes it.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +46,10 @@ pub(crate) struct Pending {
     current_stream: usize,
     chunks: HashMap<(u32, u64), (OpenChunk, OpenContent), DefaultHashBuilder>,
     chunk_bytes: usize,
+    /// Streams whose stored rows are to be read before records are folded.
+    unread: Vec<u32>,
+    /// Streams of which records came late that say what of the others is a copy, and the first record to fold again.
+    late: BTreeMap<u32, u64>,
     feeds: Rows<Feed>,
     extents: Rows<Extent>,
     /// The beginnings of texts, where the store keeps them.
@@ -59,6 +65,8 @@ struct OpenStream {
     fold: Option<&'static SourceFold>,
     row: Stream,
     changed: bool,
+    /// The records that the store knows of.
+    records_stored: i64,
     feeds: Vec<(WriterId, i64)>,
 }
 
@@ -148,7 +156,28 @@ impl Pending {
             parsed.push((input, skeleton, at));
         }
         self.open_chunks(stored, wanted)?;
+        self.read_beginnings(stored)?;
         Ok(parsed)
+    }
+
+    /// Reads what the store has of the streams whose beginnings tell what is a copy.
+    fn read_beginnings(&mut self, stored: StoredChunks<'_>) -> Result<()> {
+        let unread = std::mem::take(&mut self.unread);
+        for some in unread.chunks(CHUNKS_AT_ONCE) {
+            let rows = some.iter().map(|at| &self.streams[*at as usize].row);
+            let keys: Vec<Value<'_>> = rows
+                .flat_map(|row| [&row.source, &row.stream])
+                .map(|name| Value::Text(Cow::Borrowed(name)))
+                .collect();
+            let found = stored.store.get_many(stored.generation, Stream::TABLE, &keys)?;
+            for (at, row) in some.iter().zip(found) {
+                let Some(row) = row.map(Stream::read).transpose()? else { continue };
+                let open = &mut self.streams[*at as usize];
+                open.records_stored = row.records;
+                open.row.beginning = row.beginning;
+            }
+        }
+        Ok(())
     }
 
     /// Reads what the store has of chunks.
@@ -240,6 +269,9 @@ impl Pending {
             open.row.records = open.row.records.max(records);
         }
         let facts = &mut self.facts;
+        let is_beginning =
+            *seq < BEGINNING_RECORDS && open.fold.is_some_and(|fold| fold.copies == Copies::Beginnings);
+        let beginning = is_beginning.then(|| open.row.beginning.clone());
         let reading = match (kind, input.payload, open.fold) {
             (Kind::Line, _, _) if part.is_some() => Reading::of_class(RecordClass::Part, "", facts),
             (Kind::Line, None, _) => Reading::of_class(RecordClass::Erased, "", facts),
@@ -264,6 +296,16 @@ impl Pending {
             (Kind::Record, ..) => Reading::of_class(RecordClass::OtherKind, "record", facts),
             (other, ..) => Reading::of_class(RecordClass::OtherKind, &format!("kind:{other}"), facts),
         };
+        if let Some(known) = beginning {
+            if *kind == Kind::Line && (part.is_some() || input.payload.is_none()) {
+                open.row.offer_beginning(*seq, None);
+            }
+            // In the order of the file there is none behind it yet.
+            if open.row.beginning != known && open.row.records.max(open.records_stored) > records {
+                let from = self.late.entry(at as u32).or_insert(*seq);
+                *from = (*from).min(*seq);
+            }
+        }
         let Reading { class, fingerprint, .. } = reading;
         chunk.insert(place, &RecordPlace { seq: *seq, address: input.address, class, fingerprint });
         let added = content.add(*seq, &input.address, &mut facts.blocks);
@@ -284,6 +326,47 @@ impl Pending {
             counts.unreadable -= before.tails;
             counts.superseded += before.tails;
         }
+    }
+
+    /// Whether records came behind others that they say something of; see [`Pending::take_late`].
+    pub(crate) fn is_late(&self) -> bool {
+        !self.late.is_empty()
+    }
+
+    /// Takes the records whose rows are to be made anew, because a record before them in their file came after them: for
+    /// [`Pending::fold_again`]. Never any where files are folded in their order.
+    pub(crate) fn take_late(&mut self, stored: StoredChunks<'_>) -> Result<Vec<Address>> {
+        let mut addresses = Vec::new();
+        for (at, from) in std::mem::take(&mut self.late) {
+            let stream = &self.streams[at as usize];
+            let records = stream.row.records.max(stream.records_stored).max(0) as u64;
+            let chunks = from / CHUNK_RECORDS..records.div_ceil(CHUNK_RECORDS);
+            let (source, name) = (stream.row.source.clone(), stream.row.stream.clone());
+            for number in chunks {
+                let mut add = |chunk: &OpenChunk| {
+                    let behind =
+                        chunk.places(number).filter(|place| place.seq > from && place.class.is_line());
+                    addresses.extend(behind.map(|place| place.address));
+                };
+                match self.chunks.get(&(at, number)) {
+                    Some((chunk, _)) => add(chunk),
+                    None => add(&stored.open(&source, &name, number)?),
+                }
+            }
+        }
+        Ok(addresses)
+    }
+
+    /// Joins the rows of a record again, which was folded before; it is counted once.
+    pub(crate) fn fold_again(&mut self, address: Address, skeleton: &[u8], payload: &[u8]) {
+        let Ok(skeleton) = Skeleton::parse(skeleton) else { return };
+        let Position { source, stream, seq, .. } = &skeleton.position;
+        let at = self.open_stream(source, stream);
+        let open = &mut self.streams[at];
+        let (Some(fold), session) = (open.fold, &open.stream[..open.session_bytes]) else { return };
+        let record = SourceRecord { seq: *seq, address, payload_hash: skeleton.payload, payload, session };
+        (fold.fold)(&record, &mut open.row, &mut self.facts);
+        open.changed = true;
     }
 
     fn count(&mut self, source: &Name, reading: &Reading, line_is_there: bool) {
@@ -324,8 +407,12 @@ impl Pending {
                 fold,
                 row: Stream::unseen(source_name, stream_name, session_name, agent_name),
                 changed: false,
+                records_stored: 0,
                 feeds: Vec::new(),
             });
+            if fold.is_some_and(|fold| fold.copies == Copies::Beginnings) {
+                self.unread.push(at as u32);
+            }
         }
         self.current_stream = at;
         at

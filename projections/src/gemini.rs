@@ -9,7 +9,7 @@ use crate::calls::Call;
 use crate::json::{self, Count, List};
 use crate::notices::Notice;
 use crate::records::{RecordClass, fingerprint};
-use crate::sources::{Facts, Reading, SourceFold, SourceRecord};
+use crate::sources::{Copies, Facts, Reading, SourceFold, SourceRecord};
 use crate::streams::Stream;
 use crate::text::{Tokens, instant_of, key_text, plain_text};
 use crate::tool_uses::ToolUse;
@@ -20,7 +20,7 @@ use message::{Message, Record, Tool, Usage};
 pub(crate) const FOLD: SourceFold = SourceFold {
     name: "gemini-cli",
     rewrites: true,
-    copies_calls: false,
+    copies: Copies::Stated,
     names_session: false,
     locate,
     fold,

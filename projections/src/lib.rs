@@ -1,6 +1,7 @@
 //! What the events mean: pure folds from events to rows, the seam behind which stores keep rows, and the queries
 //! over them. No driver, no clock, no randomness, no environment; rows can be thrown away and folded again.
 
+mod beginnings;
 mod blocks;
 mod calls;
 mod claude_code;
@@ -61,6 +62,7 @@ mod tool_calls;
 mod tool_uses;
 mod user_turns;
 
+pub use beginnings::Beginning;
 pub use blocks::{BlockFilter, BlockPlace, blocks};
 pub use calls::{Call, CallSession};
 pub use compactions::Compaction;

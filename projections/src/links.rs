@@ -265,8 +265,8 @@ fn found(kind: &str, from_session: Option<&Name>, from_stream: Option<&Name>, to
 
 /// Adds the links of files that begin as `stream` does. With a session those to or from it, else those to `stream`.
 ///
-/// Of two files the one that ended first is taken for the one that was copied from: that is the usual thing, and no
-/// record says more. A file is linked with the one of which it has most, unless a record names another.
+/// Of two files the one that began first is taken for the one that was copied from, and where the files do not tell when they
+/// began, the one that ended first: that is the usual thing, and no record says more. A file is linked with the one of which it has most, unless a record names another.
 fn add_copies(
     queries: &dyn Queries,
     stream: &Stream,
@@ -278,8 +278,10 @@ fn add_copies(
     if family.len() < 2 {
         return Ok(());
     }
-    family
-        .sort_by_cached_key(|row| (order::absent_last(row.last_at), row.session.clone(), row.stream.clone()));
+    family.sort_by_cached_key(|row| {
+        let [first_at, last_at] = [row.first_at, row.last_at].map(order::absent_last);
+        (first_at, last_at, row.session.clone(), row.stream.clone())
+    });
     family.truncate(FAMILY_MAX);
     let mut known: Vec<Option<Places>> = std::iter::repeat_with(|| None).take(family.len()).collect();
     for (at, to) in family.iter().enumerate() {

@@ -10,7 +10,7 @@ mod resolve;
 use crate::json::{self, Count, Spanned};
 use crate::records::{RecordClass, fingerprint};
 use crate::relayburn::ImportedTurn;
-use crate::sources::{Facts, Reading, SourceFold, SourceRecord};
+use crate::sources::{Copies, Facts, Reading, SourceFold, SourceRecord};
 use crate::streams::Stream;
 use crate::text::{Name, key_text, plain_text};
 use burnlog_log::Timestamp;
@@ -20,7 +20,7 @@ use object::{Fields, Form, Object};
 pub(crate) const FOLD: SourceFold = SourceFold {
     name: "opencode",
     rewrites: true,
-    copies_calls: true,
+    copies: Copies::Ids,
     names_session: true,
     locate: |stream| (stream, None),
     fold,

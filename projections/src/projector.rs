@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 mod pass;
 
 /// The version of all folds and tables together. A change of any row that a fold makes raises it.
-pub const PROJECTIONS_VERSION: u32 = 9;
+pub const PROJECTIONS_VERSION: u32 = 10;
 /// How many cursors are moved at once.
 const MOVES_AT_ONCE: usize = 1000;
 
@@ -263,6 +263,11 @@ impl<'s> Projector<'s> {
             return Ok(false);
         }
         self.fold(&inputs)?;
+        if self.pending.is_late() {
+            // Other records are to be folded again, which the ledger has.
+            self.forget();
+            return Ok(false);
+        }
         let next = inputs.last().map_or(first, |last| last.index + 1);
         // What was in memory is dropped and will be read from the ledger.
         match self.moved(feed, next, 1) {

@@ -133,9 +133,12 @@ row! {
 impl Chunk {
     /// Unpacks the entries.
     pub fn places(&self) -> impl Iterator<Item = RecordPlace> + '_ {
-        let base = self.chunk as u64 * CHUNK_RECORDS;
-        self.entries.chunks_exact(ENTRY_BYTES).map(move |entry| unpack(base, entry))
+        places(&self.entries, self.chunk as u64)
     }
+}
+
+fn places(entries: &[u8], chunk: u64) -> impl Iterator<Item = RecordPlace> + '_ {
+    entries.chunks_exact(ENTRY_BYTES).map(move |entry| unpack(chunk * CHUNK_RECORDS, entry))
 }
 
 fn unpack(base: u64, entry: &[u8]) -> RecordPlace {
@@ -231,6 +234,11 @@ impl OpenChunk {
             self.packed.splice(at..at, entry);
         }
         self.changed = true;
+    }
+
+    /// Unpacks the entries; `chunk` is the chunk's number.
+    pub(crate) fn places(&self, chunk: u64) -> impl Iterator<Item = RecordPlace> + '_ {
+        places(&self.packed, chunk)
     }
 
     /// Returns the packed entries.

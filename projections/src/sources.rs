@@ -31,8 +31,8 @@ pub(crate) struct SourceFold {
     /// Whether two forms of one thing are no contradiction: its objects are rewritten in place, or what they mean depends
     /// on facts that may still come.
     pub(crate) rewrites: bool,
-    /// Whether forks copy calls under new names, so that groups tell of instances in place of calls.
-    pub(crate) copies_calls: bool,
+    /// What copied history is told by.
+    pub(crate) copies: Copies,
     /// Whether a record alone says which session it belongs to: one that was erased then tells of no stream.
     pub(crate) names_session: bool,
     /// Tells the session that a stream belongs to, and the subagent if it is one's.
@@ -45,6 +45,17 @@ pub(crate) struct SourceFold {
     pub(crate) family: fn(name: &str) -> Option<&str>,
 }
 
+/// What copied history is told by, beside what records state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Copies {
+    /// By nothing else.
+    Stated,
+    /// By how a file begins, which is kept then.
+    Beginnings,
+    /// By ids: forks copy calls under new names, so that groups tell of instances in place of calls.
+    Ids,
+}
+
 /// All of them.
 pub(crate) const SOURCES: &[SourceFold] = &[claude_code::FOLD, codex::FOLD, opencode::FOLD, gemini::FOLD];
 
@@ -55,7 +66,7 @@ pub(crate) fn rewrites_in_place(source: &str) -> bool {
 
 /// Whether forks of a source copy calls under new names.
 pub(crate) fn copies_calls(source: &str) -> bool {
-    SOURCES.iter().any(|fold| fold.name == source && fold.copies_calls)
+    SOURCES.iter().any(|fold| fold.name == source && fold.copies == Copies::Ids)
 }
 
 /// One record on its way into rows.

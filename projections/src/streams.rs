@@ -1,6 +1,7 @@
 //! Streams: one row for each session file, whoever saw it.
 
 use crate::Derived;
+use crate::beginnings::Beginning;
 use crate::table::{Merge, row};
 use crate::text::{Name, key_text};
 use burnlog_log::Timestamp;
@@ -47,6 +48,8 @@ row! {
     first_record_seq: i64,
     /// The id of the record that it follows, where it names one: in another stream.
     first_parent: Option<String>,
+    /// How the file begins, where that tells copied history; of other sources and of subagents absent.
+    beginning: Option<Beginning>,
 }
 
 impl Stream {
@@ -69,6 +72,7 @@ impl Stream {
             first_record: None,
             first_record_seq: 0,
             first_parent: None,
+            beginning: None,
         }
     }
 
@@ -120,6 +124,18 @@ impl Stream {
         }
     }
 
+    /// Takes a record of a file whose beginning is kept, with its timestamp if it is a mark of when the file began. Returns
+    /// whether more is known than before of what is a copy.
+    pub(crate) fn offer_beginning(&mut self, seq: u64, mark: Option<Timestamp>) -> bool {
+        self.agent.is_none() && self.beginning.get_or_insert_default().note(seq, mark)
+    }
+
+    /// Whether a record is no copy as far as the beginning of the file tells.
+    pub(crate) fn shows_own(&self, seq: u64, at: Timestamp) -> bool {
+        let shows = |beginning: &Beginning| beginning.shows_own(seq, at);
+        self.agent.is_some() || self.beginning.as_ref().map_or(seq == 0, shows)
+    }
+
     /// Widens the time that the stream spans.
     pub(crate) fn offer_instant(&mut self, instant: Timestamp) {
         self.first_at = Some(self.first_at.map_or(instant, |first| first.min(instant)));
@@ -147,6 +163,9 @@ impl Merge for Stream {
             self.offer_first_record(id, other.first_parent.as_deref(), other.first_record_seq);
         }
         self.offer_session(other.session);
+        if let Some(beginning) = &other.beginning {
+            self.beginning.get_or_insert_default().join(beginning);
+        }
     }
 
     fn changed(old: Option<&Self>, new: &Self, derived: &mut Derived) {

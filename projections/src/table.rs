@@ -43,7 +43,7 @@ impl Column {
     pub fn view_name(&self) -> Option<&'static str> {
         match self.name {
             "payload_prefix" | "text_prefix" | "project_place" | "project_seq" | "title_place"
-            | "version_seq" | "first_record_seq" => None,
+            | "version_seq" | "first_record_seq" | "beginning" => None,
             "place" => Some("address"),
             "result_place" => Some("result_address"),
             name => Some(name),

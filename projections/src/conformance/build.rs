@@ -109,6 +109,14 @@ pub fn receipt(erased: &[Address], second: u32) -> Record {
     }
 }
 
+/// A line that says when its file began, and is in no chain.
+pub fn begun(session: &str, second: u32) -> String {
+    let at = instant(second);
+    format!(
+        r#"{{"type":"queue-operation","operation":"dequeue","timestamp":"{at}","sessionId":"{session}"}}"#
+    )
+}
+
 /// A line that came from another session, as it says.
 pub fn forked(session: &str, second: u32, from: &str) -> String {
     session_line(
@@ -180,11 +188,14 @@ pub fn made_up(seed: u64, lines: u32) -> Vec<Record> {
             14 => {
                 format!(r#"{{"type":"custom-title","customTitle":"title {second}","sessionId":"{session}"}}"#)
             }
+            15 => begun(&session, random.below(u64::from(lines)) as u32),
             _ => "{\"type\":\"assistant\",\"mess".to_owned(),
         };
         let payload = if random.below(4) == 0 { payload.replace("main", "topic") } else { payload };
         let stream = if random.below(5) == 0 { format!("{session}/subagents/agent-x") } else { session };
-        let seq = random.below(300);
+        // Many at the beginning of a file, which says what is a copy.
+        let records_max = if random.below(3) == 0 { 10 } else { 300 };
+        let seq = random.below(records_max);
         // A fork has the same line in another file.
         if random.below(4) == 0 {
             records.push(line(&format!("s{}", random.below(4)), seq, payload.clone()));

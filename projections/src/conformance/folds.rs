@@ -87,7 +87,9 @@ pub fn two_projectors_fold_everything_once(fixture: &impl Fixture) {
     let limits = FoldLimits::default();
     let mut first = Projector::new(one.folds(), &ledger, limits.clone()).unwrap();
     let mut second = Projector::new(two.folds(), &ledger, limits).unwrap();
-    let batch_of_new = batch(&made_up(7, 50));
+    let mut new = made_up(7, 50);
+    new.sort_by_key(|record| record.seq);
+    let batch_of_new = batch(&new);
     let mut writer = ledger.writer(WriterKey::from_secret([2; 32])).unwrap();
     let outcomes = writer.append(&batch_of_new, Timestamp::from_micros(0)).unwrap();
     // Both take the batch into memory; the one that commits later must notice.
@@ -104,7 +106,9 @@ pub fn two_projectors_fold_everything_once(fixture: &impl Fixture) {
 }
 
 pub fn an_append_is_folded_from_memory(fixture: &impl Fixture) {
-    let records = made_up(8, 200);
+    let mut records = made_up(8, 200);
+    // As files are read: a record that comes behind those that it says something of is left to catching up.
+    records.sort_by_key(|record| record.seq);
     let (ledger, mut store) = (ledger(), fixture.open());
     let mut projector = Projector::new(store.folds(), &ledger, small_limits()).unwrap();
     let mut writer = ledger.writer(WriterKey::from_secret([1; 32])).unwrap();

@@ -3,7 +3,7 @@
 
 use super::{CaughtUp, Projector};
 use crate::erasures;
-use crate::fold::FoldInput;
+use crate::fold::{FoldInput, StoredChunks};
 use crate::store::Promotion;
 use burnlog_log::{Body, Error, ErrorKind, Ledger, Result, WriterId};
 
@@ -149,7 +149,7 @@ impl Projector<'_> {
                     Body::Present { skeleton, payload } => {
                         if erasures::is_receipt(skeleton) {
                             // It may name what stands before it on this page.
-                            self.fold(&std::mem::take(&mut inputs))?;
+                            self.fold_page(ledger, &std::mem::take(&mut inputs))?;
                             self.is_outdated = self.is_outdated_by(ledger, payload)?;
                             if self.is_outdated {
                                 return Ok(());
@@ -169,12 +169,39 @@ impl Projector<'_> {
                     Body::Damaged { .. } => self.uncommitted.damaged += 1,
                 }
             }
-            self.fold(&inputs)?;
+            self.fold_page(ledger, &inputs)?;
             // A lost race ends the pass: feeds before this one may have lost what was in memory.
             next = first + page.entries.len() as u64;
             self.uncommitted.entries += page.entries.len() as u64;
             self.uncommitted.feeds += u64::from(next >= size);
             self.moved(feed, next, self.limits.lease.attempts_max)?;
+        }
+        Ok(())
+    }
+}
+
+impl Projector<'_> {
+    /// Folds entries, and again those before them that they say something of.
+    fn fold_page(&mut self, ledger: &Ledger, inputs: &[FoldInput<'_>]) -> Result<()> {
+        self.fold(inputs)?;
+        if !self.pending.is_late() {
+            return Ok(());
+        }
+        let stored = StoredChunks { store: self.store, generation: self.generation };
+        let late = self.pending.take_late(stored)?;
+        let mut rest = &late[..];
+        while !rest.is_empty() {
+            let bodies = ledger.get(rest, self.limits.page)?;
+            if bodies.is_empty() {
+                break;
+            }
+            let (these, behind) = rest.split_at(bodies.len().min(rest.len()));
+            rest = behind;
+            for (address, body) in these.iter().zip(&bodies) {
+                if let Some(Body::Present { skeleton, payload }) = body {
+                    self.pending.fold_again(*address, skeleton, payload);
+                }
+            }
         }
         Ok(())
     }

@@ -2,8 +2,8 @@
 
 use burnlog_log::Timestamp;
 use burnlog_projections::conformance::build::{
-    Record, answer, append, catch_up, folded, instant, ledger, line, prompt, session_line, tool_result,
-    tool_use,
+    Record, answer, append, begun, catch_up, folded, instant, ledger, line, prompt, session_line,
+    tool_result, tool_use,
 };
 use burnlog_projections::{
     Call, CallSession, Compaction, Diagnostic, Filter, MemoryProjections, Notice, PageRequest, Queries, Row,
@@ -166,6 +166,73 @@ fn trap_08_a_fork_that_rewrites_the_session_id_shares_its_calls() {
     let page = PageRequest { after: None, limit: 9 };
     let of_fork = Filter { session: Some("b".to_owned()), ..Filter::default() };
     assert_eq!(store.turns(&of_fork, &page).unwrap().items.len(), 1, "the session lists what it contains");
+}
+
+/// A chain of files, each begun at a second of its own with the history of the one before it, whose session id is rewritten.
+fn chain_of_copies() -> Vec<Record> {
+    let mut records = Vec::new();
+    let mut history: Vec<String> = Vec::new();
+    // The names say nothing: neither the first nor the last session has the smallest.
+    for (began, session) in [(100, "c"), (200, "a"), (300, "b")] {
+        let copied = history.iter().map(|payload| in_session(payload, session));
+        let own = [
+            prompt(session, began - 1, "what now?"),
+            tool_use(session, began + 1, &format!("m{began}"), &format!("t{began}")),
+            tool_result(session, began + 2, &format!("t{began}"), true),
+        ];
+        let first = [r#"{"type":"mode"}"#.to_owned(), begun(session, began), begun(session, began)];
+        let payloads: Vec<String> = first.into_iter().chain(copied).chain(own.clone()).collect();
+        records.extend(lines(session, &payloads));
+        history.extend(own);
+    }
+    records
+}
+
+/// A record as a copy in another session's file has it, with another folder and branch.
+fn in_session(payload: &str, session: &str) -> String {
+    let mut value: serde_json::Value = serde_json::from_str(payload).unwrap();
+    for (field, new) in [("sessionId", session), ("cwd", "/work/other"), ("gitBranch", "topic")] {
+        value[field] = new.into();
+    }
+    value.to_string()
+}
+
+/// Trap 8, the copy rewrites the session id and says when it was made: what is older is not its own.
+#[test]
+fn trap_08_what_is_older_than_its_file_is_a_copy() {
+    let mut records = chain_of_copies();
+    for turn in 0..2 {
+        let store = folded(&records);
+        let sessions: Vec<Session> = rows(&store);
+        let counts = sessions.iter().map(|row| {
+            let uses = (row.tool_uses, row.tool_errors);
+            (&*row.session, row.calls, row.copied_calls, row.prompts, uses, row.first_at)
+        });
+        let at = |second: u32| Timestamp::parse(&instant(second));
+        let expected = [
+            ("a", 1, 1, 1, (1, 1), at(199)),
+            ("b", 1, 2, 1, (1, 1), at(299)),
+            ("c", 1, 0, 1, (1, 1), at(99)),
+        ];
+        assert_eq!(counts.collect::<Vec<_>>(), expected, "turn {turn}");
+        let calls: Vec<Call> = rows(&store);
+        let homes = calls.iter().map(|call| (&*call.session, call.copied, call.cwd.as_deref().unwrap()));
+        let folder = "/work/demo";
+        let expected = [("c", false, folder), ("a", false, folder), ("b", false, folder)];
+        assert_eq!(homes.collect::<Vec<_>>(), expected);
+        // As the records of a file never come; what is told by those in front is told then.
+        records.reverse();
+    }
+}
+
+/// Trap 8: of a history whose own file was never recorded the first copy stands in for it.
+#[test]
+fn trap_08_a_copy_without_its_original_is_still_told() {
+    let mut records = chain_of_copies();
+    records.retain(|record| record.stream != "c");
+    let calls: Vec<Call> = rows(&folded(&records));
+    let homes: Vec<_> = calls.iter().map(|call| (&*call.call, &*call.session, call.copied)).collect();
+    assert_eq!(homes, [("m100", "a", true), ("m200", "a", false), ("m300", "b", false)]);
 }
 
 /// Trap 8, the copy keeps the session id: the file that it stands in is not its home.
