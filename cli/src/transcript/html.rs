@@ -1,5 +1,5 @@
-//! A transcript as one HTML file that needs nothing else: no script, no request, everything recorded escaped. Tools and
-//! subagents are folded.
+//! A transcript as one HTML file that needs nothing else: no script, no request, everything recorded escaped. Tools, subagents
+//! and long texts that stand in the user's place without being a prompt are folded.
 
 use super::terminal::{
     copied_line, image_name, left_out_lines, lost_line, relative_line, session_lines, tokens, turn_name,
@@ -8,11 +8,14 @@ use super::text::{cut, one_line};
 use super::{Agent, Item, LeftOut, Renderer};
 use crate::commands::SessionLine;
 use crate::output::{count, counted, printable, second};
+use burnlog_projections::CLASS_PROMPT;
 use std::io::{self, Write};
 
 const LINES_MAX: usize = 200;
 const BYTES_MAX: usize = 20_000;
 const SUMMARY_MAX: usize = 160;
+/// A text of so many lines that no person wrote is folded.
+const UNFOLDED_LINES_MAX: usize = 12;
 
 const HEAD: &str = r#"<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
@@ -34,11 +37,13 @@ details.agent{border-left-color:#2a7ab8}summary{cursor:pointer}
 pub(crate) struct Html<W> {
     out: W,
     full: bool,
+    /// Whether what follows stands in the user's place and is no prompt.
+    is_beside: bool,
 }
 
 impl<W: Write> Html<W> {
     pub(crate) fn new(out: W, full: bool) -> Self {
-        Self { out, full }
+        Self { out, full, is_beside: false }
     }
 
     fn text(&mut self, class: &str, text: &str) -> io::Result<()> {
@@ -92,6 +97,11 @@ impl<W: Write> Renderer for Html<W> {
 
     fn item(&mut self, item: &Item) -> io::Result<()> {
         match item {
+            Item::Turn { class, .. } => self.is_beside = *class != CLASS_PROMPT,
+            Item::Call { .. } | Item::Speaker { .. } => self.is_beside = false,
+            _ => {}
+        }
+        match item {
             Item::Turn { ordinal, class, timestamp } => {
                 let style = if ordinal.is_some() { "prompt" } else { "dim" };
                 self.heading(style, &[turn_name(*ordinal, class), second(*timestamp)])
@@ -101,6 +111,11 @@ impl<W: Write> Renderer for Html<W> {
                 let model = model.clone().unwrap_or_else(|| "unknown model".to_owned());
                 let stop = stop_reason.clone().unwrap_or_default();
                 self.heading("call", &[model, second(*timestamp), tokens(item), stop])
+            }
+            Item::Text { role: "user", text, .. }
+                if self.is_beside && text.trim().lines().nth(UNFOLDED_LINES_MAX).is_some() =>
+            {
+                self.folded("", &one_line(text, SUMMARY_MAX), text)
             }
             Item::Text { role: "assistant" | "user", text, .. } => self.text("", text),
             Item::Text { text, .. } if text.trim().is_empty() => Ok(()),

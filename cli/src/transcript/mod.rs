@@ -216,6 +216,23 @@ mod tests {
         ]
     }
 
+    /// A prompt is read as it was typed; what a harness put in its place is folded where it is long.
+    #[test]
+    fn in_html_only_what_nobody_typed_is_folded() {
+        let lines = "a line\n".repeat(40);
+        for (class, is_folded) in [("prompt", false), ("meta", true), ("command_output", true)] {
+            let place =
+                Place { stream: "s".to_owned(), seq: 1, address: Address([7; 32]), start: 0, bytes: 9 };
+            let mut out = Vec::new();
+            let mut html = Html::new(&mut out, false);
+            html.item(&Item::Turn { ordinal: None, class: class.to_owned(), timestamp: None }).unwrap();
+            html.item(&Item::Text { role: "user", text: lines.clone(), place }).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            assert_eq!(text.contains("<details class=\"\"><summary>a line"), is_folded, "{class}");
+            assert!(text.contains(lines.trim_end()), "{class}");
+        }
+    }
+
     /// What an element of ours begins with.
     const OURS: &[&str] = &[
         "<div class=\"text ",
