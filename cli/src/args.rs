@@ -81,19 +81,32 @@ pub(crate) enum Command {
     /// Shows a session as a person reads it: prompts, answers, tools, subagents, in order.
     Show(Show),
     /// Lists the blocks of conversations: texts, thoughts, tool uses and results, with their places in the log.
+    ///
+    /// The filters choose sessions; the limit counts blocks.
     Content(Content),
     /// Lists how sessions and subagents hang together: forks, continuations, copies, subagents.
+    ///
+    /// The filters choose sessions: at least one end of a relationship is in one of them.
     Relationships(Relationships),
     /// Lists what contradicts itself under one identity; every form is kept.
+    ///
+    /// The filters choose sessions: all forms are shown of what one of them names. The limit counts forms.
     Conflicts(Conflicts),
     /// Attaches keys and values to a session, stream or call.
     Stamp(Stamp),
     /// Writes rows for other programs.
+    ///
+    /// The filters are those of the lists for the tables of that name, for calls those of turns, for usage_daily those of usage: the
+    /// rows are the sums of the calls that they choose. Of other tables all rows of the sessions are written that they choose; of
+    /// stamps those that reach one of them (on itself, a file of it or a call in it), of feeds those that recorded one.
     Export(Export),
     /// Finds words in what was said, thought, asked of tools and given back by them.
     Search(Search),
-    /// Shows how many records of each type and version were understood: of all sessions together, so that of the filters only
-    /// --source and --limit mean something.
+    /// Shows how many records of each type and version were understood.
+    ///
+    /// A record knows its source, and neither model nor host nor tags: the other filters choose sessions, as `sessions` does, and all
+    /// records of their files are counted. So the counts add up to what `export --table records` writes with the same filters. Records
+    /// of no session count only where nothing but --source is asked for. The limit counts rows.
     Diagnostics(Filter),
     /// Maintains the rows that are folded from the ledger.
     #[command(subcommand)]
@@ -200,8 +213,13 @@ pub(crate) struct Filter {
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) tag: Vec<String>,
     /// At most this many rows.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = rows)]
     pub(crate) limit: Option<usize>,
+}
+
+/// A number of rows.
+fn rows(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "a limit is a whole number of rows, 0 or more".to_owned())
 }
 
 #[derive(Debug, Clone, Args)]
@@ -262,7 +280,6 @@ pub(crate) struct Content {
     /// Only blocks of this kind: text, thinking, tool_use, tool_result, image, system, summary …. May be repeated.
     #[arg(long, value_name = "KIND")]
     pub(crate) kind: Vec<String>,
-    /// The filters choose sessions; the limit counts blocks.
     #[command(flatten)]
     pub(crate) filter: Filter,
 }
@@ -281,14 +298,12 @@ pub(crate) struct Relationships {
     /// Prints a graph for Mermaid.
     #[arg(long, group = "drawing")]
     pub(crate) mermaid: bool,
-    /// The filters choose sessions: at least one end of a relationship is in one of them.
     #[command(flatten)]
     pub(crate) filter: Filter,
 }
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Conflicts {
-    /// The filters choose sessions: all forms are shown of what one of them names. The limit counts forms.
     #[command(flatten)]
     pub(crate) filter: Filter,
 }
@@ -353,8 +368,6 @@ pub(crate) struct Export {
     /// Writes this file, and it only when all is written; without it to standard output.
     #[arg(long, value_name = "FILE")]
     pub(crate) to: Option<PathBuf>,
-    /// As in the lists for the tables of that name, calls as in turns, usage_daily as in usage; of other tables all rows of
-    /// the sessions that the filters choose. Tables whose rows name no session take --source and --limit.
     #[command(flatten)]
     pub(crate) filter: Filter,
 }

@@ -41,7 +41,7 @@ pub(crate) fn of_arguments(arguments: &args::Filter, queries: &dyn Queries) -> R
 }
 
 /// `NotFound` for a source that this program does not read and of which nothing is recorded, with those that it reads.
-pub(crate) fn check_source(source: &str, queries: &dyn Queries) -> Result<()> {
+fn check_source(source: &str, queries: &dyn Queries) -> Result<()> {
     let is_read = burnlog_sources::names().any(|name| name == source);
     if is_read || diagnostics(queries)?.iter().any(|row| &*row.source == source) {
         return Ok(());

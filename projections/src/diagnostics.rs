@@ -1,6 +1,7 @@
 //! What was understood and what was not, by source, version of the agent and type of record.
 //! The counts of all rows add up to the distinct `line` and `tail` events; `other_kinds` stands apart.
 
+use crate::records::RecordClass;
 use crate::table::{Rollup, row};
 use crate::text::Name;
 
@@ -30,6 +31,21 @@ row! {
     erased: i64,
     /// Events of a kind that the folds do not know.
     other_kinds: i64,
+}
+
+impl Diagnostic {
+    /// Returns the count that a record of this class belongs to; `is_completed` where a line stands at the number of a tail.
+    pub(crate) fn count_of(&mut self, class: RecordClass, is_completed: bool) -> &mut i64 {
+        match class {
+            RecordClass::Unknown => &mut self.unknown,
+            RecordClass::Tail if is_completed => &mut self.superseded,
+            RecordClass::Tail | RecordClass::Unreadable => &mut self.unreadable,
+            RecordClass::Part => &mut self.oversized,
+            RecordClass::Erased => &mut self.erased,
+            RecordClass::OtherKind => &mut self.other_kinds,
+            _ => &mut self.understood,
+        }
+    }
 }
 
 impl Rollup for Diagnostic {

@@ -4,11 +4,13 @@
 use crate::Derived;
 use crate::beginnings::BEGINNING_RECORDS;
 use crate::content::{Content, OpenContent};
+use crate::diagnostics::Diagnostic;
 use crate::extents::Extent;
 use crate::feeds::{Feed, StreamFeed};
 use crate::previews::Preview;
 use crate::records::{CHUNK_RECORDS, Chunk, OpenChunk, RecordClass, RecordPlace};
 use crate::relayburn::{self, is_imported};
+use crate::resolved::{self, Change};
 use crate::rows::{self, Rows};
 use crate::sources::{Copies, Facts, Reading, SOURCES, SourceFold, SourceRecord};
 use crate::stamps;
@@ -95,7 +97,7 @@ impl StoredChunks<'_> {
     }
 }
 
-/// How much is folded. The blocks of content are left out only to measure the rest.
+/// How much is folded. The blocks of content are left out to measure the rest, and where nothing but counts is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Breadth {
     All,
@@ -123,7 +125,7 @@ impl Pending {
     }
 
     /// Folds events of one feed. Skeletons of a newer version are passed over; returns how many these were.
-    pub(crate) fn fold(&mut self, stored: StoredChunks<'_>, inputs: &[FoldInput<'_>]) -> Result<u64> {
+    pub(crate) fn fold(&mut self, stored: Option<StoredChunks<'_>>, inputs: &[FoldInput<'_>]) -> Result<u64> {
         let parsed = self.open(stored, inputs)?;
         for (input, skeleton, at) in &parsed {
             self.fold_event(input, skeleton, *at);
@@ -131,11 +133,11 @@ impl Pending {
         Ok((inputs.len() - parsed.len()) as u64)
     }
 
-    /// Parses events of one feed, and reads what the store has of their streams: for all of them at once, because it may
-    /// be a network away. Those whose skeletons are of a newer version are left out.
+    /// Parses events of one feed, and reads what the store has of their streams, if there is one: for all of them at once,
+    /// because it may be a network away. Those whose skeletons are of a newer version are left out.
     pub(crate) fn open<'i>(
         &mut self,
-        stored: StoredChunks<'_>,
+        stored: Option<StoredChunks<'_>>,
         inputs: &'i [FoldInput<'i>],
     ) -> Result<Vec<Parsed<'i>>> {
         let mut parsed: Vec<Parsed<'_>> = Vec::with_capacity(inputs.len());
@@ -161,8 +163,9 @@ impl Pending {
     }
 
     /// Reads what the store has of the streams whose beginnings tell what is a copy.
-    fn read_beginnings(&mut self, stored: StoredChunks<'_>) -> Result<()> {
+    fn read_beginnings(&mut self, stored: Option<StoredChunks<'_>>) -> Result<()> {
         let unread = std::mem::take(&mut self.unread);
+        let Some(stored) = stored else { return Ok(()) };
         for some in unread.chunks(CHUNKS_AT_ONCE) {
             let rows = some.iter().map(|at| &self.streams[*at as usize].row);
             let keys: Vec<Value<'_>> = rows
@@ -181,9 +184,13 @@ impl Pending {
     }
 
     /// Reads what the store has of chunks.
-    fn open_chunks(&mut self, stored: StoredChunks<'_>, mut wanted: Vec<(u32, u64)>) -> Result<()> {
+    fn open_chunks(&mut self, stored: Option<StoredChunks<'_>>, mut wanted: Vec<(u32, u64)>) -> Result<()> {
         wanted.sort_unstable();
         wanted.dedup();
+        let Some(stored) = stored else {
+            self.chunks.extend(wanted.into_iter().map(|chunk| (chunk, Default::default())));
+            return Ok(());
+        };
         for some in wanted.chunks(CHUNKS_AT_ONCE) {
             let mut keys = Vec::with_capacity(some.len() * Chunk::TABLE.key);
             for (at, chunk) in some {
@@ -371,15 +378,7 @@ impl Pending {
 
     fn count(&mut self, source: &Name, reading: &Reading, line_is_there: bool) {
         let counts = self.derived.diagnostic(source, &reading.version, &reading.record_type);
-        *match reading.class {
-            RecordClass::Unknown => &mut counts.unknown,
-            RecordClass::Tail if line_is_there => &mut counts.superseded,
-            RecordClass::Tail | RecordClass::Unreadable => &mut counts.unreadable,
-            RecordClass::Part => &mut counts.oversized,
-            RecordClass::Erased => &mut counts.erased,
-            RecordClass::OtherKind => &mut counts.other_kinds,
-            _ => &mut counts.understood,
-        } += 1;
+        *counts.count_of(reading.class, line_is_there) += 1;
     }
 
     /// Returns where the stream of that name is in memory.
@@ -416,6 +415,19 @@ impl Pending {
         }
         self.current_stream = at;
         at
+    }
+
+    /// Drops what the records tell but for the groups, which may tell the version of others.
+    pub(crate) fn keep_groups(&mut self) {
+        self.facts.keep_groups();
+    }
+
+    /// Returns what the records count as, in the order of the keys; all else is dropped. Some counts may be 0.
+    pub(crate) fn into_diagnostics(mut self) -> Vec<Diagnostic> {
+        for group in self.facts.take_groups() {
+            resolved::count_unknown(&Change::of(None, &group), &mut self.derived);
+        }
+        self.derived.diagnostics.take_sorted()
     }
 
     /// Writes everything in one transaction. The caller drops `self` afterwards, whatever came of it.

@@ -39,6 +39,7 @@ mod queries;
 #[cfg(feature = "conformance")]
 mod queries_scan;
 mod records;
+mod recount;
 mod relationships;
 mod relayburn;
 mod resolved;
@@ -82,8 +83,9 @@ pub use links::{
     relationships,
 };
 pub use lookup::{
-    HostLabels, NumberedTurn, ProjectionStatus, conflicts, diagnostics, extents, feeds, live, numbered_turns,
-    records, resolve_session, session_hosts, sessions_with_prefix, stamps, status, stream_feeds, tag,
+    HostLabels, NumberedTurn, ProjectionStatus, call_sessions, conflicts, diagnostics, extents, feeds, live,
+    numbered_turns, records, resolve_session, session_hosts, sessions_with_prefix, stamps, status,
+    stream_feeds, tag,
 };
 #[cfg(feature = "conformance")]
 pub use memory::MemoryProjections;
@@ -95,6 +97,7 @@ pub use queries::{
     Filter, Page, PageRequest, Projections, Queries, Resume, ResumeKey, Turn, Usage, UsageBy, UsageGroup,
 };
 pub use records::{CHUNK_RECORDS, Chunk, RecordClass, RecordPlace, fingerprint};
+pub use recount::{Recount, Recounted};
 pub use relationships::{
     KIND_CONTINUATION, KIND_FORK, KIND_RESUMED_AGENT, KIND_SPAWN_ENV, KIND_SUBAGENT, Relationship,
 };

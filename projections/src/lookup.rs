@@ -1,5 +1,6 @@
 //! Questions that rows in key order answer: the same code for every store.
 
+use crate::calls::{Call, CallSession};
 use crate::conflicts::Conflict;
 use crate::diagnostics::Diagnostic;
 use crate::extents::Extent;
@@ -308,6 +309,17 @@ pub fn session_hosts(reader: &(impl RowReader + ?Sized)) -> Result<BTreeMap<(Nam
 /// Returns all forms that contradict each other, in the order of their identities.
 pub fn conflicts(reader: &(impl RowReader + ?Sized)) -> Result<Vec<Conflict>> {
     rows_of(reader, live(reader)?)
+}
+
+/// Returns the sessions that contain a call, its home first; none where the call is not known.
+pub fn call_sessions(reader: &(impl RowReader + ?Sized), source: &str, call: &str) -> Result<Vec<Name>> {
+    let generation = live(reader)?;
+    let key = [text(source), text(call)];
+    let Some(row) = reader.get(generation, Call::TABLE, &key)? else { return Ok(Vec::new()) };
+    let mut sessions = vec![Call::read(row)?.session];
+    let others: Vec<CallSession> = rows_within(reader, generation, &key)?;
+    sessions.extend(others.into_iter().map(|row| row.session));
+    Ok(sessions)
 }
 
 /// Returns the stamps on a session, stream or call (`selects`), by key; of one key first that for this source alone,

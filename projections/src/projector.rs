@@ -290,7 +290,7 @@ impl<'s> Projector<'s> {
             return Ok(false);
         }
         let stored = StoredChunks { store: self.store, generation: self.generation };
-        for (input, _, stream) in self.pending.open(stored, inputs)? {
+        for (input, _, stream) in self.pending.open(Some(stored), inputs)? {
             let is_record = stream.is_some() && known.binary_search(&input.index).is_ok();
             if is_record && self.class_of(&input.address, input.skeleton)?.is_none() {
                 return Ok(true);
@@ -301,7 +301,7 @@ impl<'s> Projector<'s> {
 
     fn fold(&mut self, inputs: &[FoldInput<'_>]) -> Result<()> {
         let stored = StoredChunks { store: self.store, generation: self.generation };
-        self.uncommitted.unsupported += self.pending.fold(stored, inputs)?;
+        self.uncommitted.unsupported += self.pending.fold(Some(stored), inputs)?;
         Ok(())
     }
 

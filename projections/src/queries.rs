@@ -160,6 +160,20 @@ impl Usage {
         }
     }
 
+    /// Returns the numbers in the order of [`Usage::COLUMNS`].
+    pub fn to_columns(self) -> [i64; 8] {
+        [
+            self.calls,
+            self.incomplete_calls,
+            self.input_tokens.0,
+            self.output_tokens.0,
+            self.cache_read_tokens.0,
+            self.cache_write_5m_tokens.0,
+            self.cache_write_1h_tokens.0,
+            self.reasoning_tokens.0,
+        ]
+    }
+
     /// Adds sums.
     pub fn add(&mut self, other: &Self) {
         let add = |sum: &mut Tokens, more: Tokens| sum.0 = sum.0.saturating_add(more.0);

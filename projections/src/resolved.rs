@@ -172,7 +172,7 @@ pub(crate) fn write(changes: &[Change], to: &mut dyn FoldTransaction, derived: &
 }
 
 /// Counts unknown records where their version is known by now.
-fn count_unknown(change: &Change, derived: &mut Derived) {
+pub(crate) fn count_unknown(change: &Change, derived: &mut Derived) {
     for (counts, sign) in [(&change.before.unknown, -1), (&change.after.unknown, 1)] {
         for ((version, record_type), count) in counts {
             derived.diagnostic(&change.source, version, record_type).unknown += sign * count;

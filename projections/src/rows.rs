@@ -52,7 +52,7 @@ impl<R: Row> Rows<R> {
     }
 
     /// Takes all rows out, ordered by key. Keeps the memory of the index.
-    fn take_sorted(&mut self) -> Vec<R> {
+    pub(crate) fn take_sorted(&mut self) -> Vec<R> {
         self.index.clear();
         let mut rows = std::mem::take(&mut self.list);
         rows.sort_unstable_by(R::compare_key);

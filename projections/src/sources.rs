@@ -161,6 +161,23 @@ impl Facts {
             + self.group_bytes
     }
 
+    /// Drops all rows but the groups.
+    pub(crate) fn keep_groups(&mut self) {
+        *self = Self {
+            names: std::mem::take(&mut self.names),
+            blocks: std::mem::take(&mut self.blocks),
+            groups: std::mem::take(&mut self.groups),
+            group_bytes: self.group_bytes,
+            ..Self::default()
+        };
+    }
+
+    /// Takes the groups, in the order of their keys.
+    pub(crate) fn take_groups(&mut self) -> Vec<Group> {
+        self.group_bytes = 0;
+        self.groups.take_sorted()
+    }
+
     /// Writes all rows.
     pub(crate) fn write(&mut self, to: &mut dyn FoldTransaction, derived: &mut Derived) -> Result<()> {
         self.calls.write(to, derived)?;

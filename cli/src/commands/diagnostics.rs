@@ -2,10 +2,10 @@
 
 use super::Context;
 use crate::args;
-use crate::filter::check_source;
-use crate::output::{Column, Cut, Printer, count};
-use burnlog_log::{Error, ErrorKind, Result};
-use burnlog_projections::{Diagnostic, diagnostics};
+use crate::filter::{self, ChosenSessions};
+use crate::output::{Column, Cut, Printer, count, counted, say};
+use burnlog_log::{Ledger, Limit};
+use burnlog_projections::{Diagnostic, Filter, Queries, Recount, Recounted, diagnostics};
 use std::process::ExitCode;
 
 /// The fields of `diagnostics --json`.
@@ -35,46 +35,47 @@ const COLUMNS: &[Column<Line>] = &[
     }),
 ];
 
-pub(super) fn run(context: &Context, filter: &args::Filter) -> anyhow::Result<ExitCode> {
-    refuse_what_is_not_counted(filter)?;
-    let store = context.queries()?;
-    if let Some(source) = &filter.source {
-        check_source(source, &*store)?;
-    }
-    let is_asked_for = |row: &&Diagnostic| filter.source.as_ref().is_none_or(|source| *source == *row.source);
-    let mut lines: Vec<Line> = diagnostics(&*store)?.iter().filter(is_asked_for).map(line).collect();
-    lines.sort_by(|one, two| {
+pub(super) fn run(context: &Context, arguments: &args::Filter) -> anyhow::Result<ExitCode> {
+    let (ledger, store) = context.ledger_and_queries()?;
+    let filter = filter::of_arguments(arguments, &*store)?;
+    let mut rows = rows(context, &ledger, &*store, &filter)?;
+    rows.sort_by(|one, two| {
         (&one.source, &one.record_type, &one.version).cmp(&(&two.source, &two.record_type, &two.version))
     });
     let mut printer = Printer::new(&context.global, COLUMNS);
-    let limit = filter.limit.unwrap_or(usize::MAX);
-    lines.iter().take(limit).try_for_each(|line| printer.row(line))?;
+    let limit = arguments.limit.unwrap_or(usize::MAX);
+    rows.iter().take(limit).try_for_each(|row| printer.row(&line(row)))?;
     printer.finish()?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// A count knows its source, version and type, and neither time nor session: a filter by those would show what it does not
-/// say.
-fn refuse_what_is_not_counted(filter: &args::Filter) -> Result<()> {
-    let flags = [
-        ("--since", filter.since.is_some()),
-        ("--until", filter.until.is_some()),
-        ("--project", filter.project.is_some()),
-        ("--session", filter.session.is_some()),
-        ("--model", filter.model.is_some()),
-        ("--host", filter.host.is_some()),
-        ("--tag", !filter.tag.is_empty()),
-    ];
-    match flags.iter().find(|(_, is_given)| *is_given) {
-        None => Ok(()),
-        Some((flag, _)) => {
-            let message = format!(
-                "records are counted by source, version and type, of all sessions together; leave {flag} out; \
-                 `export --table records` tells what each record is"
-            );
-            Err(Error::new(ErrorKind::Invalid, "read arguments", message))
-        }
+/// The counts of the records that a filter chooses, in the order of their keys: by the source of a record alone as they are kept, else
+/// counted anew, of all records of the sessions that the filter lets through.
+pub(super) fn rows(
+    context: &Context,
+    ledger: &Ledger,
+    store: &dyn Queries,
+    filter: &Filter,
+) -> anyhow::Result<Vec<Diagnostic>> {
+    if *filter == (Filter { source: filter.source.clone(), ..Filter::default() }) {
+        let is_asked_for =
+            |row: &Diagnostic| filter.source.as_ref().is_none_or(|source| *source == *row.source);
+        return Ok(diagnostics(store)?.into_iter().filter(is_asked_for).collect());
     }
+    let chosen = ChosenSessions::of(filter, store)?;
+    let mut recount = Recount::new(store, ledger, Limit::default());
+    chosen.each().try_for_each(|(source, session)| recount.add(source, session))?;
+    let Recounted { rows, unread } = recount.finish();
+    if unread > 0 {
+        let records = counted(unread, "record");
+        say(
+            &context.global,
+            &format!(
+                "burnlog: {records} cannot be read any more and count without version and type; run burnlog verify"
+            ),
+        );
+    }
+    Ok(rows)
 }
 
 fn line(row: &Diagnostic) -> Line {

@@ -1,16 +1,18 @@
 //! `burnlog export`: the rows of the projections for other programs: JSON lines, CSV, and Parquet where it is built in.
 
-use super::export_rows::ChosenRows;
+use super::export_rows::{self, ChosenRows};
 use super::sessions::{self, SessionHosts};
-use super::{Context, content, relationships, turns};
+use super::{Context, content, diagnostics, relationships, turns};
 use crate::args::{Export, ExportFormat};
 use crate::filter::{self, ChosenSessions};
-use crate::open::{self, Access, StoreUrl};
 use crate::output::{counted, say};
 use crate::sheet::{Cell, Field, FieldKind, IntoCell, Sheet, fields};
 use crate::transcript::PayloadReader;
 use burnlog_log::{Error, ErrorKind, Ledger, Timestamp, push_hex};
-use burnlog_projections::{Chunk, ColumnKind, Queries, Row, RowReader, TABLES, Table, Value, live};
+use burnlog_projections::{
+    Chunk, ColumnKind, Diagnostic, Filter, Queries, Row, RowReader, TABLES, Table, UsageDay, Value, Values,
+    live,
+};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -31,22 +33,21 @@ const RELATIONSHIPS: &[Field<super::LinkLine>] = fields!(super::LinkLine: source
     to_session to_stream agent tool_use record at address copied_records copied_to_seq);
 
 pub(super) fn run(context: &Context, arguments: &Export) -> anyhow::Result<ExitCode> {
-    let Context { global, environment } = context;
+    let global = &context.global;
     if global.json || global.csv {
         let message = "export says its form with --format; leave --json and --csv";
         return Err(Error::new(ErrorKind::Invalid, "read arguments", message).into());
     }
-    let ledger = open::ledger(&StoreUrl::choose(global, environment)?, Access::Read, global)?;
-    let store = open::queries(&ledger, environment, global)?;
+    let (ledger, store) = context.ledger_and_queries()?;
     let Some(path) = &arguments.to else {
         let out = io::BufWriter::with_capacity(1 << 16, io::stdout());
-        write(&ledger, &*store, arguments, out)?;
+        write(context, &ledger, &*store, arguments, out)?;
         return Ok(ExitCode::SUCCESS);
     };
     let beside = PathBuf::from(format!("{}.part", path.display()));
     let failed = |error: io::Error| file_error(path, error);
     let file = File::create(&beside).map_err(failed)?;
-    let written = write(&ledger, &*store, arguments, io::BufWriter::with_capacity(1 << 16, file));
+    let written = write(context, &ledger, &*store, arguments, io::BufWriter::with_capacity(1 << 16, file));
     let renamed = written.and_then(|rows| {
         std::fs::rename(&beside, path).map_err(failed)?;
         Ok(rows)
@@ -66,6 +67,7 @@ fn file_error(path: &Path, error: io::Error) -> Error {
 
 /// Writes one table and returns the number of rows.
 fn write<W: Write + Send>(
+    context: &Context,
     ledger: &Ledger,
     store: &dyn Queries,
     arguments: &Export,
@@ -118,8 +120,17 @@ fn write<W: Write + Send>(
         }
         name => {
             let table = TABLES.iter().find(|table| table.name == name).ok_or_else(|| unknown_table(name))?;
-            let chosen = ChosenRows::of(table, &filter, store)?;
             let limit = limit.unwrap_or(usize::MAX);
+            let is_filtered = filter != Filter::default();
+            // Sums and counts know less than a filter asks: they are made anew of what it chooses.
+            if name == UsageDay::TABLE.name && is_filtered {
+                return made(table, export_rows::sums(&filter, store)?, limit, out, format);
+            }
+            if name == Diagnostic::TABLE.name && is_filtered {
+                let counts = diagnostics::rows(context, ledger, store, &filter)?;
+                return made(table, export_rows::counts(&counts), limit, out, format);
+            }
+            let chosen = ChosenRows::of(table, &filter, store)?;
             if name == Chunk::TABLE.name {
                 return records(store, &chosen, limit, out, format);
             }
@@ -144,6 +155,32 @@ fn cells<R>(fields: &[Field<R>], row: &R) -> Vec<Cell> {
     fields.iter().map(|field| (field.cell)(row)).collect()
 }
 
+fn table_sheet<W: Write + Send>(
+    table: &'static Table,
+    out: W,
+    format: ExportFormat,
+) -> anyhow::Result<Sheet<W>> {
+    let columns = table.columns.iter().map(|column| (column.name, kind(column.kind))).collect();
+    Sheet::begin(out, format, columns)
+}
+
+fn table_cells(table: &'static Table, values: Values) -> Vec<Cell> {
+    values.into_iter().zip(table.columns).map(|(value, column)| cell(value, column.kind)).collect()
+}
+
+/// Rows of a table that were made for this export.
+fn made<W: Write + Send>(
+    table: &'static Table,
+    rows: Vec<Values>,
+    limit: usize,
+    out: W,
+    format: ExportFormat,
+) -> anyhow::Result<u64> {
+    let mut sheet = table_sheet(table, out, format)?;
+    rows.into_iter().take(limit).try_for_each(|values| sheet.row(&table_cells(table, values)))?;
+    sheet.finish()
+}
+
 /// The rows of a table as they are: the columns of the projection, key first.
 fn rows<W: Write + Send>(
     store: &dyn RowReader,
@@ -153,16 +190,14 @@ fn rows<W: Write + Send>(
     out: W,
     format: ExportFormat,
 ) -> anyhow::Result<u64> {
-    let columns = table.columns.iter().map(|column| (column.name, kind(column.kind))).collect();
-    let mut sheet = Sheet::begin(out, format, columns)?;
+    let mut sheet = table_sheet(table, out, format)?;
     let mut left = limit;
     for_each_row(store, table, &mut |values| {
         if left == 0 || !chosen.have(&values) {
             return Ok(left > 0);
         }
         left -= 1;
-        let cells = values.into_iter().zip(table.columns).map(|(value, column)| cell(value, column.kind));
-        sheet.row(&cells.collect::<Vec<_>>())?;
+        sheet.row(&table_cells(table, values))?;
         Ok(left > 0)
     })?;
     sheet.finish()
@@ -206,8 +241,8 @@ fn records<W: Write + Send>(
 }
 
 /// Calls `each` with every row of a table until it says that this is enough.
-fn for_each_row(
-    store: &dyn RowReader,
+pub(super) fn for_each_row(
+    store: &(impl RowReader + ?Sized),
     table: &'static Table,
     each: &mut dyn FnMut(Vec<Value<'static>>) -> anyhow::Result<bool>,
 ) -> anyhow::Result<()> {

@@ -2,9 +2,13 @@
 
 use super::conflicts;
 use crate::filter::{self, ChosenSessions};
-use burnlog_log::{Error, ErrorKind, Result, Timestamp};
-use burnlog_projections::{Conflict, Day, Filter, Queries, Row, Table, UsageDay, Value};
-use std::collections::HashSet;
+use burnlog_log::{Error, ErrorKind, Result};
+use burnlog_projections::{
+    Conflict, Diagnostic, Feed, Filter, HostLabels, Name, Queries, Row, STAMP_CALL, STAMP_SESSION, Stamp,
+    Stream, StreamFeed, Table, UsageBy, UsageGroup, Value, Values, call_sessions, live,
+};
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashSet};
 
 /// The columns that name a session.
 const SESSIONS: [&str; 4] = ["session", "from_session", "to_session", "result_session"];
@@ -12,8 +16,9 @@ const SESSIONS: [&str; 4] = ["session", "from_session", "to_session", "result_se
 /// Chooses rows of one table.
 #[derive(Debug)]
 pub(super) struct ChosenRows {
-    filter: Filter,
+    /// Which column names the source, and the source asked for.
     source: Option<usize>,
+    asked: Option<String>,
     by: By,
 }
 
@@ -26,42 +31,57 @@ enum By {
     Names { columns: Vec<usize>, chosen: HashSet<Vec<String>> },
     /// One of these columns names a chosen session.
     Sessions { columns: Vec<usize>, chosen: ChosenSessions },
-    /// Sums of a session, a day and a model.
-    Sums { session: usize, day: usize, model: usize, chosen: ChosenSessions },
+    /// This column is the key of one of these writers.
+    Feeds { column: usize, chosen: HashSet<Vec<u8>> },
 }
 
 impl ChosenRows {
-    /// Asks for what the filter lets through. `Invalid` for a table whose rows do not tell it.
+    /// Asks for what the filter lets through. `Invalid` for a table whose rows cannot tell it.
     pub(super) fn of(table: &Table, filter: &Filter, store: &dyn Queries) -> anyhow::Result<Self> {
         let source = table.position("source");
-        let is_by_source = *filter == Filter { source: filter.source.clone(), ..Filter::default() };
-        let by = match is_by_source {
-            true if filter.source.is_none() || source.is_some() => By::Source,
-            true => return Err(untold(table, "--source").into()),
-            false => Self::by(table, filter, store)?,
-        };
-        Ok(Self { filter: filter.clone(), source, by })
+        let asked = filter.source.clone();
+        if *filter == Filter::default() {
+            return Ok(Self { source, asked, by: By::Source });
+        }
+        // A stamp may name no source and reach sessions of each; a feed has records of several.
+        if table.name == Stamp::TABLE.name {
+            let columns = table.key_columns().iter().filter(|column| column.name != "source");
+            let columns = columns.filter_map(|column| table.position(column.name)).collect();
+            return Ok(Self {
+                source,
+                asked: None,
+                by: By::Names { columns, chosen: stamps(filter, store)? },
+            });
+        }
+        if table.name == Feed::TABLE.name {
+            let column = table.position("feed").unwrap_or_default();
+            return Ok(Self { source, asked: None, by: By::Feeds { column, chosen: feeds(filter, store)? } });
+        }
+        let is_by_source = *filter == Filter { source: asked.clone(), ..Filter::default() };
+        let by = if is_by_source && source.is_some() { By::Source } else { Self::by(table, filter, store)? };
+        Ok(Self { source, asked, by })
     }
 
     fn by(table: &Table, filter: &Filter, store: &dyn Queries) -> anyhow::Result<By> {
         let names = |names: &[&str]| names.iter().filter_map(|name| table.position(name)).collect::<Vec<_>>();
-        if table.name == UsageDay::TABLE.name {
-            return sums(table, filter, store);
-        }
-        if table.position("call").is_some() && table.key_columns().iter().any(|column| column.name == "call")
-        {
+        if table.key_columns().iter().any(|column| column.name == "call") {
             return Ok(By::Names { columns: names(&["call"]), chosen: calls(filter, store)? });
+        }
+        let columns = names(&SESSIONS);
+        let stream = table.position("stream");
+        if columns.is_empty() && stream.is_none() && table.name != Conflict::TABLE.name {
+            return Err(untold(table, filter).into());
         }
         let chosen = ChosenSessions::of(filter, store)?;
         if table.name == Conflict::TABLE.name {
             let chosen = conflicts::chosen(&chosen, store)?;
             return Ok(By::Names { columns: names(&["kind", "identity"]), chosen });
         }
-        let columns = names(&SESSIONS);
-        match (columns.is_empty(), table.position("stream")) {
-            (false, _) => Ok(By::Sessions { columns, chosen }),
-            (true, Some(stream)) => Ok(By::Names { columns: vec![stream], chosen: streams(&chosen, store)? }),
-            (true, None) => Err(untold(table, "filters but --limit and --source").into()),
+        match stream {
+            Some(stream) if columns.is_empty() => {
+                Ok(By::Names { columns: vec![stream], chosen: streams(&chosen, store)? })
+            }
+            _ => Ok(By::Sessions { columns, chosen }),
         }
     }
 
@@ -69,7 +89,7 @@ impl ChosenRows {
     pub(super) fn have(&self, row: &[Value<'_>]) -> bool {
         let text = |at: usize| row.get(at).and_then(text).unwrap_or_default();
         let source = self.source.map(text).unwrap_or_default();
-        if self.filter.source.as_ref().is_some_and(|asked| *asked != source) {
+        if self.asked.as_ref().is_some_and(|asked| *asked != source) {
             return false;
         }
         match &self.by {
@@ -79,29 +99,61 @@ impl ChosenRows {
                 chosen.contains(&name.map(str::to_owned).collect::<Vec<_>>())
             }
             By::Sessions { columns, chosen } => columns.iter().any(|at| chosen.have(source, text(*at))),
-            By::Sums { session, day, model, chosen } => {
-                let start = Day::parse(text(*day)).and_then(Day::start);
-                let is_of_model = self.filter.model.as_ref().is_none_or(|asked| *asked == text(*model));
-                is_of_model && self.is_within(start) && chosen.have(source, text(*session))
+            By::Feeds { column, chosen } => {
+                matches!(row.get(*column), Some(Value::Blob(key)) if chosen.contains(&**key))
             }
-        }
-    }
-
-    /// Whether a day is in the time asked for; what has no day is in none.
-    fn is_within(&self, start: Option<Timestamp>) -> bool {
-        let Filter { since, until, .. } = &self.filter;
-        match start {
-            Some(start) => {
-                since.is_none_or(|since| start >= since) && until.is_none_or(|until| start < until)
-            }
-            None => since.is_none() && until.is_none(),
         }
     }
 }
 
-fn untold(table: &Table, flags: &str) -> Error {
-    let message = format!("the rows of {} name no session; leave {flags}", table.name);
+/// Of a table of pieces that other rows are made of; names what was asked for.
+fn untold(table: &Table, filter: &Filter) -> Error {
+    let Filter { since, until, project, session, source: _, model, host, tags } = filter;
+    let flags = [
+        ("--since", since.is_some()),
+        ("--until", until.is_some()),
+        ("--project", project.is_some()),
+        ("--session", session.is_some()),
+        ("--model", model.is_some()),
+        ("--host", host.is_some()),
+        ("--tag", !tags.is_empty()),
+    ];
+    let given: Vec<&str> =
+        flags.into_iter().filter(|(_, is_given)| *is_given).map(|(flag, _)| flag).collect();
+    let message = format!(
+        "the rows of {} are what other rows are made of and tell nothing that {} could choose by; leave it out, or export the \
+         rows made of them: calls, user_turns, tool_uses, compactions, notices",
+        table.name,
+        given.join(", ")
+    );
     Error::new(ErrorKind::Invalid, "read arguments", message)
+}
+
+/// The sums of `usage_daily` over the calls that a filter chooses, in the order of their keys.
+pub(super) fn sums(filter: &Filter, store: &dyn Queries) -> Result<Vec<Values>> {
+    let key = [
+        UsageBy::Day,
+        UsageBy::Source,
+        UsageBy::Model,
+        UsageBy::Session,
+        UsageBy::PriceClass,
+        UsageBy::Branch,
+    ];
+    let row = |UsageGroup { key, usage }: UsageGroup| {
+        let texts = key.into_iter().map(|text| Value::Text(Cow::Owned(text)));
+        texts.chain(usage.to_columns().map(Value::Integer)).collect()
+    };
+    Ok(store.usage(filter, &key)?.into_iter().map(row).collect())
+}
+
+/// The counts of `diagnostics` as rows of the table.
+pub(super) fn counts(rows: &[Diagnostic]) -> Vec<Values> {
+    let values = |row: &Diagnostic| {
+        let mut values = Vec::with_capacity(Diagnostic::TABLE.columns.len());
+        row.write(&mut values);
+        values.into_iter().map(Value::into_owned).collect()
+    };
+    rows.iter().map(values).collect()
 }
 
 fn text<'a>(value: &'a Value<'_>) -> Option<&'a str> {
@@ -110,24 +162,6 @@ fn text<'a>(value: &'a Value<'_>) -> Option<&'a str> {
         Value::Name(name) => Some(name),
         _ => None,
     }
-}
-
-/// The days of the sessions at home in a project, with a model. `Invalid` where other filters are set: these sums are
-/// of whole days and of all hosts.
-fn sums(table: &Table, filter: &Filter, store: &dyn Queries) -> anyhow::Result<By> {
-    let position = |name: &str| table.position(name).ok_or_else(|| untold(table, name));
-    if !filter.is_answered_by_days() {
-        let message = format!(
-            "the rows of {} are sums of whole days, of all hosts; leave --host, --tag and the time of the day, or ask \
-             `usage`, or export calls",
-            table.name
-        );
-        return Err(Error::new(ErrorKind::Invalid, "read arguments", message).into());
-    }
-    // A session may use a model on other days than those asked for: that is for the rows to say.
-    let homes = Filter { since: None, until: None, model: None, ..filter.clone() };
-    let chosen = ChosenSessions::of(&homes, store)?;
-    Ok(By::Sums { session: position("session")?, day: position("day")?, model: position("model")?, chosen })
 }
 
 /// The calls that `turns` lists.
@@ -151,5 +185,67 @@ fn streams(sessions: &ChosenSessions, store: &dyn Queries) -> Result<HashSet<Vec
         let streams = store.streams(source, session)?.into_iter();
         chosen.extend(streams.map(|row| vec![row.source.to_string(), row.stream.to_string()]));
     }
+    Ok(chosen)
+}
+
+/// The stamps that reach a chosen session: on itself, one of its streams or a call in it. Where nothing but a source is asked for,
+/// also those that name it.
+fn stamps(filter: &Filter, store: &dyn Queries) -> anyhow::Result<HashSet<Vec<String>>> {
+    let sessions = ChosenSessions::of(filter, store)?;
+    let sources: BTreeSet<&str> = sessions.each().map(|(source, _)| source).collect();
+    let by_source = filter
+        .source
+        .as_deref()
+        .filter(|source| *filter == Filter { source: Some((*source).to_owned()), ..Filter::default() });
+    let mut chosen = HashSet::new();
+    super::export::for_each_row(store, Stamp::TABLE, &mut |values| {
+        let stamp = Stamp::read(values)?;
+        let mut reaches = by_source == Some(&*stamp.source);
+        for source in &sources {
+            if !reaches && (stamp.source.is_empty() || *stamp.source == **source) {
+                let reached = reached(&stamp, source, store)?;
+                reaches = reached.iter().any(|session| sessions.have(source, session));
+            }
+        }
+        if reaches {
+            let key = [&stamp.source, &stamp.selects, &stamp.target, &stamp.stamp_key];
+            chosen.insert(key.map(ToString::to_string).to_vec());
+        }
+        Ok(true)
+    })?;
+    Ok(chosen)
+}
+
+/// The sessions of a source that a stamp is on, has a stream of, or a call.
+fn reached(stamp: &Stamp, source: &str, store: &dyn Queries) -> Result<Vec<Name>> {
+    match &*stamp.selects {
+        STAMP_SESSION => Ok(vec![stamp.target.clone()]),
+        STAMP_CALL => call_sessions(store, source, &stamp.target),
+        _ => {
+            let key = [Value::Text(Cow::Borrowed(source)), Value::Text(Cow::Borrowed(&*stamp.target))];
+            let stream = store.get(live(store)?, Stream::TABLE, &key)?.map(Stream::read).transpose()?;
+            Ok(stream.into_iter().map(|stream| stream.session).collect())
+        }
+    }
+}
+
+/// The keys of the writers that recorded a stream of a chosen session; where a host is asked for, of those its own alone, and
+/// where nothing else is, all that are its own.
+fn feeds(filter: &Filter, store: &dyn Queries) -> anyhow::Result<HashSet<Vec<u8>>> {
+    let labels = HostLabels::read(store)?;
+    let is_of_host = |feed: &[u8]| filter.host.as_ref().is_none_or(|host| *host == labels.of(feed));
+    if *filter == (Filter { host: filter.host.clone(), ..Filter::default() }) {
+        let all = burnlog_projections::feeds(store)?.into_iter().map(|row| row.feed);
+        return Ok(all.filter(|feed| is_of_host(feed)).collect());
+    }
+    let streams = streams(&ChosenSessions::of(filter, store)?, store)?;
+    let mut chosen = HashSet::new();
+    super::export::for_each_row(store, StreamFeed::TABLE, &mut |values| {
+        let row = StreamFeed::read(values)?;
+        if is_of_host(&row.feed) && streams.contains(&vec![row.source.to_string(), row.stream.to_string()]) {
+            chosen.insert(row.feed);
+        }
+        Ok(true)
+    })?;
     Ok(chosen)
 }

@@ -36,6 +36,7 @@ pub(crate) use sessions::SessionLine;
 use crate::args::{Arguments, Command, Global, Hook};
 use crate::environment::Environment;
 use crate::open::{self, Access, StoreUrl};
+use burnlog_log::{Ledger, Result};
 use burnlog_projections::Queries;
 use clap::CommandFactory;
 use std::process::ExitCode;
@@ -52,10 +53,16 @@ struct Context {
 
 impl Context {
     /// Opens the projections of the chosen ledger for queries.
-    fn queries(&self) -> burnlog_log::Result<Box<dyn Queries + Send>> {
+    fn queries(&self) -> Result<Box<dyn Queries + Send>> {
+        self.ledger_and_queries().map(|(_, store)| store)
+    }
+
+    /// Opens the chosen ledger for reading, and its projections for queries.
+    fn ledger_and_queries(&self) -> Result<(Ledger, Box<dyn Queries + Send>)> {
         let url = StoreUrl::choose(&self.global, &self.environment)?;
         let ledger = open::ledger(&url, Access::Read, &self.global)?;
-        open::queries(&ledger, &self.environment, &self.global)
+        let store = open::queries(&ledger, &self.environment, &self.global)?;
+        Ok((ledger, store))
     }
 }
 

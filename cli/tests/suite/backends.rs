@@ -101,8 +101,21 @@ fn a_postgres_ledger_has_its_projections_in_its_own_schema_and_is_like_any_other
     local.ok(&ingest);
     one.ok(&[&ingest[..], &["--store", store]].concat());
     assert_eq!(one.ok(&["project", "dump", "--store", store]), local.dump());
-    for command in [&["sessions"][..], &["usage", "--by", "day,model"], &["turns"], &["diagnostics"]] {
+    for command in [
+        &["sessions"][..],
+        &["usage", "--by", "day,model"],
+        &["turns"],
+        &["diagnostics"],
+        &["diagnostics", "--host", "one"],
+        &["diagnostics", "--since", "2026-03-02", "--source", "claude-code"],
+    ] {
         assert_eq!(one.rows(&[command, &["--store", store]].concat()), local.rows(command), "{command:?}");
+    }
+    for filter in [["--host", "one"], ["--until", "2026-03-02T12:00:00Z"]] {
+        for table in ["usage_daily", "diagnostics"] {
+            let export = [&["export", "--table", table], &filter[..]].concat();
+            assert_eq!(one.ok(&[&export[..], &["--store", store]].concat()), local.ok(&export), "{export:?}");
+        }
     }
     let projections = std::fs::read_dir(one.path("burn/projections")).map_or(0, Iterator::count);
     assert_eq!(projections, 0, "nothing of it is kept on the host");

@@ -80,6 +80,10 @@ fn everything_is_as_at_home(mut served: Served) {
         &["relationships", "--tree"],
         &["conflicts", "--json"],
         &["diagnostics", "--json"],
+        &["diagnostics", "--json", "--session", SESSION],
+        &["diagnostics", "--json", "--host", "pod", "--since", "2026-03-02"],
+        &["export", "--table", "usage_daily", "--host", "pod", "--since", "2026-03-02T08:00:01Z"],
+        &["export", "--table", "diagnostics", "--project", "/work/demo"],
         &["show", SESSION],
         &["show", SESSION, "--format", "json"],
         &["export", "--table", "calls"],
@@ -94,6 +98,9 @@ fn everything_is_as_at_home(mut served: Served) {
     assert_eq!(pod.rows(&["search", "the", "--store", &store]), home.rows(&["search", "the"]));
     pod.ok(&["stamp", "--session", SESSION, "team=a", "--store", &store]);
     assert_eq!(pod.rows(&["sessions", "--tag", "team=a", "--store", &store]).len(), 1);
+    let stamps =
+        |filter: &str| pod.ok(&["export", "--table", "stamps", "--session", filter, "--store", &store]);
+    assert!(stamps(SESSION).lines().count() == 1 && stamps("2222").is_empty());
     pod.ok(&["verify", "--store", &store]);
     pod.ok(&["restore", SESSION, "--store", &store, "--to", &text(pod.path("out"))]);
     home.ok(&["restore", SESSION, "--to", &text(home.path("out"))]);

@@ -120,9 +120,15 @@ fn every_table_that_names_sessions_is_exported_through_the_filters() {
         assert_eq!(exported(&machine, table, &["--limit", "1"]), all[..all.len().min(1)], "{table}");
         assert!(exported(&machine, table, &["--since", "2150-01-01"]).is_empty(), "{table}");
     }
-    let refused = machine.run(&["export", "--table", "feeds", "--session", "1111"]);
+    // What other rows are made of tells no time.
+    let refused = machine.run(&["export", "--table", "fact_groups", "--since", "1d"]);
     assert_eq!((refused.code, refused.stdout.as_str()), (2, ""));
-    assert!(refused.stderr.contains("the rows of feeds name no session"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("nothing that --since could choose by; leave it out"),
+        "{}",
+        refused.stderr
+    );
+    assert!(!exported(&machine, "fact_groups", &["--source", "codex"]).is_empty());
 }
 
 /// Calls are those of `turns`, sums those of `usage`, forms those of `conflicts`, whatever is asked for.
@@ -139,7 +145,7 @@ fn exported_calls_and_sums_are_those_of_the_lists() {
     machine.ok(&["stamp", "--session", "1111", "team=core"]);
     let model = machine.rows(&["turns", "--limit", "1"])[0]["model"].as_str().unwrap().to_owned();
     let host = machine.rows(&["usage", "--by", "host"])[0]["host"].as_str().unwrap().to_owned();
-    let filters: [&[&str]; 8] = [
+    let filters: [&[&str]; 12] = [
         &[],
         &["--session", "1111"],
         &["--source", "codex"],
@@ -148,6 +154,11 @@ fn exported_calls_and_sums_are_those_of_the_lists() {
         &["--until", "2026-03-01"],
         &["--host", &host],
         &["--tag", "team=core"],
+        // Not whole days, and what only calls tell.
+        &["--since", "2026-03-02T08:00:01Z"],
+        &["--host", &host, "--until", "2026-03-02T08:00:01Z", "--source", "claude-code"],
+        &["--tag", "team=core", "--since", "2026-03-02"],
+        &["--tag", "team=none"],
     ];
     for filter in filters {
         let listed = machine.rows(&[&["turns"], filter].concat());
@@ -161,20 +172,67 @@ fn exported_calls_and_sums_are_those_of_the_lists() {
         };
         let listed = machine.rows(&[&["conflicts"], filter].concat());
         assert_eq!(identities(&forms), identities(&listed), "{filter:?}");
-        let sums = machine.run(&[&["export", "--table", "usage_daily"], filter].concat());
-        if ["--host", "--tag"].iter().any(|flag| filter.contains(flag)) {
-            assert_eq!(sums.code, 2, "{filter:?}");
-            assert!(sums.stderr.contains("sums of whole days"), "{}", sums.stderr);
-            continue;
-        }
-        let days: Vec<serde_json::Value> =
-            sums.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let days = exported(&machine, "usage_daily", filter);
         let total = &machine.rows(&[&["usage"], filter].concat()).pop().unwrap()["total"];
         for field in ["calls", "input_tokens", "output_tokens"] {
             let sum: i64 = days.iter().map(|row| row[field].as_i64().unwrap()).sum();
             assert_eq!(Some(sum), total[field].as_i64(), "{field} {filter:?}");
         }
+        // By day as `usage` has it, and the key of each row once.
+        for row in machine.rows(&[&["usage", "--by", "day"], filter].concat()) {
+            let Some(day) = row.get("day") else { continue };
+            let of_day = days.iter().filter(|row| row["day"] == day.as_str().unwrap_or_default());
+            let sum: i64 = of_day.map(|row| row["output_tokens"].as_i64().unwrap()).sum();
+            assert_eq!(Some(sum), row["output_tokens"].as_i64(), "{day} {filter:?}");
+        }
+        let columns = ["day", "source", "model", "session", "price_class", "branch"];
+        let keys = days.iter().map(|row| columns.map(|column| row[column].as_str().unwrap().to_owned()));
+        assert!(keys.collect::<Vec<_>>().is_sorted_by(|one, two| one < two), "{filter:?}");
+        assert_eq!(
+            exported(&machine, "usage_daily", &[filter, &["--limit", "1"]].concat()),
+            days[..days.len().min(1)]
+        );
     }
+    // Rows that are made of calls are those that are kept, where both can tell.
+    let all = exported(&machine, "usage_daily", &[]);
+    assert!(all.len() > 3);
+    let timed: Vec<_> = all.iter().filter(|row| row["day"] != "").cloned().collect();
+    assert_eq!(exported(&machine, "usage_daily", &["--since", "1900-01-01T00:00:01Z"]), timed);
+}
+
+/// A stamp reaches sessions by itself, by one of their files or by a call that they contain.
+#[test]
+fn exported_stamps_are_those_that_reach_the_sessions_asked_for() {
+    let machine = Machine::new("laptop");
+    for (session, call) in [("s1", "m1"), ("s2", "m2"), ("s3", "m1")] {
+        machine.session(session, assistant(session, call, 5, Some("end_turn")));
+    }
+    machine.ok(&["ingest"]);
+    for target in [
+        &["--session", "s1", "team=a"][..],
+        &["--session", "s2", "--source", "claude-code", "team=b"],
+        &["--stream", "s2", "file=yes"],
+        // A call that two sessions contain.
+        &["--call", "m1", "--source", "claude-code", "ticket=7"],
+        &["--session", "to-come", "team=c"],
+        &["--session", "to-come", "--source", "codex", "team=d"],
+    ] {
+        machine.ok(&[&["stamp"], target].concat());
+    }
+    let told = |filter: &[&str]| -> Vec<String> {
+        let rows = exported(&machine, "stamps", filter);
+        rows.iter().map(|row| format!("{} {}", row["target"], row["value"]).replace('"', "")).collect()
+    };
+    assert_eq!(told(&[]).len(), 6);
+    assert_eq!(told(&["--session", "s1"]), ["m1 7", "s1 a"]);
+    assert_eq!(told(&["--session", "s2"]), ["s2 b", "s2 yes"]);
+    assert_eq!(told(&["--session", "s3"]), ["m1 7"]);
+    assert_eq!(told(&["--tag", "team=a"]), ["m1 7", "s1 a"]);
+    assert_eq!(told(&["--host", "laptop"]), told(&["--since", "2026-02-01"]));
+    assert_eq!(told(&["--source", "claude-code"]), ["m1 7", "s1 a", "s2 b", "s2 yes"]);
+    assert_eq!(told(&["--source", "codex"]), ["to-come d"]);
+    assert_eq!(told(&["--session", "s2", "--limit", "1"]), ["s2 b"]);
+    assert!(told(&["--model", "no such model"]).is_empty());
 }
 
 #[test]
@@ -247,6 +305,20 @@ fn an_export_is_there_whole_or_not_at_all() {
 }
 
 #[test]
+fn a_limit_that_is_no_number_of_rows_is_named() {
+    let machine = machine();
+    for command in
+        [&["turns"][..], &["sessions"], &["usage"], &["search", "x"], &["export", "--table", "calls"]]
+    {
+        let refused = machine.run(&[command, &["--limit", "-1"]].concat());
+        assert_eq!((refused.code, refused.stdout.as_str()), (2, ""), "{command:?}");
+        let told = &refused.stderr;
+        assert!(told.contains("invalid value '-1' for '--limit <N>': a limit is a whole number"), "{told}");
+    }
+    assert!(machine.rows(&["turns", "--limit", "0"]).is_empty());
+}
+
+#[test]
 fn commands_that_make_no_sense_are_refused_with_code_two() {
     let machine = machine();
     for arguments in [
@@ -289,31 +361,66 @@ fn times_are_shown_in_the_zone_that_was_asked_for() {
     assert!(refused.stderr.contains("local"), "{}", refused.stderr);
 }
 
+/// The counts of chosen sessions are those of a ledger that has nothing else: of all sessions together the counts that are kept.
 #[test]
-fn diagnostics_are_those_of_a_source_and_refuse_what_they_do_not_count() {
+fn diagnostics_are_those_of_the_records_that_a_filter_chooses() {
     let machine = Machine::new("laptop");
-    for harness in ["codex", "gemini-cli"] {
+    for harness in ["claude-code", "codex", "gemini-cli", "opencode"] {
         machine.ok(&["ingest", "--root", &text(crate::fixtures().join("sessions").join(harness))]);
     }
+    machine.ok(&["stamp", "--session", "1111", "team=core"]);
     let all = machine.rows(&["diagnostics"]);
     let of_codex = machine.rows(&["diagnostics", "--source", "codex"]);
     assert!(!of_codex.is_empty() && of_codex.len() < all.len());
     let expected: Vec<_> = all.iter().filter(|row| row["source"] == "codex").cloned().collect();
     assert_eq!(of_codex, expected);
     assert_eq!(machine.rows(&["diagnostics", "--limit", "2"]), all[..2]);
-    for (flag, value) in [
-        ("--since", "1d"),
-        ("--until", "1d"),
-        ("--project", "/work"),
-        ("--session", "x"),
-        ("--model", "m"),
-        ("--host", "laptop"),
-        ("--tag", "a=b"),
-    ] {
-        let refused = machine.run(&["diagnostics", flag, value]);
-        assert_eq!(refused.code, 2, "{flag}");
-        assert!(refused.stderr.contains(&format!("leave {flag}")), "{}", refused.stderr);
+    // Every session has been on this host; what is counted anew is what was counted when it came.
+    assert_eq!(machine.rows(&["diagnostics", "--host", "laptop"]), all);
+    assert_eq!(machine.rows(&["diagnostics", "--host", "laptop", "--limit", "2"]), all[..2]);
+    assert_eq!(machine.rows(&["diagnostics", "--host", "laptop", "--source", "codex"]), of_codex);
+    for counts in ["unknown", "unreadable"] {
+        assert!(all.iter().any(|row| row[counts].as_i64() > Some(0)), "{counts}");
     }
+    let numbers = |row: &serde_json::Value| -> i64 {
+        row.as_object().unwrap().values().filter_map(serde_json::Value::as_i64).sum()
+    };
+    let model = machine.rows(&["turns", "--limit", "1"])[0]["model"].as_str().unwrap().to_owned();
+    let sessions = machine.rows(&["sessions"]);
+    let mut filters: Vec<Vec<&str>> = vec![
+        vec!["--since", "2026-03-02"],
+        vec!["--until", "2026-03-02T12:00:00Z"],
+        vec!["--project", "/work/demo"],
+        vec!["--model", &model],
+        vec!["--tag", "team=core"],
+        vec!["--tag", "team=core", "--until", "2000-01-01"],
+    ];
+    filters.extend(sessions.iter().map(|row| vec!["--session", row["session"].as_str().unwrap()]));
+    let mut of_sessions = 0;
+    for filter in &filters {
+        let rows = machine.rows(&[&["diagnostics"], &filter[..]].concat());
+        let records = exported(&machine, "records", filter).len() as i64;
+        assert_eq!(rows.iter().map(numbers).sum::<i64>(), records, "{filter:?}");
+        let exported: BTreeSet<_> =
+            exported(&machine, "diagnostics", filter).iter().map(ToString::to_string).collect();
+        assert_eq!(exported.len(), rows.len());
+        of_sessions += if filter[0] == "--session" { records } else { 0 };
+    }
+    assert_eq!(of_sessions, all.iter().map(numbers).sum::<i64>());
+    let tagged = machine.rows(&["diagnostics", "--tag", "team=core"]);
+    assert_eq!(tagged, machine.rows(&["diagnostics", "--session", "1111"]));
+    assert!(!tagged.is_empty() && tagged.len() < all.len());
+}
+
+/// Erased records count as such, of a session as of all.
+#[test]
+fn diagnostics_of_a_session_count_what_was_erased() {
+    let machine = Machine::new("laptop");
+    machine.ok(&["ingest", "--root", &crate::claude_fixtures()]);
+    machine.ok(&["erase", "2222", "--yes"]);
+    let rows = machine.rows(&["diagnostics", "--host", "laptop"]);
+    assert_eq!(rows, machine.rows(&["diagnostics"]));
+    assert!(rows.iter().any(|row| row["erased"].as_i64() > Some(0)), "{rows:?}");
 }
 
 /// Copied history of a fork whose messages are objects: it begins and ends where the copies do.

@@ -13,6 +13,7 @@ mod merges;
 mod opencode;
 mod opencode_forks;
 mod races;
+mod recount;
 mod relations;
 mod relayburn;
 mod stamps;
