@@ -3,7 +3,7 @@
 
 use crate::args::Global;
 use crate::environment::Environment;
-use crate::open::pause;
+use crate::open::{is_remote, pause};
 use crate::output::{count, say};
 use burnlog_host::Config;
 use burnlog_log::{ErrorKind, Ledger, Result};
@@ -87,6 +87,49 @@ pub(crate) fn catch_up(
     let message = error.message();
     say(global, &format!("burnlog: recorded; lists are {} entries behind: {message}", count(behind)));
     Ok(())
+}
+
+/// Says how far lists are behind their ledger, and what folds the rest; nothing where they are not. With `with_url` the command
+/// names the ledger. Asks for the heads of feeds that moved since all was folded, which mostly are none. A list goes on where
+/// this cannot be told.
+pub(crate) fn tell_behind(ledger: &Ledger, store: &dyn Queries, global: &Global, with_url: bool) {
+    if global.quiet {
+        return;
+    }
+    let behind = match behind_mark(ledger, store) {
+        Ok(0) => return,
+        Ok(1) => "1 entry".to_owned(),
+        Ok(behind) => format!("{} entries", count(behind)),
+        Err(error) => {
+            say(global, &format!("burnlog: how far lists are behind cannot be told: {error}"));
+            return;
+        }
+    };
+    let url = ledger.location().url;
+    let next = match (is_remote(ledger), with_url) {
+        (true, _) => "the server folds them; its log says why it has not".to_owned(),
+        (false, false) => "to fold them: burnlog project update".to_owned(),
+        (false, true) => format!("to fold them: burnlog project update --store {url}"),
+    };
+    say(global, &format!("burnlog: lists are {behind} behind; {next}"));
+}
+
+/// Counts the entries that were not folded, beginning at the mark up to which all was. 0 where nothing was ever folded, which
+/// every list says by itself.
+fn behind_mark(ledger: &Ledger, store: &dyn Queries) -> Result<u64> {
+    let Some(live) = store.state()?.live else { return Ok(0) };
+    let mut heads = Vec::new();
+    ledger.for_each_feed(live.token.as_ref(), |head| {
+        heads.push((head.feed, head.size));
+        Ok(())
+    })?;
+    if heads.is_empty() {
+        return Ok(0);
+    }
+    let cursors = store.cursors(live.generation)?;
+    let next =
+        |feed| cursors.binary_search_by_key(&feed, |cursor| cursor.feed).map_or(0, |at| cursors[at].next);
+    Ok(heads.into_iter().map(|(feed, size)| size.saturating_sub(next(feed))).sum())
 }
 
 /// Counts the entries of a ledger that were not folded; `cursors` in the order of the feeds.

@@ -3,7 +3,6 @@
 use super::Context;
 use crate::args::Content;
 use crate::filter;
-use crate::open::{self, Access, StoreUrl};
 use crate::output::{Column, Cut, Printer, count};
 use crate::transcript::{Fetched, PayloadReader, block_text, one_line};
 use burnlog_log::{Address, Result};
@@ -56,9 +55,8 @@ const COLUMNS: &[Column<Line>] = &[
 ];
 
 pub(super) fn run(context: &Context, arguments: &Content) -> anyhow::Result<ExitCode> {
-    let Context { global, environment } = context;
-    let ledger = open::ledger(&StoreUrl::choose(global, environment)?, Access::Read, global)?;
-    let store = open::queries(&ledger, environment, global)?;
+    let global = &context.global;
+    let (ledger, store) = context.ledger_and_queries()?;
     let filter = filter::of_arguments(&arguments.filter, &*store)?;
     let payloads = PayloadReader::new(&ledger);
     let mut printer = Printer::new(global, COLUMNS);

@@ -35,6 +35,7 @@ pub(crate) use sessions::SessionLine;
 
 use crate::args::{Arguments, Command, Global, Hook};
 use crate::environment::Environment;
+use crate::folding;
 use crate::open::{self, Access, StoreUrl};
 use burnlog_log::{Ledger, Result};
 use burnlog_projections::Queries;
@@ -52,16 +53,17 @@ struct Context {
 }
 
 impl Context {
-    /// Opens the projections of the chosen ledger for queries.
+    /// Opens the projections of the chosen ledger for a list; says so where they are behind it.
     fn queries(&self) -> Result<Box<dyn Queries + Send>> {
         self.ledger_and_queries().map(|(_, store)| store)
     }
 
-    /// Opens the chosen ledger for reading, and its projections for queries.
+    /// Opens the chosen ledger for reading, and its projections for a list; says so where they are behind it.
     fn ledger_and_queries(&self) -> Result<(Ledger, Box<dyn Queries + Send>)> {
         let url = StoreUrl::choose(&self.global, &self.environment)?;
         let ledger = open::ledger(&url, Access::Read, &self.global)?;
         let store = open::queries(&ledger, &self.environment, &self.global)?;
+        folding::tell_behind(&ledger, &*store, &self.global, self.global.store.is_some());
         Ok((ledger, store))
     }
 }

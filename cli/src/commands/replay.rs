@@ -4,10 +4,9 @@ use super::{Context, FOUND_WANTING};
 use crate::args::{Durability, Replay};
 use crate::folding;
 use crate::open::{self, Access, StoreUrl};
-use crate::output::{bytes, count, counted, print_one, say};
+use crate::output::{bytes, count, counted, print_one};
 use crate::progress::Progress;
 use burnlog_log::{BatchHead, ErrorKind, Ledger, ReplayReport, Result, replay};
-use burnlog_projections::status;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -56,26 +55,11 @@ fn tell_behind(context: &Context, to: &Ledger) -> Result<()> {
     if open::is_remote(to) {
         return Ok(());
     }
-    let store = match open::queries(to, environment, global) {
-        Ok(store) => store,
+    match open::queries(to, environment, global) {
+        Ok(store) => folding::tell_behind(to, &*store, global, true),
         // Nothing was folded yet, which every list says, or the rows lie beside a ledger that is not the chosen one.
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unsupported) => return Ok(()),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unsupported) => {}
         Err(error) => return Err(error),
-    };
-    let behind = match status(&*store) {
-        Ok(status) => folding::behind(to, &status.cursors)?,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    if behind > 0 {
-        let url = to.location().url;
-        say(
-            global,
-            &format!(
-                "burnlog: lists are {} entries behind; to fold them: burnlog project update --store {url}",
-                count(behind)
-            ),
-        );
     }
     Ok(())
 }

@@ -2,7 +2,6 @@
 
 use super::{Context, FOUND_WANTING};
 use crate::args::Restore;
-use crate::open::{self, Access, StoreUrl};
 use crate::output::{Column, Cut, Printer, count, say};
 use crate::rebuild::{Rebuilder, Wanted};
 use burnlog_log::{Error, ErrorKind, PayloadHash, Result, WriterId, push_hex};
@@ -35,9 +34,8 @@ const COLUMNS: &[Column<Line>] = &[
 ];
 
 pub(super) fn run(context: &Context, arguments: &Restore) -> anyhow::Result<ExitCode> {
-    let Context { global, environment } = context;
-    let ledger = open::ledger(&StoreUrl::choose(global, environment)?, Access::Read, global)?;
-    let store = open::queries(&ledger, environment, global)?;
+    let global = &context.global;
+    let (ledger, store) = context.ledger_and_queries()?;
     let (source, session) = resolve_session(&*store, &arguments.session)?;
     let rebuilder = Rebuilder { ledger: &ledger, queries: &*store };
     let mut jobs: Vec<Job> = Vec::new();

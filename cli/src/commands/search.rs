@@ -4,6 +4,7 @@
 use super::Context;
 use crate::args::{self, BlockKind, Sort};
 use crate::filter;
+use crate::folding;
 use crate::open::{self, Access, StoreUrl};
 use crate::output::{Printer, counted, minute, say};
 use crate::progress::Progress;
@@ -63,6 +64,7 @@ pub(super) fn run(context: &Context, arguments: &args::Search) -> anyhow::Result
         ask(&ledger, arguments)?
     } else {
         let store = open::queries(&ledger, environment, global)?;
+        folding::tell_behind(&ledger, &*store, global, global.store.is_some());
         let found = hits(context, &ledger, &*store, arguments)?;
         let notes = Notes::of(&found);
         (found.hits.into_iter().map(line).collect(), notes)

@@ -3,7 +3,6 @@
 use super::sessions::{self, SessionHosts};
 use super::{Context, SessionLine};
 use crate::args::{Format, Show};
-use crate::open::{self, Access, StoreUrl};
 use crate::pager::{Pager, wants_colours};
 use crate::transcript::{Html, Json, Markdown, PayloadReader, Plan, Renderer, Terminal, plan, write};
 use burnlog_log::{Error, ErrorKind, Result};
@@ -12,13 +11,12 @@ use std::borrow::Cow;
 use std::process::ExitCode;
 
 pub(super) fn run(context: &Context, arguments: &Show) -> anyhow::Result<ExitCode> {
-    let Context { global, environment } = context;
+    let global = &context.global;
     if global.csv {
         let message = "a transcript is no list; --format takes text, markdown, html or json";
         return Err(Error::new(ErrorKind::Invalid, "read arguments", message).into());
     }
-    let ledger = open::ledger(&StoreUrl::choose(global, environment)?, Access::Read, global)?;
-    let store = open::queries(&ledger, environment, global)?;
+    let (ledger, store) = context.ledger_and_queries()?;
     let (source, session) = resolve_session(&*store, &arguments.session)?;
     let session = session_row(&*store, &source, &session)?;
     let payloads = PayloadReader::new(&ledger);

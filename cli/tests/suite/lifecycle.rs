@@ -316,7 +316,36 @@ fn a_replay_says_how_far_lists_are_behind() {
     let update = format!("to fold them: burnlog project update --store {to}");
     assert!(told.contains("burnlog: lists are ") && told.contains(&update), "{told}");
     assert_eq!(two.rows(&["turns"]).len(), 1);
+    let commands: [&[&str]; 11] = [
+        &["turns"],
+        &["sessions"],
+        &["usage", "--by", "day"],
+        &["content"],
+        &["relationships"],
+        &["conflicts"],
+        &["diagnostics"],
+        &["search", "hi"],
+        &["show", "b"],
+        &["export", "--table", "turns"],
+        &["project", "dump"],
+    ];
+    let notice = "burnlog: lists are 2 entries behind; to fold them: burnlog project update\n";
+    for command in commands {
+        let told = two.run(command);
+        assert_eq!(told.code, 0, "{command:?}");
+        assert!(told.stderr.contains(notice), "{command:?}: {}", told.stderr);
+        assert_eq!(two.run(&[command, &["--quiet"]].concat()).stderr, "", "{command:?}");
+    }
+    // Scripts are told as well, and read the same.
+    let told = two.run(&["turns", "--json"]);
+    assert_eq!((told.stdout.lines().count(), told.stderr.as_str()), (1, notice));
+    let named = two.run(&["turns", "--csv", "--store", &to]);
+    assert_eq!(named.stderr, notice.replace("update\n", &format!("update --store {to}\n")));
     two.ok(&["project", "update", "--store", &to]);
+    for command in commands {
+        let told = two.run(command).stderr;
+        assert!(!told.contains("behind"), "{command:?}: {told}");
+    }
     assert_eq!(two.rows(&["turns"]).len(), 2);
     assert_eq!(two.run(&replay).stderr, "");
     // Where nothing was ever folded, every list says that.
