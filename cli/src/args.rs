@@ -411,7 +411,8 @@ Queries:
   fatal OR panic    one of the two; joins its neighbours only
   'error -timeout'  without that word; in quotation marks, or behind --
 Case and accents make no difference. Only letters and digits are indexed: src/main.rs is the phrase \"src main rs\".
-Of a query with more than 5,000 blocks those indexed last are ranked; filters apply before that.")]
+Of a query with more than 5,000 blocks those indexed last are ranked; filters apply before that.
+The ten best are shown unless --limit says otherwise.")]
 pub(crate) struct Search {
     /// What to look for; see below.
     #[arg(required = true)]

@@ -20,8 +20,9 @@ use std::ops::Range;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// How many hits are shown unless `--limit` says otherwise.
-const HITS: usize = 20;
+/// How many hits are shown unless `--limit` says otherwise: what a terminal of 24 lines shows of them. Most of a search is
+/// decompressing the records of its hits.
+const HITS: usize = 10;
 /// How many sessions are asked for at once.
 const SESSIONS: usize = 1024;
 
