@@ -4,7 +4,7 @@
 use super::terminal::{
     copied_line, image_name, left_out_lines, lost_line, relative_line, session_lines, tokens, turn_name,
 };
-use super::text::{cut, one_line};
+use super::text::{cut, headed, one_line};
 use super::{Agent, Item, LeftOut, Renderer};
 use crate::commands::SessionLine;
 use crate::output::{count, counted, printable, second};
@@ -137,7 +137,8 @@ impl<W: Write> Renderer for Html<W> {
             Item::ToolResult { tool, error, text, .. } => {
                 let (class, what) =
                     if *error == Some(true) { ("error", "error of") } else { ("tool", "result of") };
-                let line = one_line(text, SUMMARY_MAX / 2);
+                let (_, output) = headed(text);
+                let line = one_line(output, SUMMARY_MAX / 2);
                 self.folded(class, &format!("{what} {}: {line}", tool.as_deref().unwrap_or("a tool")), text)
             }
             Item::Image { media_type, image_bytes, place, .. } => {

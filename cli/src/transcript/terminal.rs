@@ -1,7 +1,7 @@
 //! A transcript for a terminal: indented, cut, in colours where they are wanted. Control characters of what was
 //! recorded never get out.
 
-use super::text::{cut, one_line};
+use super::text::{cut, headed, one_line};
 use super::{Agent, Item, LeftOut, Place, Renderer};
 use crate::commands::SessionLine;
 use crate::output::{bytes, count, counted, printable, second};
@@ -133,7 +133,15 @@ impl<W: Write> Terminal<W> {
         if text.trim().is_empty() {
             return Ok(());
         }
-        self.long(style, "  │ ", text)
+        if self.full {
+            return self.long(style, "  │ ", text);
+        }
+        // In a line of its own, else the beginning of a result shows little of what it says.
+        let (header, output) = headed(text);
+        if !header.is_empty() {
+            self.text(Style::Dim, "  │ ", &header.join(" · "))?;
+        }
+        if output.trim().is_empty() { Ok(()) } else { self.long(style, "  │ ", output) }
     }
 }
 

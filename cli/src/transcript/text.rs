@@ -102,6 +102,34 @@ fn result_text(raw: &[u8]) -> String {
     out
 }
 
+/// What Codex writes in front of what a command printed; from rollouts of versions 0.118 to 0.142.
+const HEADER: &[&str] = &[
+    "Chunk ID: ",
+    "Wall time: ",
+    "Process exited with code ",
+    "Process running with session ID ",
+    "Original token count: ",
+    "Exit code: ",
+];
+
+/// Parts a result into what its harness says of the command and what the command printed; nothing is said where it does not
+/// begin so.
+pub(crate) fn headed(text: &str) -> (Vec<&str>, &str) {
+    let mut header = Vec::new();
+    let mut rest = text;
+    while let Some((line, behind)) = rest.split_once('\n') {
+        if line == "Output:" && !header.is_empty() {
+            return (header, behind);
+        }
+        if !HEADER.iter().any(|begin| line.starts_with(begin)) {
+            break;
+        }
+        header.push(line);
+        rest = behind;
+    }
+    (Vec::new(), text)
+}
+
 /// One line that says what a tool was asked for.
 pub(crate) fn summary(input: &[u8]) -> String {
     let value: Value = match serde_json::from_slice(input) {
@@ -231,6 +259,17 @@ mod tests {
             ("{broken", "{broken"),
         ] {
             assert_eq!(summary(input.as_bytes()), expected, "{input}");
+        }
+    }
+
+    #[test]
+    fn what_a_harness_says_of_a_command_is_parted_from_its_output() {
+        let text = "Chunk ID: f1\nWall time: 0.1 seconds\nProcess exited with code 1\nOutput:\nOutput:\n\nx";
+        let header = vec!["Chunk ID: f1", "Wall time: 0.1 seconds", "Process exited with code 1"];
+        assert_eq!(headed(text), (header, "Output:\n\nx"));
+        assert_eq!(headed("Exit code: 0\nOutput:\n"), (vec!["Exit code: 0"], ""));
+        for plain in ["", "Output:\nx", "Exit code: 0\nx\nOutput:\ny", "Exit code: 0", "x\nOutput:\ny"] {
+            assert_eq!(headed(plain), (Vec::new(), plain));
         }
     }
 
