@@ -18,6 +18,7 @@ mod progress;
 mod rebuild;
 mod settings;
 mod sheet;
+mod table;
 mod transcript;
 mod watch;
 mod zone;

@@ -2,59 +2,23 @@
 //! first few hundred are looked at to choose the widths of a table.
 
 use crate::args::Global;
+use crate::table::{Chosen, cells, fit};
+pub(crate) use crate::table::{Column, Cut};
 use crate::zone;
 use burnlog_log::Timestamp;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthStr;
 
 /// How many rows decide on the widths of a table.
 const SAMPLE_ROWS: usize = 200;
-
-/// A column of a table.
-pub(crate) struct Column<R> {
-    /// The heading.
-    pub(crate) title: &'static str,
-    /// Numbers stand right, text left.
-    pub(crate) right: bool,
-    /// Whether this column gives way when the table is too wide; its start is cut if `Some(true)`.
-    pub(crate) shrinks: Option<Cut>,
-    /// The cell.
-    pub(crate) cell: fn(&R) -> String,
-}
-
-/// Which end of a long cell is cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cut {
-    /// The end: names.
-    End,
-    /// The start: paths.
-    Start,
-}
-
-impl<R> Column<R> {
-    /// A text column.
-    pub(crate) const fn text(title: &'static str, cell: fn(&R) -> String) -> Self {
-        Self { title, right: false, shrinks: None, cell }
-    }
-
-    /// A number column.
-    pub(crate) const fn number(title: &'static str, cell: fn(&R) -> String) -> Self {
-        Self { title, right: true, shrinks: None, cell }
-    }
-
-    /// A text column that gives way.
-    pub(crate) const fn shrinking(title: &'static str, cut: Cut, cell: fn(&R) -> String) -> Self {
-        Self { title, right: false, shrinks: Some(cut), cell }
-    }
-}
-
 /// Prints the rows of one list.
 pub(crate) struct Printer<R: 'static> {
     out: Form,
     columns: Vec<&'static Column<R>>,
-    sample: Vec<Vec<String>>,
+    sample: Vec<[Vec<String>; 2]>,
+    is_short: bool,
     widths: Option<Vec<usize>>,
     rows: u64,
     /// What is said of a table without rows.
@@ -84,7 +48,7 @@ impl<R: Serialize> Printer<R> {
             Form::Table(BufWriter::new(stdout))
         };
         let word = Some("nothing to list").filter(|_| !global.quiet);
-        Self { out, columns, sample: Vec::new(), widths: None, rows: 0, word }
+        Self { out, columns, sample: Vec::new(), is_short: false, widths: None, rows: 0, word }
     }
 
     /// For a list whose caller says what it means that there are no rows.
@@ -107,12 +71,10 @@ impl<R: Serialize> Printer<R> {
             }
             Form::Csv(out) => out.serialize(row)?,
             Form::Table(_) => {
-                let cells: Vec<String> =
-                    self.columns.iter().map(|column| clean((column.cell)(row))).collect();
                 if self.widths.is_some() {
-                    self.line(&cells)?;
+                    self.line(&cells(&self.columns, row, self.is_short))?;
                 } else {
-                    self.sample.push(cells);
+                    self.sample.push([false, true].map(|is_short| cells(&self.columns, row, is_short)));
                     if self.sample.len() == SAMPLE_ROWS {
                         self.settle()?;
                     }
@@ -138,20 +100,14 @@ impl<R: Serialize> Printer<R> {
         Ok(self.rows)
     }
 
-    /// Chooses the widths from the sample, then prints the heading and the sample.
+    /// Chooses columns, cells and widths from the sample, then prints the heading and the sample.
     fn settle(&mut self) -> io::Result<()> {
         let sample = std::mem::take(&mut self.sample);
+        let Chosen { columns, is_short, widths, rows } = Chosen::of(&self.columns, &sample, terminal_width());
+        (self.columns, self.is_short, self.widths) = (columns, is_short, Some(widths));
         let titles: Vec<String> = self.columns.iter().map(|column| column.title.to_owned()).collect();
-        let mut widths: Vec<usize> = titles.iter().map(|title| title.width()).collect();
-        for cells in &sample {
-            for (width, cell) in widths.iter_mut().zip(cells) {
-                *width = (*width).max(cell.width());
-            }
-        }
-        shrink(&mut widths, &self.columns, terminal_width());
-        self.widths = Some(widths);
         self.line(&titles)?;
-        sample.iter().try_for_each(|cells| self.line(cells))
+        rows.iter().try_for_each(|cells| self.line(cells))
     }
 
     fn line(&mut self, cells: &[String]) -> io::Result<()> {
@@ -213,6 +169,25 @@ pub(crate) fn count(number: u64) -> String {
     out
 }
 
+/// A number in at most five characters and its thousands: `1234567` as `1.23M`.
+pub(crate) fn short_count(number: u64) -> String {
+    let mut value = number as f64;
+    for unit in ["", "k", "M", "G"] {
+        if value < 999.5 {
+            let digits = if unit.is_empty() || value >= 99.95 {
+                0
+            } else if value >= 9.995 {
+                1
+            } else {
+                2
+            };
+            return format!("{value:.digits$}{unit}");
+        }
+        value /= 1000.0;
+    }
+    format!("{value:.1}T")
+}
+
 /// `count` and the noun in the right number: `1 file`, `2 files`.
 pub(crate) fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
@@ -257,38 +232,6 @@ fn terminal_width() -> usize {
     })
 }
 
-/// Takes width from the columns that give way, the widest first, down to eight.
-fn shrink<R>(widths: &mut [usize], columns: &[&Column<R>], most: usize) {
-    let total = |widths: &[usize]| widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1);
-    while total(widths) > most {
-        let widest = (0..widths.len()).filter(|i| columns[*i].shrinks.is_some() && widths[*i] > 8);
-        let Some(widest) = widest.max_by_key(|i| widths[*i]) else { return };
-        widths[widest] -= 1;
-    }
-}
-
-/// Cuts a cell to a width, with an ellipsis where something is missing.
-fn fit(cell: &str, width: usize, cut: Cut) -> String {
-    if cell.width() <= width {
-        return cell.to_owned();
-    }
-    let mut room = width.saturating_sub(1);
-    let mut fits = |char: &char| {
-        let needed = char.width().unwrap_or(0);
-        let yes = needed <= room;
-        room = room.saturating_sub(needed);
-        yes
-    };
-    match cut {
-        Cut::End => cell.chars().take_while(&mut fits).chain(['…']).collect(),
-        Cut::Start => {
-            let mut kept: Vec<char> = cell.chars().rev().take_while(&mut fits).collect();
-            kept.push('…');
-            kept.into_iter().rev().collect()
-        }
-    }
-}
-
 /// An instant to the second, in the zone of `--tz`; nothing where there is none.
 pub(crate) fn second(instant: Option<Timestamp>) -> String {
     instant.map(zone::shown).unwrap_or_default()
@@ -307,7 +250,7 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
 }
 
 /// Replaces control characters, which session files are free to contain, so that they cannot reach the terminal.
-fn clean(text: String) -> String {
+pub(crate) fn clean(text: String) -> String {
     if text.chars().any(char::is_control) { text.replace(char::is_control, "\u{fffd}") } else { text }
 }
 
@@ -323,6 +266,10 @@ mod tests {
             ["0 B", "999 B", "1.0 kB", "100 kB", "263 MB"]
         );
         assert_eq!(counted(1, "file"), "1 file");
+        assert_eq!(
+            [0, 999, 1000, 12_345, 999_499, 999_500, 1_354_886_930].map(short_count),
+            ["0", "999", "1.00k", "12.3k", "999k", "1.00M", "1.35G"]
+        );
     }
 
     #[test]
@@ -332,10 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn cells_are_cut_at_the_right_end_and_by_display_width() {
-        assert_eq!(fit("abcdef", 4, Cut::End), "abc…");
-        assert_eq!(fit("abcdef", 4, Cut::Start), "…def");
-        assert_eq!(fit("日本語文字", 5, Cut::End), "日本…");
+    fn no_cell_reaches_the_terminal_as_more_than_text() {
         assert_eq!(clean("a\u{1b}[31mb".to_owned()), "a\u{fffd}[31mb");
     }
 }

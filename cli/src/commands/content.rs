@@ -39,19 +39,20 @@ pub(super) struct Line {
 }
 
 const COLUMNS: &[Column<Line>] = &[
-    Column::shrinking("session", Cut::End, |line| line.session.clone()),
-    Column::shrinking("stream", Cut::Start, |line| line.stream.clone()),
+    Column::shrinking("session", Cut::End, |line: &Line| line.session.clone()).told_by(9),
+    Column::shrinking("stream", Cut::Start, |line: &Line| line.stream.clone()).spare(),
     Column::number("seq", |line| line.seq.to_string()),
     Column::text("role", |line| line.role.unwrap_or_default().to_owned()),
     Column::text("kind", |line| line.kind.clone()),
-    Column::text("address", |line| line.address.to_string()[..15].to_owned()),
-    Column::number("start", |line| count(line.start)),
+    Column::text("address", |line: &Line| line.address.to_string()[..15].to_owned()).spare(),
+    Column::number("start", |line: &Line| count(line.start)).spare(),
     Column::number("bytes", |line| count(line.bytes)),
-    Column::shrinking("text", Cut::End, |line| match &line.text {
+    Column::shrinking("text", Cut::End, |line: &Line| match &line.text {
         Some(text) => one_line(text, TABLE_CHARACTERS),
         None if line.state == "present" => String::new(),
         None => format!("[{}]", line.state),
-    }),
+    })
+    .told_by(24),
 ];
 
 pub(super) fn run(context: &Context, arguments: &Content) -> anyhow::Result<ExitCode> {

@@ -55,12 +55,13 @@ impl serde::Serialize for Hosts {
 
 const COLUMNS: &[Column<SessionLine>] = &[
     Column::text("last", |line| minute(line.last_at)),
-    Column::text("source", |line| line.source.clone()),
-    Column::shrinking("session", Cut::End, |line| line.session.clone()),
+    Column::text("source", |line: &SessionLine| line.source.clone()).spare(),
+    // A unique prefix names a session everywhere.
+    Column::shrinking("session", Cut::End, |line: &SessionLine| line.session.clone()).told_by(9),
     Column::shrinking("project", Cut::Start, |line| line.project.clone().unwrap_or_default()),
     Column::number("calls", |line| count(line.calls as u64)),
-    Column::number("prompts", |line| count(line.prompts as u64)),
-    Column::number("errors", |line| count(line.tool_errors as u64)),
+    Column::number("prompts", |line: &SessionLine| count(line.prompts as u64)).spare(),
+    Column::number("errors", |line: &SessionLine| count(line.tool_errors as u64)).spare(),
     Column::number("input", |line| {
         count((line.input_tokens + line.cache_read_tokens + line.cache_write_tokens) as u64)
     }),

@@ -34,8 +34,8 @@ pub(super) struct Line {
 
 const COLUMNS: &[Column<Line>] = &[
     Column::text("time", |line| minute(line.timestamp)),
-    Column::shrinking("session", Cut::End, |line| line.session.clone()),
-    Column::shrinking("model", Cut::End, |line| line.model.clone().unwrap_or_default()),
+    Column::shrinking("session", Cut::End, |line: &Line| line.session.clone()).told_by(9),
+    Column::shrinking("model", Cut::End, |line: &Line| line.model.clone().unwrap_or_default()).told_by(18),
     Column::number("input", |line| number(line.input_tokens)),
     Column::number("cache read", |line| number(line.cache_read_tokens)),
     Column::number("cache write", |line| {
@@ -46,8 +46,8 @@ const COLUMNS: &[Column<Line>] = &[
     Column::number("output", |line| {
         format!("{}{}", if line.complete { "" } else { "≥" }, number(line.output_tokens))
     }),
-    Column::text("stop", |line| line.stop_reason.clone().unwrap_or_default()),
-    Column::shrinking("call", Cut::End, |line| line.call.clone()),
+    Column::text("stop", |line: &Line| line.stop_reason.clone().unwrap_or_default()).spare(),
+    Column::shrinking("call", Cut::End, |line: &Line| line.call.clone()).spare(),
 ];
 
 pub(super) fn run(context: &Context, arguments: &args::Filter) -> anyhow::Result<ExitCode> {

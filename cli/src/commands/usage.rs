@@ -3,7 +3,7 @@
 use super::Context;
 use crate::args::{self, By};
 use crate::filter;
-use crate::output::{Column, Cut, Printer, count, counted, print_line, say};
+use crate::output::{Column, Cut, Printer, count, counted, print_line, say, short_count};
 use anyhow::Context as _;
 use burnlog_log::{Error, ErrorKind};
 use burnlog_projections::{
@@ -205,14 +205,15 @@ impl By {
     }
 
     fn column(self) -> &'static Column<Group> {
-        static MODEL: Column<Group> = Column::shrinking("model", Cut::End, |group| group.value(By::Model));
+        static MODEL: Column<Group> =
+            Column::shrinking("model", Cut::End, |group: &Group| group.value(By::Model)).told_by(20);
         static DAY: Column<Group> = Column::text("day", |group| group.value(By::Day));
         static WEEK: Column<Group> = Column::text("week", |group| group.value(By::Week));
         static MONTH: Column<Group> = Column::text("month", |group| group.value(By::Month));
         static PROJECT: Column<Group> =
-            Column::shrinking("project", Cut::Start, |group| group.value(By::Project));
+            Column::shrinking("project", Cut::Start, |group: &Group| group.value(By::Project)).told_by(20);
         static SESSION: Column<Group> =
-            Column::shrinking("session", Cut::End, |group| group.value(By::Session));
+            Column::shrinking("session", Cut::End, |group: &Group| group.value(By::Session)).told_by(9);
         static SOURCE: Column<Group> = Column::text("source", |group| group.value(By::Source));
         static HOST: Column<Group> = Column::shrinking("host", Cut::End, |group| group.value(By::Host));
         static BRANCH: Column<Group> = Column::shrinking("branch", Cut::End, |group| group.value(By::Branch));
@@ -265,15 +266,15 @@ impl Serialize for Group {
 /// The columns: the dimensions, the sums, the cost when asked for, a bar when somebody looks at it.
 fn columns(by: &[By], with_cost: bool) -> Vec<&'static Column<Group>> {
     static SUMS: [Column<Group>; 5] = [
-        Column::number("calls", |group| number(group.usage.calls)),
-        Column::number("input", |group| number(group.usage.input_tokens.0)),
-        Column::number("cache read", |group| number(group.usage.cache_read_tokens.0)),
-        Column::number("cache write", |group| number(cache_write(&group.usage))),
-        // Without a final row the output of a call is a floor.
-        Column::number("output", |group| {
-            let floor = if group.usage.incomplete_calls > 0 { "≥" } else { "" };
-            format!("{floor}{}", number(group.usage.output_tokens.0))
-        }),
+        Column::number("calls", |group: &Group| number(group.usage.calls)),
+        Column::number("input", |group: &Group| number(group.usage.input_tokens.0))
+            .or_short(|group: &Group| short(group.usage.input_tokens.0)),
+        Column::number("cache read", |group: &Group| number(group.usage.cache_read_tokens.0))
+            .or_short(|group: &Group| short(group.usage.cache_read_tokens.0)),
+        Column::number("cache write", |group: &Group| number(cache_write(&group.usage)))
+            .or_short(|group: &Group| short(cache_write(&group.usage))),
+        Column::number("output", |group: &Group| floor(group) + &number(group.usage.output_tokens.0))
+            .or_short(|group: &Group| floor(group) + &short(group.usage.output_tokens.0)),
     ];
     // What is left out of the output, or has no price, is left out of the cost.
     static COST: Column<Group> = Column::number("cost", |group| match group.cost {
@@ -282,7 +283,7 @@ fn columns(by: &[By], with_cost: bool) -> Vec<&'static Column<Group>> {
         Some(cost) if group.unpriced_calls + group.usage.incomplete_calls == 0 => dollars(cost),
         Some(cost) => format!("≥{}", dollars(cost)),
     });
-    static BAR: Column<Group> = Column::text("", |group| bar(group.share));
+    static BAR: Column<Group> = Column::text("", |group: &Group| bar(group.share)).spare();
     let mut columns: Vec<&'static Column<Group>> = by.iter().map(|by| by.column()).collect();
     columns.extend(&SUMS);
     if with_cost {
@@ -296,6 +297,15 @@ fn columns(by: &[By], with_cost: bool) -> Vec<&'static Column<Group>> {
 
 fn number(number: i64) -> String {
     count(number.max(0) as u64)
+}
+
+fn short(number: i64) -> String {
+    short_count(number.max(0) as u64)
+}
+
+/// Without a final row the output of a call is a floor.
+fn floor(group: &Group) -> String {
+    if group.usage.incomplete_calls > 0 { "≥" } else { "" }.to_owned()
 }
 
 /// Dollars and cents; of less than a cent four digits.
