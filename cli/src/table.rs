@@ -127,12 +127,13 @@ fn fits<R>(widths: &[usize], columns: &[&Column<R>], most: usize) -> bool {
     total(widths.iter().zip(columns).map(cut)) <= most
 }
 
-/// Takes width from the columns that give way, the widest first: as far as their cells still tell one from another, and then on.
+/// Takes width from the columns that give way, first from the one with the most to give: as far as their cells still tell one
+/// from another, and then on.
 fn shrink<R>(widths: &mut [usize], columns: &[&Column<R>], most: usize) {
     while total(widths.iter().copied()) > most {
         let widest = |least: fn(&Column<R>) -> usize| {
             let gives = |i: &usize| columns[*i].shrinks.is_some() && widths[*i] > least(columns[*i]);
-            (0..widths.len()).filter(gives).max_by_key(|i| widths[*i])
+            (0..widths.len()).filter(gives).max_by_key(|i| widths[*i] - least(columns[*i]))
         };
         let Some(widest) = widest(|column| column.tells).or_else(|| widest(|_| WIDTH_MIN)) else { return };
         widths[widest] -= 1;
