@@ -373,6 +373,8 @@ impl Pending {
         let (Some(fold), session) = (open.fold, &open.stream[..open.session_bytes]) else { return };
         let record = SourceRecord { seq: *seq, address, payload_hash: skeleton.payload, payload, session };
         (fold.fold)(&record, &mut open.row, &mut self.facts);
+        // Its blocks are there: they are not those of the record that comes next.
+        self.facts.blocks.begin(&[], true);
         open.changed = true;
     }
 
