@@ -5,7 +5,7 @@ use crate::blocks::{BlockAt, blocks_of_chunk};
 use crate::lookup::{live, text};
 use crate::records::{CHUNK_RECORDS, Chunk, RecordPlace};
 use crate::rollups::Session;
-use crate::search::{FoundBlock, SearchIndex, SearchRequest};
+use crate::search::{FoundBlock, SearchIndex, SearchKind, SearchRequest};
 use crate::search_indexer::short;
 use crate::search_query::SearchQuery;
 use crate::search_snippet::{Snippet, snippet};
@@ -21,6 +21,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub const SNIPPET_CHARACTERS: usize = 160;
 /// The most blocks whose text is looked at for the hits of one search.
 const LOOKED_AT_MAX: usize = 4096;
+/// So many blocks at least are read at once, beyond the first: some for each of the threads that read.
+const PIECE_BLOCKS: usize = 4;
 /// So many records of a stream are read together: they lie in one frame mostly, which two threads would decompress twice.
 const NEAR_RECORDS: u64 = 1024;
 
@@ -68,8 +70,7 @@ pub fn search(
         let found = index.find(query, &SearchRequest { limit: looked_at, ..request.clone() })?;
         let exhausted = found.blocks.len() < looked_at || looked_at >= LOOKED_AT_MAX;
         let mut shown = SearchHits { capped: found.capped, ..SearchHits::default() };
-        let candidates = reading.candidates(found.blocks, &mut shown)?;
-        let mut candidates = reading.without_copies(candidates);
+        let mut candidates = reading.first_candidates(&found.blocks, request.limit, &mut shown)?;
         // Copies and what was erased leave gaps: look at more where there may be more.
         if candidates.len() < request.limit && !exhausted {
             looked_at = (looked_at * 2).clamp(64, LOOKED_AT_MAX);
@@ -138,15 +139,48 @@ enum Place {
     Unknown,
 }
 
+/// Candidates of which none is a copy of another.
+#[derive(Default)]
+struct Distinct {
+    list: Vec<Candidate>,
+    places: HashMap<(String, Identity, u32, SearchKind, [u8; 32]), usize>,
+}
+
 impl Reading<'_> {
+    /// Returns candidates for `limit` hits: reads the texts of so many blocks, and then of more for as long as there are copies among
+    /// them, or what stands next may be one.
+    fn first_candidates(
+        &mut self,
+        blocks: &[FoundBlock],
+        limit: usize,
+        shown: &mut SearchHits,
+    ) -> Result<Vec<Candidate>> {
+        let mut distinct = Distinct::default();
+        let (mut read, mut next) = (0, limit.min(blocks.len()));
+        while read < next {
+            let candidates = self.candidates(&blocks[read..next], shown)?;
+            self.add_distinct(candidates, &mut distinct);
+            let missing = limit.saturating_sub(distinct.list.len());
+            let more = if missing > 0 { missing.max(PIECE_BLOCKS) } else { 0 };
+            read = next;
+            next = (next + more).min(blocks.len());
+            // Copies of a block are as good as it and as old.
+            let likeness = |block: &FoundBlock| (block.score.to_bits(), block.timestamp);
+            while next > 0 && blocks.get(next).map(likeness) == Some(likeness(&blocks[next - 1])) {
+                next += 1;
+            }
+        }
+        Ok(distinct.list)
+    }
+
     /// Reads the texts of blocks, in bulk.
-    fn candidates(&mut self, blocks: Vec<FoundBlock>, shown: &mut SearchHits) -> Result<Vec<Candidate>> {
+    fn candidates(&mut self, blocks: &[FoundBlock], shown: &mut SearchHits) -> Result<Vec<Candidate>> {
         let mut placed = Vec::with_capacity(blocks.len());
-        self.learn_sessions(&blocks)?;
-        let chunks = self.chunks(&blocks)?;
+        self.learn_sessions(blocks)?;
+        let chunks = self.chunks(blocks)?;
         for block in blocks {
-            match self.place(&block, chunks.get(&chunk_key(&block)))? {
-                Place::Found(place) => placed.push((block, place)),
+            match self.place(block, chunks.get(&chunk_key(block)))? {
+                Place::Found(place) => placed.push((block.clone(), place)),
                 Place::Superseded => {}
                 Place::Unknown => shown.unreadable += 1,
             }
@@ -250,27 +284,24 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// Leaves of copies of one block (the same text in the same place of a record with the same id) the one at home in
-    /// the session that began first; it takes the place of the first of them.
-    fn without_copies(&self, candidates: Vec<Candidate>) -> Vec<Candidate> {
-        let mut kept: Vec<Candidate> = Vec::with_capacity(candidates.len());
-        let mut places: HashMap<_, usize> = HashMap::new();
+    /// Adds candidates. Of copies of one block (the same text in the same place of a record with the same id) the one at home in
+    /// the session that began first is left; it takes the place of the first of them.
+    fn add_distinct(&self, candidates: Vec<Candidate>, to: &mut Distinct) {
         for candidate in candidates {
             if candidate.identity == Identity::None {
-                kept.push(candidate);
+                to.list.push(candidate);
                 continue;
             }
             let FoundBlock { source, ordinal, kind, .. } = &candidate.block;
             let hash = blake3::hash(candidate.text.as_bytes());
-            let identity = (source.clone(), candidate.identity, *ordinal, *kind, *hash.as_bytes());
-            let at = *places.entry(identity).or_insert(kept.len());
-            if at == kept.len() {
-                kept.push(candidate);
-            } else if self.home(&candidate) < self.home(&kept[at]) {
-                kept[at] = candidate;
+            let key = (source.clone(), candidate.identity, *ordinal, *kind, *hash.as_bytes());
+            let at = *to.places.entry(key).or_insert(to.list.len());
+            if at == to.list.len() {
+                to.list.push(candidate);
+            } else if self.home(&candidate) < self.home(&to.list[at]) {
+                to.list[at] = candidate;
             }
         }
-        kept
     }
 
     fn home(&self, candidate: &Candidate) -> (bool, Option<Timestamp>, String, String, u64) {

@@ -3,12 +3,14 @@
 
 use crate::convert::{Located, failed};
 use crate::opening::unchanging;
+use crate::search_find::Scored;
 use burnlog_log::{Error, ErrorKind, LedgerId, Result, WriterId};
 use burnlog_projections::{
     FeedCursor, FoundBlocks, SearchBatch, SearchIdentity, SearchIndex, SearchQuery, SearchRequest, SearchRun,
     SearchState,
 };
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
+use std::cell::RefCell;
 use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
@@ -38,6 +40,7 @@ CREATE INDEX search_runs_by_chunk ON search_runs (stream, chunk);
 #[derive(Debug)]
 pub struct SqliteSearch {
     pub(crate) connection: Connection,
+    pub(crate) kept: RefCell<Option<Scored>>,
     pub(crate) place: String,
 }
 
@@ -79,7 +82,7 @@ impl SqliteSearch {
             .located("open search index", &place)?;
         let writable = access.contains(OpenFlags::SQLITE_OPEN_READ_WRITE);
         prepare(&mut connection, busy_timeout, writable).located("open search index", &place)?;
-        let index = Self { connection, place };
+        let index = Self { connection, kept: RefCell::new(None), place };
         index.check_version()?;
         Ok(index)
     }
@@ -106,7 +109,7 @@ impl SqliteSearch {
         }
     }
 
-    fn number(&self, name: &str) -> rusqlite::Result<Option<i64>> {
+    pub(crate) fn number(&self, name: &str) -> rusqlite::Result<Option<i64>> {
         number(&self.connection, name)
     }
 
@@ -116,7 +119,7 @@ impl SqliteSearch {
         operation: &'static str,
         work: impl FnOnce(&Connection) -> rusqlite::Result<Result<T>>,
     ) -> Result<T> {
-        let Self { connection, place } = self;
+        let Self { connection, place, .. } = self;
         let transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate).located(operation, place)?;
         let done = work(&transaction).located(operation, place)??;

@@ -29,6 +29,15 @@ pub(crate) fn expression(query: &SearchQuery) -> String {
     if query.unwanted.is_empty() { wanted } else { format!("{wanted} NOT {}", either(&query.unwanted)) }
 }
 
+/// What was scored last: whoever looks at more of it, because there are copies among the best, asks again.
+#[derive(Debug)]
+pub(crate) struct Scored {
+    expression: String,
+    revision: Option<i64>,
+    blocks: Vec<(i64, f64)>,
+    capped: bool,
+}
+
 /// A run in memory while its blocks are looked up.
 struct OpenRun {
     first: i64,
@@ -69,8 +78,14 @@ impl SqliteSearch {
             };
             (scored, capped)
         } else {
-            let (scored, capped) = self.latest_scored(&expression)?;
-            (best(scored, request.limit), capped)
+            let mut kept = self.kept.borrow_mut();
+            let revision = self.number("revision")?;
+            if kept.as_ref().is_none_or(|kept| kept.revision != revision || kept.expression != expression) {
+                let (blocks, capped) = self.latest_scored(&expression)?;
+                *kept = Some(Scored { expression: expression.clone(), revision, blocks, capped });
+            }
+            let (blocks, capped) = kept.as_ref().map_or((&[][..], false), |kept| (&kept.blocks, kept.capped));
+            (best(blocks.to_vec(), request.limit), capped)
         };
         // Run by run, so that each is read once.
         chosen.sort_unstable_by_key(|(block, _)| *block);

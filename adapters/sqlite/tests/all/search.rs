@@ -229,6 +229,34 @@ fn a_record_that_was_copied_is_one_hit_in_the_session_that_began_first() {
 }
 
 #[test]
+fn copies_among_the_best_leave_no_gap() {
+    let shared = prompt("s00", 1, "needle");
+    let mut records: Vec<_> = (0..30).map(|file| line(&format!("s{file:02}"), 0, shared.clone())).collect();
+    let others = (0..12).map(|number| format!("a needle in straw, the {number} of some"));
+    records.extend((0..).zip(others).map(|(seq, text)| line("z", seq, prompt("z", 100 + seq as u32, &text))));
+    let archive = Archive::of(&records);
+    archive.update();
+    for limit in [2, 10, 13, 50] {
+        let hits = archive.hits("needle", &SearchRequest { limit, ..request() }).hits;
+        assert_eq!(hits.len(), limit.min(13));
+        assert_eq!((&*hits[0].block.session, &*hits[0].snippet.text), ("s00", "needle"));
+        assert!(hits[1..].iter().all(|hit| hit.block.session == "z"), "{limit}");
+    }
+}
+
+#[test]
+fn what_came_since_is_found_by_whoever_looked_before() {
+    let mut archive = Archive::of(&talk("s", &["one needle"]));
+    archive.update();
+    let (index, query) = (archive.open(), SearchQuery::parse("needle").unwrap());
+    let found = |index: &SqliteSearch| index.find(&query, &request()).unwrap().blocks.len();
+    assert_eq!((found(&index), found(&index)), (1, 1));
+    archive.add(1, &talk("t", &["another needle"]));
+    archive.update();
+    assert_eq!(found(&index), 2);
+}
+
+#[test]
 fn an_event_in_several_feeds_is_indexed_once() {
     let records = talk("s", &["one needle", "two needles"]);
     let mut archive = Archive::of(&records);
