@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 /// How many records are the beginning of a file. In files of Claude Code 2.1.205 to 2.1.219 the marks of a copy are among the
 /// first five.
 pub(crate) const BEGINNING_RECORDS: u64 = 8;
-/// How much older than a mark before it a record may be that is no copy, in microseconds. In 127 files up to 2.4 s;
-/// the youngest copied record was four minutes older.
+/// How much older than a mark before it a record may be that is no copy, in microseconds. In 111 files with marks up to 2.4 s;
+/// in the ten of them with copied history the youngest copied record was 101 s older.
 const OLDER_MAX_MICROS: i64 = 10_000_000;
 
 /// What is known of the first records of a file: a union that only ever says of more records that they are no copies.
@@ -23,15 +23,13 @@ pub struct Beginning {
 }
 
 impl Beginning {
-    /// Takes a record, with its timestamp if it is a mark. Returns whether more is known than before.
-    pub(crate) fn note(&mut self, seq: u64, mark: Option<Timestamp>) -> bool {
-        let Some(number) = u8::try_from(seq).ok().filter(|_| seq < BEGINNING_RECORDS) else { return false };
-        let before = self.clone();
+    /// Takes a record, with its timestamp if it is a mark.
+    pub(crate) fn note(&mut self, seq: u64, mark: Option<Timestamp>) {
+        let Some(number) = u8::try_from(seq).ok().filter(|_| seq < BEGINNING_RECORDS) else { return };
         match mark {
             None => self.plain |= 1 << number,
             Some(at) => self.note_mark(number, at),
         }
-        *self != before
     }
 
     fn note_mark(&mut self, number: u8, at: Timestamp) {

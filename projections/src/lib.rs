@@ -3,6 +3,7 @@
 
 mod beginnings;
 mod blocks;
+mod bodies;
 mod calls;
 mod claude_code;
 mod codex;

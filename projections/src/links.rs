@@ -266,7 +266,8 @@ fn found(kind: &str, from_session: Option<&Name>, from_stream: Option<&Name>, to
 /// Adds the links of files that begin as `stream` does. With a session those to or from it, else those to `stream`.
 ///
 /// Of two files the one that began first is taken for the one that was copied from, and where the files do not tell when they
-/// began, the one that ended first: that is the usual thing, and no record says more. A file is linked with the one of which it has most, unless a record names another.
+/// began, the one that ended first: that is the usual thing, and no record says more. A file is linked with the one of which
+/// it has most, unless a record names another.
 fn add_copies(
     queries: &dyn Queries,
     stream: &Stream,

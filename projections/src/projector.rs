@@ -2,6 +2,7 @@
 //! commits them together with the cursors. Whoever loses a race writes nothing and starts again; the store's lease sees
 //! to it that there is seldom a race. It is held only inside a call, and never while a caller thinks.
 
+use crate::bodies::for_each_body;
 use crate::erasures;
 use crate::fold::{Breadth, FoldInput, Pending, StoredChunks};
 use crate::lease::{Lease, LeaseTerms};
@@ -313,27 +314,15 @@ impl<'s> Projector<'s> {
     /// Returns whether rows tell of an event that a receipt names and that the ledger has erased. One that it has not
     /// was erased elsewhere: the receipt came with a replay and is a proposal.
     fn is_outdated_by(&self, ledger: &Ledger, receipt: &[u8]) -> Result<bool> {
-        let named = erasures::named(receipt);
-        let mut rest = &named[..];
-        while !rest.is_empty() {
-            let bodies = ledger.get(rest, self.limits.page)?;
-            if bodies.is_empty() {
-                break;
-            }
-            let (asked, behind) = rest.split_at(bodies.len().min(rest.len()));
-            rest = behind;
-            for (address, body) in asked.iter().zip(&bodies) {
-                let Some(Body::Erased { skeleton }) = body else { continue };
-                let class = self.class_of(address, skeleton)?;
-                // Of tails and parts nothing is known but that they are there.
-                let untold =
-                    [RecordClass::Erased, RecordClass::Tail, RecordClass::Part, RecordClass::OtherKind];
-                if class.is_some_and(|class| !untold.contains(&class)) {
-                    return Ok(true);
-                }
-            }
-        }
-        Ok(false)
+        let mut is_outdated = false;
+        for_each_body(ledger, &erasures::named(receipt), self.limits.page, &mut |address, body| {
+            let Some(Body::Erased { skeleton }) = body else { return Ok(true) };
+            // Of tails and parts nothing is known but that they are there.
+            let untold = [RecordClass::Erased, RecordClass::Tail, RecordClass::Part, RecordClass::OtherKind];
+            is_outdated = self.class_of(&address, &skeleton)?.is_some_and(|class| !untold.contains(&class));
+            Ok(!is_outdated)
+        })?;
+        Ok(is_outdated)
     }
 
     /// Begins anew in tables beside those that queries read. The cursors of those stay in front of the receipt, so

@@ -2,6 +2,7 @@
 //! are one hit, and what was erased is none.
 
 use crate::blocks::{BlockAt, blocks_of_chunk};
+use crate::bodies::for_each_body;
 use crate::lookup::{live, text};
 use crate::records::{CHUNK_RECORDS, Chunk, RecordPlace};
 use crate::rollups::Session;
@@ -336,17 +337,12 @@ fn chunk_key(block: &FoundBlock) -> ChunkKey {
     (block.source.clone(), block.stream.clone(), (block.seq / CHUNK_RECORDS) as i64)
 }
 
-/// Gets events page by page; absent ones are left out.
-fn get_all(ledger: &Ledger, mut addresses: &[Address]) -> Result<HashMap<Address, Body>> {
+/// Gets events; absent ones are left out.
+fn get_all(ledger: &Ledger, addresses: &[Address]) -> Result<HashMap<Address, Body>> {
     let mut bodies = HashMap::with_capacity(addresses.len());
-    while !addresses.is_empty() {
-        let page = ledger.get(addresses, Limit::default())?;
-        if page.is_empty() {
-            break;
-        }
-        let (these, others) = addresses.split_at(page.len().min(addresses.len()));
-        bodies.extend(these.iter().zip(page).filter_map(|(address, body)| Some((*address, body?))));
-        addresses = others;
-    }
+    for_each_body(ledger, addresses, Limit::default(), &mut |address, body| {
+        bodies.extend(body.map(|body| (address, body)));
+        Ok(true)
+    })?;
     Ok(bodies)
 }

@@ -124,10 +124,11 @@ impl Stream {
         }
     }
 
-    /// Takes a record of a file whose beginning is kept, with its timestamp if it is a mark of when the file began. Returns
-    /// whether more is known than before of what is a copy.
-    pub(crate) fn offer_beginning(&mut self, seq: u64, mark: Option<Timestamp>) -> bool {
-        self.agent.is_none() && self.beginning.get_or_insert_default().note(seq, mark)
+    /// Takes a record of a file whose beginning is kept, with its timestamp if it is a mark of when the file began.
+    pub(crate) fn offer_beginning(&mut self, seq: u64, mark: Option<Timestamp>) {
+        if self.agent.is_none() {
+            self.beginning.get_or_insert_default().note(seq, mark);
+        }
     }
 
     /// Whether a record is no copy as far as the beginning of the file tells.

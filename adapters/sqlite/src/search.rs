@@ -109,7 +109,7 @@ impl SqliteSearch {
         }
     }
 
-    pub(crate) fn number(&self, name: &str) -> rusqlite::Result<Option<i64>> {
+    fn number(&self, name: &str) -> rusqlite::Result<Option<i64>> {
         number(&self.connection, name)
     }
 
@@ -176,7 +176,7 @@ fn make_words(connection: &Connection) -> rusqlite::Result<()> {
     ))
 }
 
-fn revision(connection: &Connection) -> rusqlite::Result<u64> {
+pub(crate) fn revision(connection: &Connection) -> rusqlite::Result<u64> {
     Ok(number(connection, "revision")?.map_or(0, |number| number as u64))
 }
 

@@ -1,7 +1,7 @@
 //! Finding in the index: a query becomes an FTS5 expression that is valid whatever the user wrote, the words are matched
 //! and ranked by SQLite, and what else is asked for is looked up in the runs.
 
-use crate::search::{SqliteSearch, TOKENIZER, unpacked};
+use crate::search::{SqliteSearch, TOKENIZER, revision, unpacked};
 use burnlog_projections::{
     FoundBlock, FoundBlocks, RANKED_BLOCKS_MAX, RunBlock, RunRecord, SearchOrder, SearchQuery, SearchRequest,
     SearchTerm,
@@ -33,7 +33,8 @@ pub(crate) fn expression(query: &SearchQuery) -> String {
 #[derive(Debug)]
 pub(crate) struct Scored {
     expression: String,
-    revision: Option<i64>,
+    /// That of the index, which every change raises.
+    revision: u64,
     blocks: Vec<(i64, f64)>,
     capped: bool,
 }
@@ -78,14 +79,15 @@ impl SqliteSearch {
             };
             (scored, capped)
         } else {
+            let revision = revision(&self.connection)?;
             let mut kept = self.kept.borrow_mut();
-            let revision = self.number("revision")?;
-            if kept.as_ref().is_none_or(|kept| kept.revision != revision || kept.expression != expression) {
-                let (blocks, capped) = self.latest_scored(&expression)?;
-                *kept = Some(Scored { expression: expression.clone(), revision, blocks, capped });
-            }
-            let (blocks, capped) = kept.as_ref().map_or((&[][..], false), |kept| (&kept.blocks, kept.capped));
-            (best(blocks.to_vec(), request.limit), capped)
+            let is_current = |kept: &mut Scored| kept.revision == revision && kept.expression == expression;
+            let scored = match kept.take_if(|kept| is_current(kept)) {
+                Some(scored) => scored,
+                None => self.latest_scored(expression, revision)?,
+            };
+            let scored = kept.insert(scored);
+            (best(scored.blocks.clone(), request.limit), scored.capped)
         };
         // Run by run, so that each is read once.
         chosen.sort_unstable_by_key(|(block, _)| *block);
@@ -129,7 +131,7 @@ impl SqliteSearch {
 
     /// Returns the blocks indexed last with their scores, and whether more match than are ranked: one walk where nothing but words
     /// is asked for.
-    fn latest_scored(&self, expression: &str) -> rusqlite::Result<(Vec<(i64, f64)>, bool)> {
+    fn latest_scored(&self, expression: String, revision: u64) -> rusqlite::Result<Scored> {
         let mut statement = self.connection.prepare_cached(
             "SELECT rowid, -bm25(texts) FROM texts WHERE texts MATCH ?1 ORDER BY rowid DESC LIMIT ?2",
         )?;
@@ -139,7 +141,7 @@ impl SqliteSearch {
         let mut scored = rows.collect::<rusqlite::Result<Vec<_>>>()?;
         let capped = scored.len() > RANKED_BLOCKS_MAX;
         scored.truncate(RANKED_BLOCKS_MAX);
-        Ok((scored, capped))
+        Ok(Scored { expression, revision, blocks: scored, capped })
     }
 
     /// Returns the scores of blocks; of those that match and are no candidates none is computed.

@@ -138,7 +138,8 @@ impl<W: Write> Renderer for Html<W> {
                 let (class, what) =
                     if *error == Some(true) { ("error", "error of") } else { ("tool", "result of") };
                 let (_, output) = headed(text);
-                let line = one_line(output, SUMMARY_MAX / 2);
+                let told = if output.trim().is_empty() { text } else { output };
+                let line = one_line(told, SUMMARY_MAX / 2);
                 self.folded(class, &format!("{what} {}: {line}", tool.as_deref().unwrap_or("a tool")), text)
             }
             Item::Image { media_type, image_bytes, place, .. } => {

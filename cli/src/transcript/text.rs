@@ -112,6 +112,9 @@ const HEADER: &[&str] = &[
     "Exit code: ",
 ];
 
+/// A longer line is no header: each is shown whole.
+const HEADER_LINE_MAX: usize = 80;
+
 /// Parts a result into what its harness says of the command and what the command printed; nothing is said where it does not
 /// begin so.
 pub(crate) fn headed(text: &str) -> (Vec<&str>, &str) {
@@ -121,7 +124,10 @@ pub(crate) fn headed(text: &str) -> (Vec<&str>, &str) {
         if line == "Output:" && !header.is_empty() {
             return (header, behind);
         }
-        if !HEADER.iter().any(|begin| line.starts_with(begin)) {
+        if line.len() > HEADER_LINE_MAX
+            || header.len() == HEADER.len()
+            || !HEADER.iter().any(|begin| line.starts_with(begin))
+        {
             break;
         }
         header.push(line);
@@ -268,7 +274,11 @@ mod tests {
         let header = vec!["Chunk ID: f1", "Wall time: 0.1 seconds", "Process exited with code 1"];
         assert_eq!(headed(text), (header, "Output:\n\nx"));
         assert_eq!(headed("Exit code: 0\nOutput:\n"), (vec!["Exit code: 0"], ""));
-        for plain in ["", "Output:\nx", "Exit code: 0\nx\nOutput:\ny", "Exit code: 0", "x\nOutput:\ny"] {
+        let long = format!("Chunk ID: {}\nOutput:\nx", "f".repeat(80));
+        let many = format!("{}Output:\nx", "Exit code: 0\n".repeat(7));
+        let plain =
+            ["", "Output:\nx", "Exit code: 0\nx\nOutput:\ny", "Exit code: 0", "x\nOutput:\ny", &long, &many];
+        for plain in plain {
             assert_eq!(headed(plain), (Vec::new(), plain));
         }
     }

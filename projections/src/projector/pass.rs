@@ -2,6 +2,7 @@
 //! did not answer.
 
 use super::{CaughtUp, Projector};
+use crate::bodies::for_each_body;
 use crate::erasures;
 use crate::fold::{FoldInput, StoredChunks};
 use crate::store::Promotion;
@@ -189,20 +190,12 @@ impl Projector<'_> {
         }
         let stored = StoredChunks { store: self.store, generation: self.generation };
         let late = self.pending.take_late(stored)?;
-        let mut rest = &late[..];
-        while !rest.is_empty() {
-            let bodies = ledger.get(rest, self.limits.page)?;
-            if bodies.is_empty() {
-                break;
+        for_each_body(ledger, &late, self.limits.page, &mut |address, body| {
+            if let Some(Body::Present { skeleton, payload }) = body {
+                self.pending.fold_again(address, &skeleton, &payload);
             }
-            let (these, behind) = rest.split_at(bodies.len().min(rest.len()));
-            rest = behind;
-            for (address, body) in these.iter().zip(&bodies) {
-                if let Some(Body::Present { skeleton, payload }) = body {
-                    self.pending.fold_again(*address, skeleton, payload);
-                }
-            }
-        }
+            Ok(true)
+        })?;
         Ok(())
     }
 }
