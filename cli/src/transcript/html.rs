@@ -2,7 +2,7 @@
 //! and long texts that stand in the user's place without being a prompt are folded.
 
 use super::terminal::{
-    copied_line, image_name, left_out_lines, lost_line, relative_line, session_lines, tokens, turn_name,
+    body, copied_line, image_name, left_out_lines, lost_line, relative_line, session_lines, tokens, turn_name,
 };
 use super::text::{cut, headed, one_line};
 use super::{Agent, Item, LeftOut, Renderer};
@@ -47,7 +47,7 @@ impl<W: Write> Html<W> {
     }
 
     fn text(&mut self, class: &str, text: &str) -> io::Result<()> {
-        writeln!(self.out, "<div class=\"text {class}\">{}</div>", escaped(text.trim_end()))
+        writeln!(self.out, "<div class=\"text {class}\">{}</div>", escaped(body(text)))
     }
 
     fn pre(&mut self, text: &str) -> io::Result<()> {

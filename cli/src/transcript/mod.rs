@@ -216,6 +216,15 @@ mod tests {
         ]
     }
 
+    #[test]
+    fn in_html_no_text_begins_with_blank_lines() {
+        let place = Place { stream: "s".to_owned(), seq: 1, address: Address([7; 32]), start: 0, bytes: 9 };
+        let mut out = Vec::new();
+        let text = "\n\n  let me look\n\nat it\n".to_owned();
+        Html::new(&mut out, false).item(&Item::Text { role: "assistant", text, place }).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "<div class=\"text \">  let me look\n\nat it</div>\n");
+    }
+
     /// A prompt is read as it was typed; what a harness put in its place is folded where it is long.
     #[test]
     fn in_html_only_what_nobody_typed_is_folded() {

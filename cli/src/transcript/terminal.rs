@@ -157,7 +157,7 @@ pub(super) fn first_words(text: &str) -> String {
 }
 
 /// A text without the blank lines around it.
-fn body(text: &str) -> &str {
+pub(super) fn body(text: &str) -> &str {
     text.trim_start_matches(['\n', '\r']).trim_end()
 }
 
